@@ -1,0 +1,259 @@
+//! LZF, the compression of long strings in RDB files (the format of Marc Lehmann's liblzf).
+//!
+//! A compressed text is a row of two kinds of items:
+//!
+//! ```text
+//! 000nnnnn  n+1 bytes                    the bytes themselves (1 to 32)
+//! llloooooo oooooooo                     lll in 1..=6: copy lll+2 bytes from o+1 bytes back
+//! 111ooooo  nnnnnnnn  oooooooo           copy n+9 bytes (9 to 264) from o+1 bytes back
+//! ```
+//!
+//! Offsets have 13 bits, so a copy reaches at most 8192 bytes back. It may reach into its own
+//! output, which is how runs are written. This file knows nothing of RDB.
+
+/// The longest run of literal bytes that one control byte announces.
+const MAX_LITERALS: usize = 32;
+/// The furthest a copy reaches back.
+const MAX_DISTANCE: usize = 8192;
+/// The shortest copy that has a code.
+const MIN_COPY: usize = 3;
+/// The longest copy that has a code; it takes three bytes.
+const MAX_COPY: usize = 264;
+/// Copies of this length and longer need the three-byte form.
+const LONG_COPY: usize = 9;
+/// No byte of compressed text stands for more than this many bytes of output.
+const MAX_RATIO: usize = MAX_COPY / 3;
+/// What compression must save to be worth it: the length fields it needs in the file.
+const MIN_SAVING: usize = 4;
+
+/// Returns `input` compressed, or `None` when that would not be at least 4 bytes shorter.
+pub fn compress(input: &[u8]) -> Option<Vec<u8>> {
+    let limit = input.len().checked_sub(MIN_SAVING).filter(|&limit| limit > 0)?;
+    let mut seen = Seen::new(input.len());
+    let mut out = Vec::new();
+    let mut literals = 0;
+    let mut at = 0;
+    while at + MIN_COPY <= input.len() {
+        let (distance, length) = match seen.swap(input, at) {
+            Some(distance) => (distance, match_length(input, at, distance)),
+            None => (0, 0),
+        };
+        if length < MIN_COPY {
+            at += 1;
+            continue;
+        }
+        push_literals(&mut out, &input[literals..at]);
+        push_copy(&mut out, distance, length);
+        if out.len() > limit {
+            return None;
+        }
+        let end = at + length;
+        // The last two positions of a match are remembered, as the next match often starts there.
+        for inside in (end - 2..end).filter(|&inside| inside + MIN_COPY <= input.len()) {
+            seen.swap(input, inside);
+        }
+        at = end;
+        literals = end;
+    }
+    push_literals(&mut out, &input[literals..]);
+    (out.len() <= limit).then_some(out)
+}
+
+/// Returns the text that `input` stands for, or `None` when it is damaged or does not give
+/// exactly `expected_len` bytes. Claims that no input of this size can meet are refused before
+/// any memory is taken.
+pub fn decompress(input: &[u8], expected_len: usize) -> Option<Vec<u8>> {
+    if expected_len > input.len().saturating_mul(MAX_RATIO) {
+        return None;
+    }
+    let mut out = Vec::with_capacity(expected_len);
+    let mut rest = input;
+    while let Some((&control, after)) = rest.split_first() {
+        let code = usize::from(control >> 5);
+        if code == 0 {
+            let (literals, after) = after.split_at_checked(usize::from(control) + 1)?;
+            if literals.len() > expected_len - out.len() {
+                return None;
+            }
+            out.extend_from_slice(literals);
+            rest = after;
+            continue;
+        }
+        let (extra, after) = if code == 7 {
+            let (&extra, after) = after.split_first()?;
+            (usize::from(extra), after)
+        } else {
+            (0, after)
+        };
+        let (&low, after) = after.split_first()?;
+        let distance = (usize::from(control & 0x1f) << 8) + usize::from(low) + 1;
+        let length = code + extra + 2;
+        if length > expected_len - out.len() {
+            return None;
+        }
+        copy_back(&mut out, distance, length)?;
+        rest = after;
+    }
+    (out.len() == expected_len).then_some(out)
+}
+
+/// Appends `length` bytes that repeat what stands `distance` bytes before the end of `out`.
+fn copy_back(out: &mut Vec<u8>, distance: usize, mut length: usize) -> Option<()> {
+    let start = out.len().checked_sub(distance)?;
+    while length > 0 {
+        // Each round doubles what can be copied at once when the copy overlaps its source.
+        let step = length.min(out.len() - start);
+        out.extend_from_within(start..start + step);
+        length -= step;
+    }
+    Some(())
+}
+
+/// Where three-byte sequences were last seen. Entries may be stale or collide: the reader
+/// compares the bytes before it trusts one.
+struct Seen {
+    positions: Vec<u32>,
+    shift: u32,
+}
+
+impl Seen {
+    /// Small inputs get small tables, so that clearing one costs no more than the work itself.
+    fn new(input_len: usize) -> Self {
+        let bits = input_len.next_power_of_two().ilog2().clamp(8, 15);
+        Seen { positions: vec![0; 1 << bits], shift: 32 - bits }
+    }
+
+    /// Remembers position `at` and returns how far back the same hash was seen, if in reach.
+    /// Positions are kept modulo 2^32: the distance is right for inputs of any size.
+    fn swap(&mut self, input: &[u8], at: usize) -> Option<usize> {
+        let sequence = u32::from_le_bytes([0, input[at], input[at + 1], input[at + 2]]);
+        let slot = (sequence.wrapping_mul(0x9e37_79b1) >> self.shift) as usize;
+        let before = std::mem::replace(&mut self.positions[slot], at as u32);
+        let distance = (at as u32).wrapping_sub(before) as usize;
+        (1..=MAX_DISTANCE.min(at)).contains(&distance).then_some(distance)
+    }
+}
+
+/// How many bytes from `at` on repeat what stands `distance` bytes before them.
+fn match_length(input: &[u8], at: usize, distance: usize) -> usize {
+    let here = &input[at..];
+    let there = &input[at - distance..];
+    here.iter().zip(there).take(MAX_COPY).take_while(|(a, b)| a == b).count()
+}
+
+fn push_literals(out: &mut Vec<u8>, literals: &[u8]) {
+    for run in literals.chunks(MAX_LITERALS) {
+        out.push((run.len() - 1) as u8);
+        out.extend_from_slice(run);
+    }
+}
+
+fn push_copy(out: &mut Vec<u8>, distance: usize, length: usize) {
+    let [low, high, ..] = (distance - 1).to_le_bytes();
+    if length < LONG_COPY {
+        out.push(((length - 2) as u8) << 5 | high);
+    } else {
+        out.push(7 << 5 | high);
+        out.push((length - LONG_COPY) as u8);
+    }
+    out.push(low);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn xorshift(state: &mut u64) -> u64 {
+        *state ^= *state << 13;
+        *state ^= *state >> 7;
+        *state ^= *state << 17;
+        *state
+    }
+
+    fn check_round_trip(input: &[u8]) {
+        if let Some(packed) = compress(input) {
+            assert!(packed.len() + MIN_SAVING <= input.len());
+            assert_eq!(decompress(&packed, input.len()).as_deref(), Some(input));
+            assert_eq!(decompress(&packed, input.len() + 1), None);
+            assert_eq!(decompress(&packed, input.len() - 1), None);
+        }
+    }
+
+    #[test]
+    fn runs_of_every_length_come_back() {
+        for len in 0..700 {
+            check_round_trip(&vec![b'x'; len]);
+        }
+        let packed = compress(&vec![b'x'; 100_000]).unwrap();
+        assert!(packed.len() < 100_000 / 80, "{}", packed.len());
+    }
+
+    #[test]
+    fn texts_of_small_alphabets_come_back() {
+        let mut seed = 88_172_645_463_325_252;
+        for round in 0..400usize {
+            let len = (xorshift(&mut seed) % 3000) as usize;
+            let letters = 1 + (round as u64 % 8);
+            let text: Vec<u8> =
+                (0..len).map(|_| b'a' + (xorshift(&mut seed) % letters) as u8).collect();
+            check_round_trip(&text);
+        }
+    }
+
+    #[test]
+    fn the_furthest_copy_is_found_and_one_further_is_not_used() {
+        let mut seed = 0x1234_5678_9abc_def1;
+        for gap in [MAX_DISTANCE - 1, MAX_DISTANCE, MAX_DISTANCE + 1] {
+            let mut text = b"0123456789abcdef0123456789ABCDEF!".repeat(9);
+            text.extend((text.len()..gap).map(|_| xorshift(&mut seed) as u8));
+            text.extend_from_within(..280);
+            check_round_trip(&text);
+        }
+    }
+
+    #[test]
+    fn what_does_not_shrink_is_left_alone() {
+        assert_eq!(compress(b""), None);
+        assert_eq!(compress(b"aaaa"), None);
+        let mut seed = 1;
+        let noise: Vec<u8> = (0..1000).map(|_| xorshift(&mut seed) as u8).collect();
+        assert_eq!(compress(&noise), None);
+    }
+
+    #[test]
+    fn text_packed_by_liblzf_is_read() {
+        // What Redis stores for a hundred times the letter a.
+        let packed = [0x01, 0x61, 0x61, 0xe0, 0x57, 0x00, 0x01, 0x61, 0x61];
+        assert_eq!(decompress(&packed, 100), Some(vec![b'a'; 100]));
+    }
+
+    #[test]
+    fn damage_is_refused() {
+        assert_eq!(decompress(b"", 0), Some(Vec::new()));
+        assert_eq!(decompress(b"", 1), None);
+        // A copy from before the start, literals that are missing, copies cut in two.
+        assert_eq!(decompress(&[0x20, 0x00], 3), None);
+        assert_eq!(decompress(&[0x00, b'a', 0x20, 0x01], 4), None);
+        assert_eq!(decompress(&[0x03, b'a'], 4), None);
+        assert_eq!(decompress(&[0x00, b'a', 0x20], 4), None);
+        assert_eq!(decompress(&[0x00, b'a', 0xe0, 0x00], 10), None);
+        // A claim that no input of five bytes can meet.
+        assert_eq!(decompress(&[0x00, b'a', 0xe0, 0xff, 0x00], usize::MAX), None);
+        assert_eq!(decompress(&[0x00, b'a', 0xe0, 0xff, 0x00], 265), Some(vec![b'a'; 265]));
+    }
+
+    #[test]
+    fn mutations_never_panic() {
+        let text = b"to be or not to be, to be or not to be, that is aaaaaaaaaaaaaaaaaaaaaaaaa";
+        let packed = compress(text).unwrap();
+        let mut seed = 42;
+        for _ in 0..20_000 {
+            let mut bad = packed.clone();
+            let at = xorshift(&mut seed) as usize % bad.len();
+            bad[at] = xorshift(&mut seed) as u8;
+            if let Some(out) = decompress(&bad, text.len()) {
+                assert_eq!(out.len(), text.len());
+            }
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! A small, fast generator of random numbers (xorshift64*), and random hexadecimal ids.
+//!
+//! Not for secrets: ids only have to be different from run to run and from server to server.
+
+use std::hash::{BuildHasher, Hasher, RandomState};
+
+/// One stream of random numbers.
+#[derive(Debug, Clone)]
+pub struct Rng(u64);
+
+impl Rng {
+    /// A stream that the seed decides alone.
+    pub fn seeded(seed: u64) -> Self {
+        // A splitmix step, so that small seeds start far apart and zero is never the state.
+        let mut z = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        Rng((z ^ (z >> 31)) | 1)
+    }
+
+    /// A stream seeded by the operating system's randomness.
+    pub fn from_os() -> Self {
+        Rng::seeded(RandomState::new().build_hasher().finish())
+    }
+
+    /// The next 64 random bits.
+    pub fn next_u64(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+}
+
+/// Forty random lower-case hexadecimal digits: a run id or a replication id.
+pub fn random_id() -> String {
+    // A fresh `RandomState` per word: unlike one generator's output, words do not follow from each other.
+    let mut id = String::with_capacity(48);
+    while id.len() < 40 {
+        let word = RandomState::new().build_hasher().finish() ^ Rng::from_os().next_u64();
+        id.push_str(&format!("{word:016x}"));
+    }
+    id.truncate(40);
+    id
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_differ_and_have_forty_digits() {
+        let (a, b) = (random_id(), random_id());
+        assert_ne!(a, b);
+        assert_eq!(a.len(), 40);
+        assert!(a.bytes().all(|c| c.is_ascii_hexdigit()));
+    }
+
+    #[test]
+    fn seeds_repeat() {
+        assert_eq!(Rng::seeded(7).next_u64(), Rng::seeded(7).next_u64());
+        assert_ne!(Rng::seeded(0).next_u64(), Rng::seeded(1).next_u64());
+    }
+}

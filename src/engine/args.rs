@@ -1,0 +1,102 @@
+//! A cursor over the arguments of a command.
+//!
+//! A handler parses its whole syntax with it before it changes anything.
+
+use crate::base::num;
+use crate::resp::error::Error;
+
+/// The arguments, and how many of them have been taken.
+pub struct Args<'a> {
+    argv: &'a [&'a [u8]],
+    next: usize,
+}
+
+impl<'a> Args<'a> {
+    /// A cursor behind the first `skip` arguments (the command's name, and the subcommand's).
+    pub fn new(argv: &'a [&'a [u8]], skip: usize) -> Self {
+        Args { argv, next: skip }
+    }
+
+    /// All arguments, the command's name first.
+    pub fn argv(&self) -> &'a [&'a [u8]] {
+        self.argv
+    }
+
+    /// The arguments not taken yet.
+    pub fn rest(&self) -> &'a [&'a [u8]] {
+        &self.argv[self.next.min(self.argv.len())..]
+    }
+
+    /// Takes all that are left.
+    pub fn take_rest(&mut self) -> &'a [&'a [u8]] {
+        let rest = self.rest();
+        self.next = self.argv.len();
+        rest
+    }
+
+    /// How many are left.
+    pub fn left(&self) -> usize {
+        self.rest().len()
+    }
+
+    /// Whether none is left.
+    pub fn is_empty(&self) -> bool {
+        self.left() == 0
+    }
+
+    /// Takes the next argument; a missing one is a syntax error.
+    pub fn bytes(&mut self) -> Result<&'a [u8], Error> {
+        let arg = self.argv.get(self.next).copied().ok_or(Error::SYNTAX)?;
+        self.next += 1;
+        Ok(arg)
+    }
+
+    /// Takes a key: an argument that the arity has made sure of.
+    pub fn key(&mut self) -> &'a [u8] {
+        let arg = self.argv[self.next];
+        self.next += 1;
+        arg
+    }
+
+    /// Takes an integer.
+    pub fn int(&mut self) -> Result<i64, Error> {
+        self.int_or(Error::NOT_INTEGER)
+    }
+
+    /// Takes an integer, with an error text of the caller's.
+    pub fn int_or(&mut self, error: Error) -> Result<i64, Error> {
+        num::parse_i64(self.bytes()?).ok_or(error)
+    }
+
+    /// The next argument, without taking it.
+    pub fn peek(&self) -> Option<&'a [u8]> {
+        self.argv.get(self.next).copied()
+    }
+
+    /// Takes the next argument if it is this word in any case.
+    pub fn word(&mut self, word: &str) -> bool {
+        let is = self.peek().is_some_and(|arg| arg.eq_ignore_ascii_case(word.as_bytes()));
+        self.next += usize::from(is);
+        is
+    }
+
+    /// A syntax error unless all arguments are taken.
+    pub fn end(&self) -> Result<(), Error> {
+        if self.is_empty() { Ok(()) } else { Err(Error::SYNTAX) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn takes_in_order() {
+        let argv: [&[u8]; 4] = [b"cmd", b"key", b"eX", b"12"];
+        let mut args = Args::new(&argv, 1);
+        assert_eq!(args.key(), b"key");
+        assert!(!args.word("PX") && args.word("EX"));
+        assert_eq!((args.int().unwrap(), args.left()), (12, 0));
+        assert!(args.end().is_ok() && args.bytes().is_err());
+    }
+}

@@ -1,0 +1,215 @@
+//! What a handler works with: its keys, its reply, its connection and the server.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use crate::base::sys::{Interest, POLL_ERR_HUP, POLL_IN, POLL_RDHUP, wait_for};
+use crate::data::Str;
+use crate::engine::Engine;
+use crate::engine::dispatch::Unit;
+use crate::engine::effects::Effects;
+use crate::engine::session::Session;
+use crate::resp::error::Error;
+use crate::resp::out::Out;
+use crate::state::Server;
+use crate::state::clients::{Unblock, flag};
+use crate::state::config::Settings;
+use crate::store::Db;
+
+/// The proof that a reply was written; only a [`Replier`] makes one.
+#[must_use]
+#[derive(Debug)]
+pub struct Sent(());
+
+/// What a handler returns: a forgotten reply does not compile, and an error replaces what was written.
+pub type Reply = Result<Sent, Error>;
+
+/// Writes the reply of one command.
+pub struct Replier<'c> {
+    out: &'c mut Out,
+}
+
+impl Replier<'_> {
+    /// A writer at the end of `out`.
+    pub fn new(out: &mut Out) -> Replier<'_> {
+        Replier { out }
+    }
+
+    /// `OK`.
+    pub fn ok(&mut self) -> Reply {
+        self.out.ok();
+        self.done()
+    }
+
+    /// A status.
+    pub fn simple(&mut self, text: &str) -> Reply {
+        self.out.simple(text);
+        self.done()
+    }
+
+    /// An integer.
+    pub fn int(&mut self, value: i64) -> Reply {
+        self.out.int(value);
+        self.done()
+    }
+
+    /// A count.
+    pub fn count(&mut self, value: usize) -> Reply {
+        self.int(i64::try_from(value).unwrap_or(i64::MAX))
+    }
+
+    /// 1 or 0.
+    pub fn flag(&mut self, value: bool) -> Reply {
+        self.int(i64::from(value))
+    }
+
+    /// A bulk string.
+    pub fn bulk(&mut self, bytes: &[u8]) -> Reply {
+        self.out.bulk(bytes);
+        self.done()
+    }
+
+    /// A string value, shared when it is long.
+    pub fn value(&mut self, value: &Str) -> Reply {
+        push_value(self.out, value);
+        self.done()
+    }
+
+    /// The absent value.
+    pub fn null(&mut self) -> Reply {
+        self.out.null();
+        self.done()
+    }
+
+    /// The absent array.
+    pub fn null_array(&mut self) -> Reply {
+        self.out.null_array();
+        self.done()
+    }
+
+    /// Text for people, which RESP3 marks as such.
+    pub fn verbatim(&mut self, text: &[u8]) -> Reply {
+        self.out.verbatim("txt", text);
+        self.done()
+    }
+
+    /// The lines of a HELP subcommand.
+    pub fn lines(&mut self, lines: &[&str]) -> Reply {
+        self.out.array(lines.len());
+        for line in lines {
+            self.out.simple(line);
+        }
+        self.done()
+    }
+
+    /// The plain writer, for replies of several parts. Finish with [`Replier::done`].
+    pub fn parts(&mut self) -> &mut Out {
+        self.out
+    }
+
+    /// All parts are written.
+    pub fn done(&self) -> Reply {
+        Ok(Sent(()))
+    }
+
+    /// This command has no reply (REPLCONF ACK), or it comes later and from elsewhere (PSYNC).
+    pub fn none(&self) -> Reply {
+        Ok(Sent(()))
+    }
+}
+
+/// Writes a string value, shared when it is long.
+pub fn push_value(out: &mut Out, value: &Str) {
+    match value.shared() {
+        Some(bytes) => out.bulk_shared(Arc::clone(bytes)),
+        None => out.bulk(value.bytes(&mut [0; 20])),
+    }
+}
+
+/// How a wait ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Woken {
+    /// What was waited for is the case.
+    Done,
+    /// The time is over.
+    Timeout,
+    /// CLIENT UNBLOCK, or the like.
+    Unblocked(Unblock),
+    /// The client has gone.
+    HungUp,
+}
+
+/// What a handler works with.
+pub struct Ctx<'c, 'k> {
+    /// The server with its commands.
+    pub engine: &'k Engine,
+    /// The server.
+    pub server: &'k Arc<Server>,
+    /// The parameters, of one moment.
+    pub settings: &'c Settings,
+    /// The connection.
+    pub session: &'c mut Session,
+    /// The selected database, as far as its shards are held.
+    pub db: Db<'c, 'k>,
+    /// The reply.
+    pub reply: Replier<'c>,
+    /// What goes to the log.
+    pub effects: &'c mut Effects,
+    /// Unix ms, the same for the whole command.
+    pub now_ms: i64,
+    /// Whether this runs inside EXEC, where nothing may wait.
+    pub in_exec: bool,
+    /// What commands run by this one have done.
+    pub(super) unit: Unit,
+}
+
+impl Ctx<'_, '_> {
+    /// Whether the connection comes from this machine.
+    pub fn is_local(&self) -> bool {
+        let addr = &self.session.handle.addr;
+        self.session.handle.has(flag::UNIX) || addr.starts_with("127.") || addr.starts_with("[::1]")
+    }
+
+    /// Sends the replies so far and waits until `done`, the time is over, or the client goes. No shard may be
+    /// held.
+    pub fn wait(&mut self, deadline: Option<Instant>, done: impl FnMut() -> bool) -> Woken {
+        let handle = Arc::clone(&self.session.handle);
+        let limit = self.server.output_limit(self.settings, handle.kind());
+        self.server.clients.send(&handle, self.reply.out, limit);
+        let began = Instant::now();
+        handle.set(flag::BLOCKED, true);
+        self.server.blocked.fetch_add(1, Ordering::Relaxed);
+        let woken = self.wait_marked(deadline, done);
+        self.server.blocked.fetch_sub(1, Ordering::Relaxed);
+        handle.set(flag::BLOCKED, false);
+        self.session.waited_nanos += began.elapsed().as_nanos() as u64;
+        woken
+    }
+
+    fn wait_marked(&mut self, deadline: Option<Instant>, mut done: impl FnMut() -> bool) -> Woken {
+        let handle = &self.session.handle;
+        let Ok(waker) = handle.waker() else { return Woken::HungUp };
+        *handle.unblock.lock() = None;
+        loop {
+            waker.clear();
+            if done() {
+                return Woken::Done;
+            }
+            if let Some(how) = handle.unblock.lock().take() {
+                return Woken::Unblocked(how);
+            }
+            let left = deadline.map(|d| d.saturating_duration_since(Instant::now()));
+            if left == Some(Duration::ZERO) {
+                return Woken::Timeout;
+            }
+            let gone = POLL_RDHUP | POLL_ERR_HUP;
+            let mut list =
+                [Interest::new(handle.stream.fd(), POLL_RDHUP), Interest::new(waker.fd(), POLL_IN)];
+            wait_for(&mut list, left);
+            if list[0].happened & gone != 0 || self.server.has_ended() {
+                return Woken::HungUp;
+            }
+        }
+    }
+}

@@ -1,0 +1,394 @@
+//! The one path of every command: look up, refuse, queue or run, publish.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use crate::base::clock;
+use crate::engine::Engine;
+use crate::engine::args::Args;
+use crate::engine::ctx::{Ctx, Replier};
+use crate::engine::effects::Effects;
+use crate::engine::gate::{self, Asking};
+use crate::engine::monitor;
+use crate::engine::session::{ReplyMode, Role, Session};
+use crate::engine::spec::{Command, Locking, flag};
+use crate::engine::table::Known;
+use crate::engine::transaction;
+use crate::resp::error::{self, Error};
+use crate::resp::out::Out;
+use crate::state::config::Settings;
+use crate::store::{Changes, Db, Expiry, Held, Plan};
+
+/// Executes one command and writes its reply to `out`. `raw` are the bytes that it came in, which a stream from
+/// the primary passes on as they are.
+pub fn execute(
+    engine: &Engine,
+    session: &mut Session,
+    argv: &[&[u8]],
+    out: &mut Out,
+    raw: Option<&[u8]>,
+) {
+    let settings = current_settings(engine, session);
+    let mark = out.mark();
+    if session.reply_mode == ReplyMode::SkipNext {
+        session.reply_mode = ReplyMode::Skip;
+    }
+    if let Some(raw) = raw {
+        session.unapplied.extend_from_slice(raw);
+    }
+    match admit(engine, session, &settings, argv) {
+        Ok(known) if session.multi.is_some() && !known.command.has(flag::NOT_QUEUED) => {
+            transaction::queue(session, argv);
+            out.simple("QUEUED");
+        }
+        Ok(known) => {
+            wait_for_pause(engine, session, known);
+            run(engine, session, &settings, known, argv, out);
+        }
+        Err((known, error)) => {
+            if let Some(multi) = &mut session.multi {
+                multi.aborted = true;
+            }
+            if let Some(known) = known {
+                engine.server.stats.rejected(session.handle.id, known.id);
+            }
+            engine.server.stats.error(error.code());
+            out.error(&error);
+            pass_on(engine, session);
+        }
+    }
+    match session.reply_mode {
+        ReplyMode::On | ReplyMode::SkipNext => {}
+        ReplyMode::Off => out.truncate(mark),
+        ReplyMode::Skip => {
+            out.truncate(mark);
+            session.reply_mode = ReplyMode::On;
+        }
+    }
+    session.settings = Some(settings);
+}
+
+/// The parameters as they are now; the session keeps a copy while they do not change.
+fn current_settings(engine: &Engine, session: &mut Session) -> Arc<Settings> {
+    let version = engine.server.config.version();
+    match session.settings.take() {
+        Some(settings) if session.settings_version == version => settings,
+        _ => {
+            session.settings_version = version;
+            engine.server.config.get()
+        }
+    }
+}
+
+type Refused<'e> = (Option<&'e Known>, Error);
+
+/// Finds the command and checks that it may run now.
+fn admit<'e>(
+    engine: &'e Engine,
+    session: &Session,
+    settings: &Settings,
+    argv: &[&[u8]],
+) -> Result<&'e Known, Refused<'e>> {
+    let known = resolve(engine, argv)?;
+    let asking = Asking {
+        server: &engine.server,
+        settings,
+        session,
+        known,
+        writes: writes(engine, session, known, flag::WRITE),
+        deny_oom: writes(engine, session, known, flag::DENYOOM),
+    };
+    match gate::refuse(&asking) {
+        Some(error) => Err((Some(known), error)),
+        None => Ok(known),
+    }
+}
+
+/// Finds the command or subcommand and checks the number of arguments.
+pub fn resolve<'e>(engine: &'e Engine, argv: &[&[u8]]) -> Result<&'e Known, Refused<'e>> {
+    let name = argv[0];
+    let Some(mut known) = engine.table.find(name) else {
+        return Err((None, error::unknown_command(name, argv[1..].iter().copied())));
+    };
+    if !known.subcommands.is_empty() && argv.len() > 1 {
+        match engine.table.find_sub(known, argv[1]) {
+            Some(sub) => known = sub,
+            None if known.command.handler.is_none() => {
+                let error = error::unknown_subcommand(argv[1], known.command.name);
+                return Err((None, error));
+            }
+            None => {}
+        }
+    }
+    if known.command.handler.is_none() || !known.command.accepts(argv.len()) {
+        return Err((Some(known), error::wrong_args(&known.full_name)));
+    }
+    Ok(known)
+}
+
+/// Whether the command has a flag, or one of the queued commands that it is about to run has.
+fn writes(engine: &Engine, session: &Session, known: &Known, bit: u32) -> bool {
+    known.command.has(bit)
+        || (known.command.locking == Locking::Queued
+            && session.multi.iter().flat_map(|multi| &multi.queue).any(|argv| {
+                engine.table.find(&argv[0]).is_some_and(|known| known.command.has(bit))
+            }))
+}
+
+fn wait_for_pause(engine: &Engine, session: &Session, known: &Known) {
+    let pause = &engine.server.pause;
+    if session.role == Role::Primary || known.command.has(flag::UNPAUSABLE) {
+        return;
+    }
+    let may_write = writes(engine, session, known, flag::WRITE | flag::MAY_REPLICATE);
+    let handle = &session.handle;
+    while pause.stops(may_write) && !handle.has(crate::state::clients::flag::REPLICA) {
+        pause.wait(may_write, std::time::Duration::from_millis(100));
+        if engine.server.has_ended() {
+            return;
+        }
+    }
+}
+
+/// Locks, runs, publishes, counts.
+fn run(
+    engine: &Engine,
+    session: &mut Session,
+    settings: &Settings,
+    known: &Known,
+    argv: &[&[u8]],
+    out: &mut Out,
+) {
+    monitor::show(engine, session, known, argv);
+    let plan = plan_for(engine, session, known.command, argv);
+    let mut held = engine.server.keyspace.hold(&plan);
+    let mut unit = Unit::default();
+    let began = Instant::now();
+    session.waited_nanos = 0;
+    // The clock is read under the lock: two commands on one key see times in their order.
+    let now_ms = clock::unix_ms();
+    let run = Run { engine, settings, now_ms, in_exec: false };
+    let failed = call(&run, session, &mut held, known, argv, out, &mut unit);
+    publish(engine, session, unit);
+    drop(held);
+    account(engine, session, settings, known, argv, began, failed);
+}
+
+/// What stays the same for all commands of a unit.
+#[derive(Clone, Copy)]
+pub struct Run<'r, 'k> {
+    /// The server with its commands.
+    pub engine: &'k Engine,
+    /// The parameters.
+    pub settings: &'r Settings,
+    /// Unix ms.
+    pub now_ms: i64,
+    /// Whether this is inside EXEC.
+    pub in_exec: bool,
+}
+
+/// Commands that go to the log together.
+#[derive(Default)]
+pub struct Unit {
+    /// Changes, for save points.
+    dirty: u64,
+    /// (database, arguments).
+    commands: Vec<(usize, Vec<Vec<u8>>)>,
+}
+
+/// Runs a handler on held shards, writes its reply or error, and adds its effect to the unit. Returns whether
+/// it answered an error.
+pub fn call<'k>(
+    run: &Run<'_, 'k>,
+    session: &mut Session,
+    held: &mut Held<'k>,
+    known: &Known,
+    argv: &[&[u8]],
+    out: &mut Out,
+    unit: &mut Unit,
+) -> bool {
+    let engine = run.engine;
+    let (mut changes, mut effects) = (Changes::default(), Effects::default());
+    let db_index = session.db;
+    let mark = out.mark();
+    let expiry = expiry_of(engine, session, known.command);
+    let mut db = Db::new(held, db_index, run.now_ms, expiry, &mut changes);
+    db.set_touch(!session.no_touch);
+    let mut ctx = Ctx {
+        engine,
+        server: &engine.server,
+        settings: run.settings,
+        session,
+        db,
+        reply: Replier::new(out),
+        effects: &mut effects,
+        now_ms: run.now_ms,
+        in_exec: run.in_exec,
+        unit: Unit::default(),
+    };
+    let mut args = Args::new(argv, if known.parent.is_some() { 2 } else { 1 });
+    let handler = known.command.handler.expect("only commands with a handler are resolved");
+    let result = handler(&mut ctx, &mut args);
+    unit.append(ctx.unit);
+    if let Err(error) = &result {
+        out.truncate(mark);
+        out.error(error);
+        engine.server.stats.error(error.code());
+    }
+    unit.collect(run, session, changes, effects, db_index, argv);
+    result.is_err()
+}
+
+/// Runs a queued command of EXEC, on the shards that EXEC holds, and adds its effect to EXEC's.
+pub fn call_queued(ctx: &mut Ctx, argv: &[&[u8]]) {
+    let engine = ctx.engine;
+    let known = match resolve(engine, argv) {
+        Ok(known) => known,
+        // It was right when it was queued, and commands do not change.
+        Err((_, error)) => return ctx.reply.parts().error(&error),
+    };
+    monitor::show(engine, ctx.session, known, argv);
+    let run = Run { engine, settings: ctx.settings, now_ms: ctx.now_ms, in_exec: true };
+    let began = Instant::now();
+    let mut unit = std::mem::take(&mut ctx.unit);
+    let out = ctx.reply.parts();
+    let failed = call(&run, ctx.session, ctx.db.held(), known, argv, out, &mut unit);
+    ctx.unit = unit;
+    account(engine, ctx.session, ctx.settings, known, argv, began, failed);
+}
+
+impl Unit {
+    fn collect(
+        &mut self,
+        run: &Run,
+        session: &Session,
+        changes: Changes,
+        mut effects: Effects,
+        db: usize,
+        argv: &[&[u8]],
+    ) {
+        self.dirty += changes.dirty;
+        if session.role == Role::Primary || !run.engine.server.log.is_active() {
+            return;
+        }
+        self.expired(run.settings, changes.expired);
+        match effects.take() {
+            Some(commands) => self.commands.extend(commands.into_iter().map(|argv| (db, argv))),
+            None if changes.dirty > 0 => {
+                self.commands.push((db, argv.iter().map(|arg| arg.to_vec()).collect()));
+            }
+            None => {}
+        }
+    }
+
+    /// Adds what another unit has.
+    fn append(&mut self, mut other: Unit) {
+        self.dirty += other.dirty;
+        self.commands.append(&mut other.commands);
+    }
+
+    /// Adds the removal of keys whose time had come.
+    pub fn expired(&mut self, settings: &Settings, expired: Vec<(usize, Vec<u8>)>) {
+        let name: &[u8] = if settings.lazyfree_lazy_expire { b"UNLINK" } else { b"DEL" };
+        for (db, key) in expired {
+            self.commands.push((db, vec![name.to_vec(), key]));
+        }
+    }
+}
+
+/// Appends a unit to the log. The shards that it changed are still held, so log order is apply order.
+pub fn publish(engine: &Engine, session: &mut Session, unit: Unit) {
+    let server = &engine.server;
+    if unit.dirty > 0 {
+        server.persistence.dirty.fetch_add(unit.dirty, Ordering::Relaxed);
+    }
+    if session.role == Role::Primary {
+        return pass_on(engine, session);
+    }
+    if let Some(end) = append(engine, unit) {
+        session.last_write = end;
+    }
+}
+
+/// Appends a unit to the log, if it has anything to say and we are not a replica; the offset behind it.
+pub fn append(engine: &Engine, unit: Unit) -> Option<u64> {
+    let server = &engine.server;
+    if unit.commands.is_empty() || server.replication.is_replica() {
+        return None;
+    }
+    let argvs: Vec<Vec<&[u8]>> =
+        unit.commands.iter().map(|(_, argv)| argv.iter().map(Vec::as_slice).collect()).collect();
+    let commands: Vec<(usize, &[&[u8]])> =
+        unit.commands.iter().zip(&argvs).map(|((db, _), argv)| (*db, argv.as_slice())).collect();
+    Some(server.log.append(&commands))
+}
+
+/// Passes the primary's bytes on to our own log, unless they belong to a transaction that is still queued.
+fn pass_on(engine: &Engine, session: &mut Session) {
+    if session.role == Role::Primary && session.multi.is_none() {
+        engine.server.log.append_raw(&session.unapplied);
+        session.unapplied.clear();
+    }
+}
+
+/// The shards that a command needs.
+pub fn plan_for(engine: &Engine, session: &Session, command: &Command, argv: &[&[u8]]) -> Plan {
+    match command.locking {
+        Locking::All => Plan::All,
+        Locking::Queued => transaction::plan(engine, session),
+        Locking::Keys => plan_of_keys(engine, command, argv),
+    }
+}
+
+/// The shards of a command's keys.
+pub fn plan_of_keys(engine: &Engine, command: &Command, argv: &[&[u8]]) -> Plan {
+    let keyspace = &engine.server.keyspace;
+    let mut shards = command.key_indexes(argv.len()).map(|i| keyspace.shard_of(argv[i]));
+    match (shards.next(), shards.next()) {
+        (None, _) => Plan::None,
+        (Some(only), None) => Plan::One(only),
+        (Some(first), Some(second)) => {
+            Plan::of([first, second].into_iter().chain(shards).collect())
+        }
+    }
+}
+
+/// How a command treats expired keys.
+fn expiry_of(engine: &Engine, session: &Session, command: &Command) -> Expiry {
+    if session.role == Role::Primary {
+        Expiry::Ignore
+    } else if engine.server.replication.is_replica() {
+        // A writable replica's own writes must not build on what has expired.
+        if command.has(flag::WRITE) { Expiry::Delete } else { Expiry::Hide }
+    } else if engine.server.pause.stops(true) {
+        Expiry::Hide
+    } else {
+        Expiry::Delete
+    }
+}
+
+fn account(
+    engine: &Engine,
+    session: &Session,
+    settings: &Settings,
+    known: &Known,
+    argv: &[&[u8]],
+    began: Instant,
+    failed: bool,
+) {
+    let server = &engine.server;
+    let nanos = (began.elapsed().as_nanos() as u64).saturating_sub(session.waited_nanos);
+    let handle = &session.handle;
+    server.stats.executed(handle.id, known.id, nanos, failed);
+    handle.last_command.store(known.id as u64 + 1, Ordering::Relaxed);
+    let (micros, command) = (nanos / 1000, known.command);
+    let threshold = settings.slowlog_log_slower_than;
+    if threshold >= 0 && micros >= threshold as u64 && !command.has(flag::SKIP_SLOWLOG) {
+        let max_len = usize::try_from(settings.slowlog_max_len).unwrap_or(usize::MAX);
+        server.slowlog.add(micros, argv, &handle.addr, &session.name, max_len);
+    }
+    let event = if command.has(flag::FAST) { "fast-command" } else { "command" };
+    let threshold = u64::try_from(settings.latency_monitor_threshold).unwrap_or(0);
+    server.latency.note(event, micros / 1000, threshold);
+}

@@ -1,0 +1,31 @@
+//! What a command's execution means for the log, where that is not the command itself.
+
+/// Commands that go to the log instead of the one that was sent.
+#[derive(Debug, Default)]
+pub struct Effects {
+    /// `None`: the command as it was sent, if it changed anything.
+    instead: Option<Vec<Vec<Vec<u8>>>>,
+}
+
+impl Effects {
+    /// This command goes to the log instead.
+    pub fn replace(&mut self, argv: &[&[u8]]) {
+        self.instead = Some(vec![argv.iter().map(|arg| arg.to_vec()).collect()]);
+    }
+
+    /// This command goes to the log too, behind those added before.
+    pub fn add(&mut self, argv: &[&[u8]]) {
+        let argv = argv.iter().map(|arg| arg.to_vec()).collect();
+        self.instead.get_or_insert_default().push(argv);
+    }
+
+    /// Nothing goes to the log although something has changed.
+    pub fn suppress(&mut self) {
+        self.instead = Some(Vec::new());
+    }
+
+    /// Takes what goes to the log instead, if anything was said.
+    pub fn take(&mut self) -> Option<Vec<Vec<Vec<u8>>>> {
+        self.instead.take()
+    }
+}

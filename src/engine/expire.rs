@@ -1,0 +1,48 @@
+//! Active expiry: removes keys at their deadline, whether anybody asks for them or not.
+//!
+//! Each shard keeps its deadlines in order and announces the earliest, so that a look costs one atomic read
+//! per shard, however many keys have a deadline.
+
+use crate::base::clock;
+use crate::engine::Engine;
+use crate::engine::dispatch::{self, Unit};
+use crate::store::keyspace::SHARDS;
+use crate::store::{Changes, Db, Expiry, Plan};
+
+/// Keys removed per hold of a shard: some tens of microseconds.
+const BATCH: usize = 100;
+
+/// Removes all keys whose deadline has passed; how many.
+pub fn sweep(engine: &Engine) -> usize {
+    let mut removed = 0;
+    let now_ms = clock::unix_ms();
+    for shard in 0..SHARDS {
+        while engine.server.keyspace.noted_deadline(shard) < now_ms {
+            removed += sweep_shard(engine, shard, now_ms);
+        }
+    }
+    removed
+}
+
+/// Removes one batch of a shard's due keys and publishes their removal.
+fn sweep_shard(engine: &Engine, shard: usize, now_ms: i64) -> usize {
+    let keyspace = &engine.server.keyspace;
+    let settings = engine.server.config.get();
+    let mut held = keyspace.hold(&Plan::One(shard));
+    let mut changes = Changes::default();
+    let mut removed = 0;
+    for db in 0..keyspace.databases() {
+        let mut view = Db::new(&mut held, db, now_ms, Expiry::Delete, &mut changes);
+        removed += view.expire_due(shard, BATCH - removed);
+        if removed == BATCH {
+            break;
+        }
+    }
+    keyspace.renew_deadline(shard, held.shard(shard));
+    let mut unit = Unit::default();
+    if engine.server.log.is_active() {
+        unit.expired(&settings, changes.expired);
+    }
+    dispatch::append(engine, unit);
+    removed
+}

@@ -1,0 +1,112 @@
+//! What may not run now, and why: Redis's refusals, in Redis's order.
+
+use std::sync::atomic::Ordering;
+
+use crate::engine::session::{Role, Session};
+use crate::engine::spec::flag;
+use crate::engine::table::Known;
+use crate::resp::error::Error;
+use crate::state::Server;
+use crate::state::config::Settings;
+
+/// A command that asks to be executed.
+pub struct Asking<'a> {
+    /// The server.
+    pub server: &'a Server,
+    /// The parameters.
+    pub settings: &'a Settings,
+    /// The connection.
+    pub session: &'a Session,
+    /// The command.
+    pub known: &'a Known,
+    /// Whether it, or one of the commands that EXEC is about to run, writes.
+    pub writes: bool,
+    /// Whether it, or one of those, is refused when memory is used up.
+    pub deny_oom: bool,
+}
+
+type Refusal = fn(&Asking) -> Option<Error>;
+
+/// The refusals; the first that applies is the answer.
+const REFUSALS: &[Refusal] = &[
+    unauthenticated,
+    not_in_multi,
+    out_of_memory,
+    disk_error,
+    too_few_replicas,
+    read_only_replica,
+    stale_replica,
+    loading,
+];
+
+/// Why the command may not run now, if so.
+pub fn refuse(asking: &Asking) -> Option<Error> {
+    if asking.session.role == Role::Primary {
+        // What the primary has done is done.
+        return None;
+    }
+    REFUSALS.iter().find_map(|refusal| refusal(asking))
+}
+
+fn unauthenticated(asking: &Asking) -> Option<Error> {
+    let needed = !asking.session.authenticated && !asking.known.command.has(flag::NO_AUTH);
+    needed.then_some(Error::NOAUTH)
+}
+
+fn not_in_multi(asking: &Asking) -> Option<Error> {
+    let command = asking.known.command;
+    (asking.session.multi.is_some() && command.has(flag::NO_MULTI)).then_some(Error::NOT_IN_MULTI)
+}
+
+fn out_of_memory(asking: &Asking) -> Option<Error> {
+    let limit = asking.settings.maxmemory;
+    let over = limit > 0 && asking.deny_oom && asking.server.used_memory() > limit;
+    over.then_some(Error::OOM)
+}
+
+fn disk_error(asking: &Asking) -> Option<Error> {
+    let settings = asking.settings;
+    let applies = asking.writes || asking.known.command.name == PING;
+    if !applies || !settings.stop_writes_on_bgsave_error || settings.save.is_empty() {
+        return None;
+    }
+    if asking.server.replication.is_replica() {
+        return None;
+    }
+    (!asking.server.persistence.state.lock().last_ok).then_some(Error::MISCONF)
+}
+
+/// Health checks use it, so Redis lets it fail together with writes; the one name the engine knows.
+const PING: &str = "ping";
+
+fn too_few_replicas(asking: &Asking) -> Option<Error> {
+    let needed = asking.settings.min_replicas_to_write;
+    let max_lag = asking.settings.min_replicas_max_lag;
+    if !asking.writes || needed == 0 || max_lag == 0 || asking.server.replication.is_replica() {
+        return None;
+    }
+    let good = asking.server.replication.count_good(max_lag as i64);
+    ((good as u64) < needed as u64).then_some(Error::NOREPLICAS)
+}
+
+fn read_only_replica(asking: &Asking) -> Option<Error> {
+    let refused = asking.writes
+        && asking.settings.replica_read_only
+        && asking.server.replication.is_replica();
+    refused.then_some(Error::READONLY)
+}
+
+fn stale_replica(asking: &Asking) -> Option<Error> {
+    let replication = &asking.server.replication;
+    let refused = replication.is_replica()
+        && !replication.is_link_up()
+        && !asking.settings.replica_serve_stale_data
+        && !asking.known.command.has(flag::STALE);
+    refused.then_some(Error::MASTERDOWN)
+}
+
+fn loading(asking: &Asking) -> Option<Error> {
+    let refused = asking.server.persistence.loading.load(Ordering::Relaxed)
+        && !asking.known.command.has(flag::LOADING);
+    refused.then_some(Error::LOADING)
+}

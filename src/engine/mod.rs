@@ -1,0 +1,42 @@
+//! L5: what a command is and how one is executed, without naming any.
+//!
+//! Must not know single commands: it asks their definitions. A request's path: [`dispatch::execute`] looks it
+//! up, [`gate`] refuses what may not run now, the shards of its keys are locked, the handler runs and writes
+//! its reply, and its effect goes to the log before the shards are let go.
+
+pub mod args;
+pub mod ctx;
+pub mod dispatch;
+pub mod effects;
+pub mod expire;
+pub mod gate;
+pub mod monitor;
+pub mod session;
+pub mod spec;
+pub mod table;
+pub mod transaction;
+
+use std::sync::Arc;
+
+use crate::resp::error::Error;
+use crate::state::Server;
+use crate::store::WrongType;
+
+pub use args::Args;
+pub use ctx::{Ctx, Replier, Reply, Sent};
+pub use session::Session;
+pub use spec::{Command, Group, KeySpec};
+
+/// A server together with the commands that it knows.
+pub struct Engine {
+    /// The server.
+    pub server: Arc<Server>,
+    /// The commands.
+    pub table: table::Table,
+}
+
+impl From<WrongType> for Error {
+    fn from(_: WrongType) -> Self {
+        Error::WRONG_TYPE
+    }
+}

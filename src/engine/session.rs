@@ -1,0 +1,146 @@
+//! The state of one connection that only its own thread needs.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::state::clients::ClientHandle;
+use crate::state::config::{Config, Settings};
+
+/// On whose behalf commands are executed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// A client, or a replica of ours.
+    Client,
+    /// Our primary, whose stream we apply.
+    Primary,
+}
+
+/// CLIENT REPLY.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReplyMode {
+    /// Replies are sent.
+    On,
+    /// None is sent.
+    Off,
+    /// None for the command being executed and the one behind it.
+    SkipNext,
+    /// None for the command being executed.
+    Skip,
+}
+
+/// What a replica has told of itself before PSYNC.
+#[derive(Clone, Debug, Default)]
+pub struct ReplicaHello {
+    /// REPLCONF listening-port.
+    pub port: u16,
+    /// REPLCONF ip-address.
+    pub ip: Option<String>,
+    /// REPLCONF capa psync2.
+    pub psync2: bool,
+    /// REPLCONF capa eof.
+    pub eof: bool,
+    /// REPLCONF rdb-only.
+    pub rdb_only: bool,
+}
+
+/// What the connection's thread does once the replies so far are sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Takeover {
+    /// It becomes a replica that gets the stream from this offset on.
+    Stream(u64),
+    /// It becomes a replica that gets a snapshot first.
+    Snapshot,
+}
+
+/// A queued command: its arguments.
+pub type Queued = Vec<Vec<u8>>;
+
+/// MULTI.
+#[derive(Debug, Default)]
+pub struct Multi {
+    /// The commands so far.
+    pub queue: Vec<Queued>,
+    /// A command was refused, so EXEC will be.
+    pub aborted: bool,
+}
+
+/// One connection's state.
+pub struct Session {
+    /// What other threads see of it.
+    pub handle: Arc<ClientHandle>,
+    /// On whose behalf it acts.
+    pub role: Role,
+    /// Selected database.
+    pub db: usize,
+    /// Whether it may execute commands that need authentication.
+    pub authenticated: bool,
+    /// CLIENT REPLY.
+    pub reply_mode: ReplyMode,
+    /// MULTI, when inside.
+    pub multi: Option<Multi>,
+    /// Offset of the log behind the last write, for WAIT.
+    pub last_write: u64,
+    /// CLIENT NO-TOUCH.
+    pub no_touch: bool,
+    /// Close the connection once the replies are sent.
+    pub close: bool,
+    /// The reply is for the primary, which gets no others.
+    pub reply_to_primary: bool,
+    /// What a replica told of itself.
+    pub replica: ReplicaHello,
+    /// What follows once the replies are sent.
+    pub takeover: Option<Takeover>,
+    /// Bytes of the primary's stream that belong to the transaction being queued.
+    pub unapplied: Vec<u8>,
+    /// Nanoseconds that the command spent waiting, which do not count as execution.
+    pub waited_nanos: u64,
+    /// Name and library as the log of slow commands shows them; a copy of the shared ones.
+    pub name: String,
+    /// The parameters as of `settings_version`; taken out while a command runs.
+    pub(super) settings: Option<Arc<Settings>>,
+    pub(super) settings_version: u64,
+}
+
+impl Session {
+    /// A fresh connection.
+    pub fn new(handle: Arc<ClientHandle>, role: Role) -> Self {
+        Session {
+            handle,
+            role,
+            db: 0,
+            authenticated: role == Role::Primary,
+            reply_mode: ReplyMode::On,
+            multi: None,
+            last_write: 0,
+            no_touch: false,
+            close: false,
+            reply_to_primary: false,
+            replica: ReplicaHello::default(),
+            takeover: None,
+            unapplied: Vec::new(),
+            waited_nanos: 0,
+            name: String::new(),
+            settings: None,
+            settings_version: 0,
+        }
+    }
+
+    /// `proto-max-bulk-len`; a primary may send anything.
+    pub fn max_bulk(&self, config: &Config) -> u64 {
+        if self.role == Role::Primary {
+            return u64::MAX;
+        }
+        match &self.settings {
+            Some(settings) if self.settings_version == config.version() => {
+                settings.proto_max_bulk_len as u64
+            }
+            _ => config.get().proto_max_bulk_len as u64,
+        }
+    }
+
+    /// Goes over to another database.
+    pub fn select(&mut self, db: usize) {
+        self.db = db;
+        self.handle.db.store(db as u64, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,382 @@
+//! The definition of a command: one constant, from which everything about it derives. Lookup, arity errors,
+//! COMMAND's answers, the shards to lock, refusals, propagation and statistics all read it.
+//!
+//! A plain struct with a `const` builder: no macro, no registration, easy to find.
+
+use crate::engine::args::Args;
+use crate::engine::ctx::{Ctx, Reply};
+
+/// What executes a command.
+pub type Handler = fn(&mut Ctx, &mut Args) -> Reply;
+
+/// The groups of Redis's documentation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Group {
+    /// About any key.
+    Generic,
+    /// About strings.
+    String,
+    /// About the connection.
+    Connection,
+    /// About the server.
+    Server,
+    /// MULTI and its like.
+    Transactions,
+}
+
+impl Group {
+    /// Its name in COMMAND DOCS.
+    pub fn name(self) -> &'static str {
+        match self {
+            Group::Generic => "generic",
+            Group::String => "string",
+            Group::Connection => "connection",
+            Group::Server => "server",
+            Group::Transactions => "transactions",
+        }
+    }
+}
+
+/// Properties of a command, one bit each, by Redis's names.
+pub mod flag {
+    /// May change the keyspace.
+    pub const WRITE: u32 = 1;
+    /// Only reads keys.
+    pub const READONLY: u32 = 1 << 1;
+    /// Refused when memory is used up.
+    pub const DENYOOM: u32 = 1 << 2;
+    /// For administrators.
+    pub const ADMIN: u32 = 1 << 3;
+    /// About channels.
+    pub const PUBSUB: u32 = 1 << 4;
+    /// Not from scripts.
+    pub const NOSCRIPT: u32 = 1 << 5;
+    /// May wait.
+    pub const BLOCKING: u32 = 1 << 6;
+    /// Allowed while the data set is loaded.
+    pub const LOADING: u32 = 1 << 7;
+    /// Allowed on a replica without its primary.
+    pub const STALE: u32 = 1 << 8;
+    /// Not shown to MONITOR.
+    pub const SKIP_MONITOR: u32 = 1 << 9;
+    /// Not in the slow log.
+    pub const SKIP_SLOWLOG: u32 = 1 << 10;
+    /// Takes constant or logarithmic time.
+    pub const FAST: u32 = 1 << 11;
+    /// Allowed before authentication.
+    pub const NO_AUTH: u32 = 1 << 12;
+    /// May produce effects although it does not write itself.
+    pub const MAY_REPLICATE: u32 = 1 << 13;
+    /// Not while a data set is loaded beside the old one.
+    pub const NO_ASYNC_LOADING: u32 = 1 << 14;
+    /// Allowed while a script hangs.
+    pub const ALLOW_BUSY: u32 = 1 << 15;
+    /// Not inside MULTI.
+    pub const NO_MULTI: u32 = 1 << 16;
+    /// Its keys may be none.
+    pub const NO_MANDATORY_KEYS: u32 = 1 << 17;
+    /// Its keys cannot be told by first, last and step.
+    pub const MOVABLEKEYS: u32 = 1 << 18;
+    /// Runs at once inside MULTI instead of being queued.
+    pub const NOT_QUEUED: u32 = 1 << 19;
+    /// Never held up by CLIENT PAUSE.
+    pub const UNPAUSABLE: u32 = 1 << 20;
+    /// Also dangerous, for the categories of ACL.
+    pub const DANGEROUS: u32 = 1 << 21;
+    /// In the category of keyspace commands.
+    pub const KEYSPACE: u32 = 1 << 22;
+    /// Answers even where CLIENT REPLY says no.
+    pub const ALWAYS_REPLIES: u32 = 1 << 23;
+
+    /// Those that COMMAND INFO names, in its order.
+    pub const SHOWN: [(u32, &str); 19] = [
+        (WRITE, "write"),
+        (READONLY, "readonly"),
+        (DENYOOM, "denyoom"),
+        (ADMIN, "admin"),
+        (PUBSUB, "pubsub"),
+        (NOSCRIPT, "noscript"),
+        (BLOCKING, "blocking"),
+        (LOADING, "loading"),
+        (STALE, "stale"),
+        (SKIP_MONITOR, "skip_monitor"),
+        (SKIP_SLOWLOG, "skip_slowlog"),
+        (FAST, "fast"),
+        (NO_AUTH, "no_auth"),
+        (MAY_REPLICATE, "may_replicate"),
+        (NO_MANDATORY_KEYS, "no_mandatory_keys"),
+        (NO_ASYNC_LOADING, "no_async_loading"),
+        (NO_MULTI, "no_multi"),
+        (MOVABLEKEYS, "movablekeys"),
+        (ALLOW_BUSY, "allow_busy"),
+    ];
+}
+
+/// What is done with a key, one bit each, by the names of COMMAND INFO's key specifications.
+pub mod access {
+    /// Reads.
+    pub const RO: u32 = 1;
+    /// Reads and writes.
+    pub const RW: u32 = 1 << 1;
+    /// Overwrites without reading.
+    pub const OW: u32 = 1 << 2;
+    /// Removes.
+    pub const RM: u32 = 1 << 3;
+    /// The value reaches the client.
+    pub const ACCESS: u32 = 1 << 4;
+    /// The value is changed.
+    pub const UPDATE: u32 = 1 << 5;
+    /// Something is added.
+    pub const INSERT: u32 = 1 << 6;
+    /// Something is deleted.
+    pub const DELETE: u32 = 1 << 7;
+    /// Depends on the arguments.
+    pub const VARIABLE_FLAGS: u32 = 1 << 8;
+    /// Names looked up, in COMMAND INFO's order.
+    pub const SHOWN: [(u32, &str); 9] = [
+        (RO, "RO"),
+        (RW, "RW"),
+        (OW, "OW"),
+        (RM, "RM"),
+        (ACCESS, "access"),
+        (UPDATE, "update"),
+        (INSERT, "insert"),
+        (DELETE, "delete"),
+        (VARIABLE_FLAGS, "variable_flags"),
+    ];
+}
+
+/// Where a run of keys is among the arguments, and what is done with them.
+#[derive(Clone, Copy, Debug)]
+pub struct KeySpec {
+    /// Index of the first one; the command's name is 0.
+    pub first: usize,
+    /// The last one: relative to `first` when not negative, else counted from the end.
+    pub last: i32,
+    /// Distance from one key to the next.
+    pub step: usize,
+    /// Bits of [`access`].
+    pub access: u32,
+    /// What COMMAND INFO says about it.
+    pub note: &'static str,
+}
+
+impl KeySpec {
+    /// One key.
+    pub const fn at(first: usize, access: u32) -> Self {
+        KeySpec { first, last: 0, step: 1, access, note: "" }
+    }
+
+    /// All arguments from `first` on.
+    pub const fn from(first: usize, access: u32) -> Self {
+        KeySpec { first, last: -1, step: 1, access, note: "" }
+    }
+
+    /// Every `step`th argument from `first` on.
+    pub const fn every(first: usize, step: usize, access: u32) -> Self {
+        KeySpec { first, last: -1, step, access, note: "" }
+    }
+
+    /// Says something about it in COMMAND INFO.
+    pub const fn noting(mut self, note: &'static str) -> Self {
+        self.note = note;
+        self
+    }
+
+    /// Indexes of the keys among `argc` arguments.
+    pub fn indexes(&self, argc: usize) -> impl Iterator<Item = usize> + use<> {
+        let end = if self.last >= 0 {
+            self.first + self.last as usize + 1
+        } else {
+            argc.saturating_sub(self.last.unsigned_abs() as usize - 1)
+        };
+        (self.first..end.min(argc)).step_by(self.step)
+    }
+}
+
+/// Which shards a command needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Locking {
+    /// Those of its keys.
+    Keys,
+    /// All.
+    All,
+    /// Those of the commands that MULTI has queued.
+    Queued,
+}
+
+/// A command, or a subcommand of one.
+#[derive(Debug)]
+pub struct Command {
+    /// Lower case.
+    pub name: &'static str,
+    /// `None` for a container whose subcommands do the work.
+    pub handler: Option<Handler>,
+    /// Its group in the documentation.
+    pub group: Group,
+    /// The version of Redis that has it first.
+    pub since: &'static str,
+    /// Number of arguments with the name; negative: at least that many.
+    pub arity: i32,
+    /// Bits of [`flag`].
+    pub flags: u32,
+    /// Its keys.
+    pub keys: &'static [KeySpec],
+    /// What is locked for it.
+    pub locking: Locking,
+    /// Its arguments, in the notation of Redis's documentation.
+    pub syntax: &'static str,
+    /// Its cost.
+    pub complexity: &'static str,
+    /// What it does.
+    pub summary: &'static str,
+    /// Hints for clients and proxies.
+    pub tips: &'static [&'static str],
+    /// Its subcommands.
+    pub subcommands: &'static [Command],
+    /// Name of the command that replaces it, and since when it is deprecated.
+    pub deprecated: Option<(&'static str, &'static str)>,
+}
+
+impl Command {
+    /// A command without properties.
+    pub const fn new(name: &'static str, handler: Handler) -> Self {
+        let mut command = Command::container(name);
+        command.handler = Some(handler);
+        command
+    }
+
+    /// A command that only has subcommands.
+    pub const fn container(name: &'static str) -> Self {
+        Command {
+            name,
+            handler: None,
+            group: Group::Server,
+            since: "1.0.0",
+            arity: -2,
+            flags: 0,
+            keys: &[],
+            locking: Locking::Keys,
+            syntax: "",
+            complexity: "Depends on subcommand.",
+            summary: "",
+            tips: &[],
+            subcommands: &[],
+            deprecated: None,
+        }
+    }
+
+    /// Its group.
+    pub const fn group(mut self, group: Group) -> Self {
+        self.group = group;
+        self
+    }
+
+    /// The version of Redis that has it first.
+    pub const fn since(mut self, version: &'static str) -> Self {
+        self.since = version;
+        self
+    }
+
+    /// Number of arguments with the name; negative: at least that many.
+    pub const fn arity(mut self, arity: i32) -> Self {
+        self.arity = arity;
+        self
+    }
+
+    /// Adds bits of [`flag`].
+    pub const fn flags(mut self, flags: u32) -> Self {
+        self.flags |= flags;
+        self
+    }
+
+    /// It may change the keyspace.
+    pub const fn write(self) -> Self {
+        self.flags(flag::WRITE)
+    }
+
+    /// It only reads keys.
+    pub const fn readonly(self) -> Self {
+        self.flags(flag::READONLY)
+    }
+
+    /// It takes constant or logarithmic time.
+    pub const fn fast(self) -> Self {
+        self.flags(flag::FAST)
+    }
+
+    /// It is refused when memory is used up.
+    pub const fn deny_oom(self) -> Self {
+        self.flags(flag::DENYOOM)
+    }
+
+    /// Its keys.
+    pub const fn keys(mut self, keys: &'static [KeySpec]) -> Self {
+        self.keys = keys;
+        self
+    }
+
+    /// It needs all shards.
+    pub const fn locks_all(mut self) -> Self {
+        self.locking = Locking::All;
+        self
+    }
+
+    /// It needs the shards of the queued commands.
+    pub const fn locks_queued(mut self) -> Self {
+        self.locking = Locking::Queued;
+        self
+    }
+
+    /// Its arguments.
+    pub const fn syntax(mut self, syntax: &'static str) -> Self {
+        self.syntax = syntax;
+        self
+    }
+
+    /// Its cost.
+    pub const fn complexity(mut self, complexity: &'static str) -> Self {
+        self.complexity = complexity;
+        self
+    }
+
+    /// What it does.
+    pub const fn summary(mut self, summary: &'static str) -> Self {
+        self.summary = summary;
+        self
+    }
+
+    /// Hints for clients and proxies.
+    pub const fn tips(mut self, tips: &'static [&'static str]) -> Self {
+        self.tips = tips;
+        self
+    }
+
+    /// Its subcommands.
+    pub const fn subcommands(mut self, subcommands: &'static [Command]) -> Self {
+        self.subcommands = subcommands;
+        self
+    }
+
+    /// It is deprecated since a version, in favour of something else.
+    pub const fn deprecated(mut self, since: &'static str, instead: &'static str) -> Self {
+        self.deprecated = Some((since, instead));
+        self
+    }
+
+    /// Whether a flag is set.
+    pub const fn has(&self, flag: u32) -> bool {
+        self.flags & flag != 0
+    }
+
+    /// Whether that many arguments, with the name, may be right.
+    pub fn accepts(&self, argc: usize) -> bool {
+        let needed = self.arity.unsigned_abs() as usize;
+        if self.arity >= 0 { argc == needed } else { argc >= needed }
+    }
+
+    /// Indexes of its keys among these arguments, in order.
+    pub fn key_indexes(&self, argc: usize) -> impl Iterator<Item = usize> {
+        self.keys.iter().flat_map(move |spec| spec.indexes(argc))
+    }
+}

@@ -1,0 +1,98 @@
+//! All commands of a server, found by name.
+
+use std::collections::HashMap;
+
+use crate::engine::spec::Command;
+
+/// A command or subcommand in the table.
+#[derive(Debug)]
+pub struct Known {
+    /// Its index in the table and in the statistics.
+    pub id: usize,
+    /// Its definition.
+    pub command: &'static Command,
+    /// `config|get` for a subcommand.
+    pub full_name: String,
+    /// Ids of its subcommands, by lower-case name.
+    pub subcommands: Vec<(&'static str, usize)>,
+    /// The command that it is a subcommand of.
+    pub parent: Option<usize>,
+}
+
+/// All commands.
+#[derive(Debug)]
+pub struct Table {
+    all: Vec<Known>,
+    by_name: HashMap<Vec<u8>, usize>,
+}
+
+/// Longest name that is looked up; no command's is longer.
+const NAME_MAX: usize = 32;
+
+impl Table {
+    /// A table of these commands and their subcommands. Names are unique; a test makes sure.
+    pub fn new(groups: &[&'static [Command]]) -> Self {
+        let mut table = Table { all: Vec::new(), by_name: HashMap::new() };
+        for command in groups.iter().copied().flatten() {
+            let id = table.add(command, command.name.to_owned(), None);
+            table.by_name.insert(command.name.as_bytes().to_vec(), id);
+            for sub in command.subcommands {
+                let full_name = format!("{}|{}", command.name, sub.name);
+                let sub_id = table.add(sub, full_name, Some(id));
+                table.all[id].subcommands.push((sub.name, sub_id));
+            }
+        }
+        table
+    }
+
+    fn add(
+        &mut self,
+        command: &'static Command,
+        full_name: String,
+        parent: Option<usize>,
+    ) -> usize {
+        let id = self.all.len();
+        self.all.push(Known { id, command, full_name, subcommands: Vec::new(), parent });
+        id
+    }
+
+    /// The command of that name, in any case.
+    pub fn find(&self, name: &[u8]) -> Option<&Known> {
+        let mut folded = [0; NAME_MAX];
+        let folded = folded.get_mut(..name.len())?;
+        folded.copy_from_slice(name);
+        folded.make_ascii_lowercase();
+        self.by_name.get(&*folded).map(|&id| &self.all[id])
+    }
+
+    /// The subcommand of that name, in any case.
+    pub fn find_sub(&self, parent: &Known, name: &[u8]) -> Option<&Known> {
+        let named = |(sub, _): &&(&str, usize)| name.eq_ignore_ascii_case(sub.as_bytes());
+        parent.subcommands.iter().find(named).map(|&(_, id)| &self.all[id])
+    }
+
+    /// The command or subcommand of a full name such as `config|get`, in any case.
+    pub fn find_full(&self, full_name: &[u8]) -> Option<&Known> {
+        let mut words = full_name.splitn(2, |&c| c == b'|');
+        let known = self.find(words.next()?)?;
+        match words.next() {
+            Some(sub) => self.find_sub(known, sub),
+            None => Some(known),
+        }
+    }
+
+    /// The command with that id.
+    pub fn get(&self, id: usize) -> &Known {
+        &self.all[id]
+    }
+
+    /// All commands and subcommands, in the order of their definition.
+    pub fn all(&self) -> &[Known] {
+        &self.all
+    }
+
+    /// All commands without the subcommands.
+    pub fn commands(&self) -> impl Iterator<Item = &Known> {
+        self.all.iter().filter(|known| known.parent.is_none())
+    }
+}

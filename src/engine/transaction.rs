@@ -1,0 +1,52 @@
+//! MULTI's queue, and EXEC as one unit: all shards of all queued commands are held from its first command to
+//! its last, and its effects go to the log together.
+
+use std::sync::atomic::Ordering;
+
+use crate::engine::Engine;
+use crate::engine::ctx::{Ctx, Reply};
+use crate::engine::dispatch;
+use crate::engine::session::Session;
+use crate::resp::error::Error;
+use crate::store::Plan;
+
+/// Queues a command.
+pub fn queue(session: &mut Session, argv: &[&[u8]]) {
+    if let Some(multi) = &mut session.multi {
+        multi.queue.push(argv.iter().map(|arg| arg.to_vec()).collect());
+        session.handle.multi.store(multi.queue.len() as u64 + 1, Ordering::Relaxed);
+    }
+}
+
+/// The shards of all queued commands.
+pub fn plan(engine: &Engine, session: &Session) -> Plan {
+    let mut plan = Plan::None;
+    for argv in session.multi.iter().flat_map(|multi| &multi.queue) {
+        let argv: Vec<&[u8]> = argv.iter().map(Vec::as_slice).collect();
+        if let Ok(known) = dispatch::resolve(engine, &argv) {
+            plan = plan.union(dispatch::plan_for(engine, session, known.command, &argv));
+        }
+    }
+    plan
+}
+
+/// Leaves MULTI; whether the session was in it.
+pub fn forget(session: &mut Session) -> bool {
+    session.handle.multi.store(0, Ordering::Relaxed);
+    session.multi.take().is_some()
+}
+
+/// Runs the queued commands and answers the array of their replies. Their shards are held already.
+pub fn execute(ctx: &mut Ctx) -> Reply {
+    let Some(multi) = ctx.session.multi.take() else { return Err(Error::EXEC_WITHOUT_MULTI) };
+    ctx.session.handle.multi.store(0, Ordering::Relaxed);
+    if multi.aborted {
+        return Err(Error::EXECABORT);
+    }
+    ctx.reply.parts().array(multi.queue.len());
+    for argv in &multi.queue {
+        let argv: Vec<&[u8]> = argv.iter().map(Vec::as_slice).collect();
+        dispatch::call_queued(ctx, &argv);
+    }
+    ctx.reply.done()
+}

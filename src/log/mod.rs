@@ -1,0 +1,461 @@
+//! L3: the ordered write log. Every change of the keyspace, as commands, in the order in which it was made;
+//! its offset, its identity (replication ids) and those who read it.
+//!
+//! Must not know clients or what a command means. Invariants: bytes are appended while the shards they belong
+//! to are held, so log order is apply order; bytes are kept for the backlog and for the slowest reader, but
+//! never more than a reader's limit allows.
+
+mod buffer;
+
+use std::collections::BTreeMap;
+use std::sync::Condvar;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::base::lock::{Guard, Lock, rank};
+use crate::base::num;
+use crate::base::rng::random_id;
+use buffer::Buffer;
+
+/// The replication id that stands for "none".
+pub const NO_ID: &str = "0000000000000000000000000000000000000000";
+
+/// How far a reader may fall behind: `client-output-buffer-limit replica`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LagLimit {
+    /// Bytes at which a reader is dropped at once; 0 for none.
+    pub hard: u64,
+    /// Bytes at which it is dropped after `soft_time`; 0 for none.
+    pub soft: u64,
+    /// How long `soft` may be exceeded.
+    pub soft_time: Duration,
+}
+
+/// Who this log is: what PSYNC compares.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The id of the stream that is being written.
+    pub id: String,
+    /// The id that this server followed before it was promoted, or [`NO_ID`].
+    pub previous: String,
+    /// First offset that no longer belongs to `previous`; -1 when there is none.
+    pub previous_until: i64,
+}
+
+/// What INFO tells of the backlog.
+#[derive(Clone, Copy, Debug)]
+pub struct BacklogInfo {
+    /// Whether a backlog is kept.
+    pub active: bool,
+    /// Its configured size in bytes.
+    pub size: u64,
+    /// Offset of the first byte that a replica may ask for.
+    pub first_byte: u64,
+    /// Bytes held.
+    pub length: u64,
+}
+
+struct Reader {
+    position: u64,
+    soft_since: Option<Instant>,
+}
+
+struct Inner {
+    identity: Identity,
+    /// Bytes from the beginning of time; only those of the tail are in `buffer`.
+    buffer: Buffer,
+    backlog_size: u64,
+    limit: LagLimit,
+    /// Database that the stream has selected; `None` before the first SELECT.
+    selected: Option<usize>,
+    readers: BTreeMap<u64, Reader>,
+    next_reader: u64,
+    waiting: usize,
+}
+
+/// The log of one server.
+pub struct WriteLog {
+    inner: Lock<Inner>,
+    appended: Condvar,
+    active: AtomicBool,
+}
+
+/// What a reader got.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Read {
+    /// The next bytes.
+    Bytes(Vec<u8>),
+    /// Nothing came within the time.
+    Timeout,
+    /// The reader fell too far behind, or the log began anew.
+    Lost,
+}
+
+/// One command of the log, as arguments.
+pub type Argv<'a> = &'a [&'a [u8]];
+
+impl WriteLog {
+    /// An empty log with a fresh id, which records nothing until it is activated.
+    pub fn new(backlog_size: u64, limit: LagLimit) -> Self {
+        let identity = Identity { id: random_id(), previous: NO_ID.to_owned(), previous_until: -1 };
+        let inner = Inner {
+            identity,
+            buffer: Buffer::starting_at(0),
+            backlog_size,
+            limit,
+            selected: None,
+            readers: BTreeMap::new(),
+            next_reader: 1,
+            waiting: 0,
+        };
+        WriteLog {
+            inner: Lock::new(rank::LOG, inner),
+            appended: Condvar::new(),
+            active: AtomicBool::new(false),
+        }
+    }
+
+    /// Whether anybody will read what is appended. Stable while a shard is held.
+    pub fn is_active(&self) -> bool {
+        self.active.load(Ordering::Relaxed)
+    }
+
+    /// Begins to record. To be called while all shards are held.
+    pub fn activate(&self) {
+        self.active.store(true, Ordering::Relaxed);
+    }
+
+    /// Drops the backlog and records no more, with a new id: nobody can continue from here. Returns `false`
+    /// when a reader is attached.
+    pub fn deactivate(&self) -> bool {
+        let mut inner = self.inner.lock();
+        if !inner.readers.is_empty() {
+            return false;
+        }
+        inner.identity =
+            Identity { id: random_id(), previous: NO_ID.to_owned(), previous_until: -1 };
+        let end = inner.buffer.end();
+        inner.buffer = Buffer::starting_at(end);
+        self.active.store(false, Ordering::Relaxed);
+        true
+    }
+
+    /// Changes the size of the backlog.
+    pub fn set_backlog_size(&self, bytes: u64) {
+        let mut inner = self.inner.lock();
+        inner.backlog_size = bytes;
+        inner.trim();
+    }
+
+    /// Changes how far readers may fall behind.
+    pub fn set_limit(&self, limit: LagLimit) {
+        self.inner.lock().limit = limit;
+    }
+
+    /// Bytes written so far (`master_repl_offset`).
+    pub fn offset(&self) -> u64 {
+        self.inner.lock().buffer.end()
+    }
+
+    /// Who this log is.
+    pub fn identity(&self) -> Identity {
+        self.inner.lock().identity.clone()
+    }
+
+    /// The id and the offset, of one moment.
+    pub fn id_and_offset(&self) -> (String, u64) {
+        let inner = self.inner.lock();
+        (inner.identity.id.clone(), inner.buffer.end())
+    }
+
+    /// The backlog, for INFO.
+    pub fn backlog(&self) -> BacklogInfo {
+        let inner = self.inner.lock();
+        let (active, size) = (self.is_active(), inner.backlog_size);
+        let length = if active { inner.buffer.end() - inner.buffer.start() } else { 0 };
+        let first_byte = if active { inner.buffer.start() + 1 } else { 0 };
+        BacklogInfo { active, size, first_byte, length }
+    }
+
+    /// Bytes of memory that the log holds.
+    pub fn memory(&self) -> usize {
+        self.inner.lock().buffer.memory()
+    }
+
+    /// Appends the effect of one command as a unit, in MULTI and EXEC when it is more than one command. Each
+    /// comes with its database. Returns the offset behind it.
+    pub fn append(&self, commands: &[(usize, Argv)]) -> u64 {
+        let mut inner = self.inner.lock();
+        let several = commands.len() > 1;
+        for (i, (db, argv)) in commands.iter().enumerate() {
+            inner.select(*db);
+            if several && i == 0 {
+                inner.push(&[b"MULTI"]);
+            }
+            inner.push(argv);
+        }
+        if several {
+            inner.push(&[b"EXEC"]);
+        }
+        self.finish(inner)
+    }
+
+    /// Appends a command that belongs to no database (PING, REPLCONF GETACK). Returns the offset behind it.
+    pub fn append_control(&self, argv: Argv) -> u64 {
+        let mut inner = self.inner.lock();
+        inner.push(argv);
+        self.finish(inner)
+    }
+
+    /// Appends bytes of the primary's stream as they came.
+    pub fn append_raw(&self, bytes: &[u8]) -> u64 {
+        let mut inner = self.inner.lock();
+        inner.buffer.push(bytes);
+        self.finish(inner)
+    }
+
+    fn finish(&self, mut inner: Guard<'_, Inner>) -> u64 {
+        inner.trim();
+        if inner.waiting > 0 {
+            self.appended.notify_all();
+        }
+        inner.buffer.end()
+    }
+
+    /// Makes the next command be preceded by SELECT: a new replica has selected nothing.
+    pub fn forget_selected(&self) {
+        self.inner.lock().selected = None;
+    }
+
+    /// Attaches a reader that wants the bytes from `position` on, if they are there.
+    pub fn attach(&self, position: u64) -> Option<u64> {
+        let mut inner = self.inner.lock();
+        if position < inner.buffer.start() || position > inner.buffer.end() {
+            return None;
+        }
+        let id = inner.next_reader;
+        inner.next_reader += 1;
+        inner.readers.insert(id, Reader { position, soft_since: None });
+        Some(id)
+    }
+
+    /// Lets go of a reader.
+    pub fn detach(&self, reader: u64) {
+        let mut inner = self.inner.lock();
+        inner.readers.remove(&reader);
+        inner.trim();
+    }
+
+    /// The next bytes for a reader, at most `max`; waits up to `timeout` for some.
+    pub fn read(&self, reader: u64, max: usize, timeout: Duration) -> Read {
+        let deadline = Instant::now() + timeout;
+        let mut inner = self.inner.lock();
+        loop {
+            let Some(position) = inner.readers.get(&reader).map(|r| r.position) else {
+                return Read::Lost;
+            };
+            let bytes = inner.buffer.read(position, max);
+            if !bytes.is_empty() {
+                let position = position + bytes.len() as u64;
+                if let Some(reader) = inner.readers.get_mut(&reader) {
+                    reader.position = position;
+                }
+                return Read::Bytes(bytes);
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Read::Timeout;
+            }
+            inner.waiting += 1;
+            inner = inner.wait_timeout(&self.appended, left);
+            inner.waiting -= 1;
+        }
+    }
+
+    /// Wakes all readers, so that they look at what else has changed.
+    pub fn wake_readers(&self) {
+        // The lock makes sure that no reader is between its look and its wait.
+        let _inner = self.inner.lock();
+        self.appended.notify_all();
+    }
+
+    /// Whether a replica that has this id's stream up to before `next` can go on from our backlog.
+    pub fn can_continue(&self, id: &str, next: u64) -> bool {
+        let inner = self.inner.lock();
+        let identity = &inner.identity;
+        let ours = id == identity.id;
+        let followed = id == identity.previous
+            && i64::try_from(next).is_ok_and(|n| n <= identity.previous_until);
+        let kept = next > inner.buffer.start() && next <= inner.buffer.end() + 1;
+        self.is_active() && (ours || followed) && kept
+    }
+
+    /// Becomes the primary's stream at this offset after a full resynchronisation: all readers are lost.
+    pub fn adopt(&self, id: &str, offset: u64) {
+        let mut inner = self.inner.lock();
+        inner.identity =
+            Identity { id: id.to_owned(), previous: NO_ID.to_owned(), previous_until: -1 };
+        inner.buffer = Buffer::starting_at(offset);
+        inner.readers.clear();
+        inner.selected = None;
+        self.active.store(true, Ordering::Relaxed);
+        self.appended.notify_all();
+    }
+
+    /// The primary continued the stream under a new id (it was promoted): ours becomes the previous one.
+    pub fn rename(&self, id: &str) {
+        let mut inner = self.inner.lock();
+        if inner.identity.id != id {
+            inner.succeed(id.to_owned());
+        }
+    }
+
+    /// Starts a stream of our own where the followed one ends: promotion. Returns the new id.
+    pub fn promote(&self) -> String {
+        let mut inner = self.inner.lock();
+        let id = random_id();
+        inner.succeed(id.clone());
+        inner.selected = None;
+        id
+    }
+
+    /// Takes a new id and forgets the previous one (DEBUG CHANGE-REPL-ID).
+    pub fn change_id(&self) {
+        let mut inner = self.inner.lock();
+        inner.identity =
+            Identity { id: random_id(), previous: NO_ID.to_owned(), previous_until: -1 };
+    }
+
+    /// Takes id and offset over from a file that a replica of that stream had saved.
+    pub fn restore(&self, id: &str, offset: u64) {
+        self.adopt(id, offset);
+    }
+}
+
+impl Inner {
+    fn select(&mut self, db: usize) {
+        if self.selected != Some(db) {
+            self.selected = Some(db);
+            self.push(&[b"SELECT", db.to_string().as_bytes()]);
+        }
+    }
+
+    fn push(&mut self, argv: Argv) {
+        let mut header = Vec::with_capacity(16);
+        push_length(&mut header, b'*', argv.len());
+        for arg in argv {
+            push_length(&mut header, b'$', arg.len());
+            self.buffer.push(&header);
+            self.buffer.push(arg);
+            header.clear();
+            header.extend_from_slice(b"\r\n");
+        }
+        self.buffer.push(&header);
+    }
+
+    fn succeed(&mut self, id: String) {
+        self.identity.previous = std::mem::replace(&mut self.identity.id, id);
+        self.identity.previous_until = i64::try_from(self.buffer.end()).unwrap_or(i64::MAX) + 1;
+    }
+
+    /// Drops readers beyond their limit and bytes that nobody needs.
+    fn trim(&mut self) {
+        let end = self.buffer.end();
+        let limit = self.limit;
+        self.readers.retain(|_, reader| {
+            let lag = end - reader.position;
+            if limit.soft == 0 || lag <= limit.soft {
+                reader.soft_since = None;
+            }
+            if limit.hard > 0 && lag > limit.hard {
+                return false;
+            }
+            if limit.soft > 0 && lag > limit.soft {
+                let since = *reader.soft_since.get_or_insert_with(Instant::now);
+                return since.elapsed() <= limit.soft_time;
+            }
+            true
+        });
+        let wanted = self.readers.values().map(|r| r.position).min().unwrap_or(end);
+        self.buffer.forget_before(wanted.min(end.saturating_sub(self.backlog_size)));
+    }
+}
+
+fn push_length(out: &mut Vec<u8>, kind: u8, length: usize) {
+    out.push(kind);
+    num::push_u64(out, length as u64);
+    out.extend_from_slice(b"\r\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FAR: LagLimit = LagLimit { hard: 0, soft: 0, soft_time: Duration::ZERO };
+
+    fn read_all(log: &WriteLog, reader: u64) -> Vec<u8> {
+        let mut all = Vec::new();
+        while let Read::Bytes(bytes) = log.read(reader, 7, Duration::ZERO) {
+            all.extend(bytes);
+        }
+        all
+    }
+
+    #[test]
+    fn select_only_when_it_changes_and_multi_around_units() {
+        let log = WriteLog::new(1 << 20, FAR);
+        log.activate();
+        let reader = log.attach(0).unwrap();
+        log.append(&[(0, &[b"DEL", b"a"])]);
+        log.append(&[(0, &[b"DEL", b"b"])]);
+        log.append(&[(3, &[b"DEL", b"c"]), (3, &[b"SET", b"c", b""])]);
+        let text = String::from_utf8(read_all(&log, reader)).unwrap();
+        let words: Vec<&str> = text.split("\r\n").filter(|w| !w.starts_with(['*', '$'])).collect();
+        assert_eq!(words.join(" "), "SELECT 0 DEL a DEL b SELECT 3 MULTI DEL c SET c  EXEC ");
+        assert!(text.starts_with("*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n"));
+        assert_eq!(log.offset(), text.len() as u64);
+    }
+
+    #[test]
+    fn continuing_needs_the_id_and_the_bytes() {
+        let log = WriteLog::new(64 * 1024, FAR);
+        log.activate();
+        let id = log.identity().id;
+        for _ in 0..100 {
+            log.append_raw(&[b'x'; 10_000]);
+        }
+        let end = log.offset();
+        assert!(log.can_continue(&id, end + 1) && log.can_continue(&id, end - 1000));
+        assert!(!log.can_continue(&id, 1) && !log.can_continue(&id, end + 2));
+        assert!(!log.can_continue(NO_ID, end));
+        log.promote();
+        assert!(log.can_continue(&id, end + 1));
+        log.append_raw(b"y");
+        assert!(!log.can_continue(&id, end + 2), "beyond the promotion");
+        assert!(log.backlog().length >= 64 * 1024 && log.memory() < 256 * 1024);
+    }
+
+    #[test]
+    fn a_slow_reader_is_lost_at_its_limit() {
+        let limit = LagLimit { hard: 100_000, ..FAR };
+        let log = WriteLog::new(1000, limit);
+        log.activate();
+        let reader = log.attach(0).unwrap();
+        log.append_raw(&[0; 90_000]);
+        assert!(matches!(log.read(reader, 10, Duration::ZERO), Read::Bytes(_)));
+        log.append_raw(&[0; 20_000]);
+        assert_eq!(log.read(reader, 10, Duration::ZERO), Read::Lost);
+    }
+
+    #[test]
+    fn a_waiting_reader_is_woken() {
+        let log = WriteLog::new(1000, FAR);
+        let reader = log.attach(0).unwrap();
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| log.read(reader, 10, Duration::from_secs(20)));
+            std::thread::sleep(Duration::from_millis(20));
+            log.append_raw(b"hello");
+            assert_eq!(waiting.join().unwrap(), Read::Bytes(b"hello".to_vec()));
+        });
+    }
+}

@@ -1,0 +1,272 @@
+//! One connection's thread: read, parse, execute, reply.
+//!
+//! The thread blocks only in reading. Replies of all commands that one read brought leave in one write, which
+//! never blocks (see `state::outbox`).
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::base::clock;
+use crate::engine::session::Role;
+use crate::engine::{Engine, Session, dispatch};
+use crate::resp::out::Out;
+use crate::resp::request::{Limits, Request, Status};
+use crate::state::clients::{ClientHandle, flag};
+use crate::state::outbox::Sent;
+
+/// The request buffer of a new connection, and of one that has been sending little for a while.
+const BUFFER_MIN: usize = 1024;
+/// The request buffer grows to this by itself; beyond it only as a large argument arrives.
+const BUFFER_MAX: usize = 64 * 1024;
+/// How much of a large argument is asked for in one go.
+const LARGE_STEP: usize = 4 * 1024 * 1024;
+/// Replies are sent when this much has gathered, even if more commands wait.
+const SEND_AT: usize = 256 * 1024;
+/// Small reads in a row after which a large buffer shrinks.
+const CALM_READS: u32 = 32;
+/// What a client that is not authenticated may leave unread before it is cut.
+const UNAUTHENTICATED_OUTPUT_MAX: u64 = 64 * 1024;
+/// Commands with at most this many arguments need no allocation for the argument list.
+const FEW_ARGS: usize = 8;
+
+/// Serves a connection until it ends.
+pub fn serve(engine: &Arc<Engine>, handle: Arc<ClientHandle>) {
+    let mut session = Session::new(Arc::clone(&handle), Role::Client);
+    session.authenticated = engine.server.config.get().requirepass.is_empty();
+    handle.authenticated.store(session.authenticated, Ordering::Relaxed);
+    handle.meta.lock().user = "default".to_owned();
+    let mut connection = Connection {
+        engine,
+        session,
+        handle: Arc::clone(&handle),
+        input: Input::default(),
+        request: Request::new(),
+        out: Out::new(),
+    };
+    while connection.step() {}
+    connection.end();
+}
+
+/// Bytes that are read but not executed: `bytes[start..end]`.
+#[derive(Default)]
+struct Input {
+    bytes: Vec<u8>,
+    start: usize,
+    end: usize,
+    calm: u32,
+}
+
+struct Connection<'e> {
+    engine: &'e Arc<Engine>,
+    session: Session,
+    handle: Arc<ClientHandle>,
+    input: Input,
+    request: Request,
+    out: Out,
+}
+
+impl Connection<'_> {
+    /// Reads once and executes what is whole; whether the connection goes on.
+    fn step(&mut self) -> bool {
+        let want = match self.execute_buffered() {
+            Some(want) => want,
+            None => return false,
+        };
+        if !self.send() || self.session.close {
+            return false;
+        }
+        if self.session.takeover.is_some() {
+            return false;
+        }
+        match self.input.fill(&self.handle, want) {
+            Ok(0) | Err(_) => false,
+            Ok(n) => {
+                self.handle.bytes_in.fetch_add(n as u64, Ordering::Relaxed);
+                self.engine.server.stats.net_in.fetch_add(n as u64, Ordering::Relaxed);
+                self.note_input()
+            }
+        }
+    }
+
+    /// Writes down how much waits; whether that is within the limit.
+    fn note_input(&self) -> bool {
+        let waiting = self.input.end - self.input.start;
+        self.handle.query_bytes.store(waiting as u64, Ordering::Relaxed);
+        self.handle.query_capacity.store(self.input.bytes.capacity() as u64, Ordering::Relaxed);
+        if waiting <= BUFFER_MAX {
+            return true;
+        }
+        let limit = self.engine.server.config.get().client_query_buffer_limit;
+        if waiting > limit {
+            let stats = &self.engine.server.stats;
+            stats.query_buffer_cuts.fetch_add(1, Ordering::Relaxed);
+            let message = format!(
+                "Closing client that reached max query buffer length: id={} addr={}",
+                self.handle.id, self.handle.addr
+            );
+            self.engine.server.logger.warning(&message);
+        }
+        waiting <= limit
+    }
+
+    /// Executes all commands that are whole. Returns how many bytes the next one lacks at least, or `None` when
+    /// the connection ends.
+    fn execute_buffered(&mut self) -> Option<usize> {
+        self.handle.active_ms.store(clock::unix_ms(), Ordering::Relaxed);
+        loop {
+            let limits = self.limits();
+            let data = &self.input.bytes[self.input.start..self.input.end];
+            if data.is_empty() {
+                self.input.reset();
+                return Some(1);
+            }
+            let used = match self.request.parse(data, &limits) {
+                Ok(Status::Complete { used }) => used,
+                Ok(Status::Incomplete { want }) => return Some(want),
+                Err(e) => {
+                    self.engine.server.stats.error(e.error().code());
+                    self.out.error(e.error());
+                    self.send();
+                    return None;
+                }
+            };
+            let count = self.request.len();
+            if count > 0 {
+                let mut few: [&[u8]; FEW_ARGS] = [&[]; FEW_ARGS];
+                let mut many = Vec::new();
+                let argv: &[&[u8]] = if count <= FEW_ARGS {
+                    for (i, arg) in few[..count].iter_mut().enumerate() {
+                        *arg = self.request.arg(data, i);
+                    }
+                    &few[..count]
+                } else {
+                    self.request.collect(data, &mut many);
+                    &many
+                };
+                if is_http(argv[0]) {
+                    warn_of_http(self.engine, &self.handle);
+                    return None;
+                }
+                dispatch::execute(self.engine, &mut self.session, argv, &mut self.out, None);
+            }
+            self.input.start += used;
+            self.request.reset();
+            if self.session.close || self.session.takeover.is_some() {
+                return Some(1);
+            }
+            if self.out.len() >= SEND_AT && !self.send() {
+                return None;
+            }
+        }
+    }
+
+    fn limits(&self) -> Limits {
+        let max_bulk = self.session.max_bulk(&self.engine.server.config);
+        Limits { max_bulk, authenticated: self.session.authenticated }
+    }
+
+    /// Sends the replies so far; whether the connection is still there.
+    fn send(&mut self) -> bool {
+        if self.out.is_empty() {
+            return !self.handle.outbox.is_gone();
+        }
+        let server = &self.engine.server;
+        server.stats.net_out.fetch_add(self.out.len() as u64, Ordering::Relaxed);
+        let settings = server.config.get();
+        let limit = server.output_limit(&settings, self.handle.kind());
+        match server.clients.send(&self.handle, &mut self.out, limit) {
+            Sent::All => true,
+            Sent::Waiting | Sent::TellDrain => {
+                let (_, waiting) = self.handle.outbox.waiting();
+                self.session.authenticated || waiting <= UNAUTHENTICATED_OUTPUT_MAX
+            }
+            Sent::OverLimit => {
+                let message = format!(
+                    "Client id={} addr={} closed for overcoming of output buffer limits.",
+                    self.handle.id, self.handle.addr
+                );
+                server.logger.warning(&message);
+                false
+            }
+            Sent::Gone => false,
+        }
+    }
+
+    /// Leaves the registry and closes the socket once everything is sent.
+    fn end(&mut self) {
+        let server = &self.engine.server;
+        if self.handle.has(flag::MONITOR) {
+            server.monitors.fetch_sub(1, Ordering::SeqCst);
+        }
+        if let Some(replica) = server.replication.remove(self.handle.id) {
+            let message = format!("Connection with replica {}:{} lost.", replica.ip, replica.port);
+            server.logger.notice(&message);
+            server.replication.wake_waiting();
+        }
+        server.clients.remove(self.handle.id);
+        if !self.handle.outbox.close_when_empty() {
+            self.handle.kill();
+        }
+    }
+}
+
+impl Input {
+    /// Everything is executed: the buffer starts anew, smaller when little has been coming.
+    fn reset(&mut self) {
+        self.start = 0;
+        self.end = 0;
+        if self.bytes.capacity() > BUFFER_MAX
+            || (self.calm > CALM_READS && self.bytes.len() > BUFFER_MIN)
+        {
+            self.bytes = Vec::new();
+            self.calm = 0;
+        }
+    }
+
+    /// Reads more, at least one byte, of a command that lacks `want`.
+    fn fill(&mut self, handle: &ClientHandle, want: usize) -> std::io::Result<usize> {
+        if self.start > 0 && (self.start == self.end || self.bytes.len() - self.end < want) {
+            self.bytes.copy_within(self.start..self.end, 0);
+            self.end -= self.start;
+            self.start = 0;
+        }
+        if want > BUFFER_MAX {
+            // A large argument: read straight into reserved memory, in steps, so that an announcement alone
+            // reserves little.
+            self.bytes.truncate(self.end);
+            let step = want.min(LARGE_STEP.max(self.end));
+            self.bytes.reserve(step);
+            let n = handle.stream.read_exactly_up_to(step as u64, &mut self.bytes)?;
+            self.end += n;
+            return Ok(n);
+        }
+        if self.bytes.len() - self.end < want.max(BUFFER_MIN / 2) {
+            let size = (self.bytes.len() * 2).clamp(BUFFER_MIN, BUFFER_MAX).max(self.end + want);
+            self.bytes.resize(size, 0);
+        }
+        let room = self.bytes.len() - self.end;
+        let n = handle.stream.read(&mut self.bytes[self.end..])?;
+        self.end += n;
+        self.calm = if n * 8 > room { 0 } else { self.calm.saturating_add(1) };
+        if n == room && self.bytes.len() < BUFFER_MAX {
+            // More is likely to come: a larger buffer needs fewer reads.
+            self.bytes.resize(self.bytes.len() * 4, 0);
+        }
+        Ok(n)
+    }
+}
+
+/// A browser that was tricked into talking to us sends one of these first.
+fn is_http(name: &[u8]) -> bool {
+    name.eq_ignore_ascii_case(b"post") || name.eq_ignore_ascii_case(b"host:")
+}
+
+fn warn_of_http(engine: &Engine, handle: &ClientHandle) {
+    let message = format!(
+        "Possible SECURITY ATTACK detected. It looks like somebody is sending POST or Host: commands to \
+         Redis. This is likely due to an attacker attempting to use Cross Protocol Scripting to compromise \
+         your Redis instance. Connection from {} aborted.",
+        handle.addr
+    );
+    engine.server.logger.warning(&message);
+}

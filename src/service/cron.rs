@@ -1,0 +1,95 @@
+//! What happens by itself: expiry, time-outs, save points, rates.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use crate::base::clock;
+use crate::engine::{Engine, expire};
+use crate::state::clients::{Kind, flag};
+use crate::state::config::Settings;
+use crate::state::{Server, persistence};
+
+/// How often expired keys are looked for: well below the 50 ms within which a key has to be gone.
+const EXPIRY_TICK: Duration = Duration::from_millis(10);
+
+/// How often the rest is looked at.
+const TICK: Duration = Duration::from_millis(100);
+
+/// Seconds between a failed background save and the next try.
+const SAVE_RETRY_SECONDS: i64 = 5;
+
+/// Removes keys at their deadline until the server ends.
+pub fn run_expiry(engine: &Arc<Engine>) {
+    let server = &engine.server;
+    while !server.wait_for_end(EXPIRY_TICK) {
+        let asleep = !server.active_expire.load(Ordering::Relaxed)
+            || server.replication.is_replica()
+            || server.persistence.loading.load(Ordering::Relaxed)
+            || server.pause.stops(true);
+        if !asleep {
+            expire::sweep(engine);
+        }
+    }
+}
+
+/// Everything else, until the server ends.
+pub fn run(engine: &Arc<Engine>) {
+    let server = &engine.server;
+    let mut tick = 0u64;
+    while !server.wait_for_end(TICK) {
+        let settings = server.config.get();
+        sample_rates(server);
+        if tick.is_multiple_of(10) {
+            close_idle(server, &settings);
+        }
+        save_if_due(server, &settings);
+        server.used_memory();
+        tick += 1;
+    }
+}
+
+fn sample_rates(server: &Server) {
+    let stats = &server.stats;
+    let totals = [
+        stats.total_commands(),
+        stats.net_in.load(Ordering::Relaxed),
+        stats.net_out.load(Ordering::Relaxed),
+    ];
+    stats.rates.lock().sample(clock::unix_ms(), totals);
+}
+
+/// Closes clients that have been silent for longer than `timeout`.
+fn close_idle(server: &Server, settings: &Settings) {
+    if settings.timeout == 0 {
+        return;
+    }
+    let limit_ms = i64::try_from(settings.timeout).unwrap_or(i64::MAX).saturating_mul(1000);
+    let now_ms = clock::unix_ms();
+    server.clients.kill_all(|client| {
+        client.kind() == Kind::Normal
+            && !client.has(flag::BLOCKED | flag::MONITOR)
+            && now_ms - client.active_ms.load(Ordering::Relaxed) > limit_ms
+    });
+}
+
+/// Starts a background save when one of the save points says so.
+fn save_if_due(server: &Arc<Server>, settings: &Settings) {
+    if settings.save.is_empty() || server.persistence.loading.load(Ordering::Relaxed) {
+        return;
+    }
+    let dirty = server.persistence.dirty.load(Ordering::Relaxed);
+    let state = server.persistence.state.lock().clone();
+    let now_ms = clock::unix_ms();
+    let waited = state.last_ok || now_ms - state.last_try_ms > SAVE_RETRY_SECONDS * 1000;
+    if state.running || !waited {
+        return;
+    }
+    let elapsed = u64::try_from(now_ms / 1000 - state.last_save).unwrap_or(0);
+    let due = settings.save.iter().find(|p| dirty >= p.changes && elapsed > p.seconds);
+    if let Some(point) = due {
+        let message = format!("{} changes in {} seconds. Saving...", point.changes, point.seconds);
+        server.logger.notice(&message);
+        persistence::start_background_save(server);
+    }
+}

@@ -1,0 +1,49 @@
+//! Sends what did not fit into clients' sockets at once, when they become writable again.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use crate::base::sys::{Interest, POLL_IN, POLL_OUT, wait_for};
+use crate::engine::Engine;
+use crate::state::clients::ClientHandle;
+
+/// Waits for the sockets of all clients with waiting output, until the server ends.
+pub fn run(engine: &Arc<Engine>) {
+    let clients = &engine.server.clients;
+    let mut waiting: Vec<Arc<ClientHandle>> = Vec::new();
+    while !engine.server.has_ended() {
+        let mut list: Vec<Interest> =
+            waiting.iter().map(|c| Interest::new(c.stream.fd(), POLL_OUT)).collect();
+        list.push(Interest::new(clients.drain_bell().fd(), POLL_IN));
+        wait_for(&mut list, Some(Duration::from_secs(1)));
+        let mut ready = list.iter().map(|interest| interest.happened != 0);
+        waiting.retain(|client| !ready.next().unwrap_or(false) || !drain(client));
+        let settings = engine.server.config.get();
+        for client in &waiting {
+            let limit = engine.server.output_limit(&settings, client.kind());
+            if client.outbox.is_over(limit) {
+                clients.over_limit.fetch_add(1, Ordering::Relaxed);
+                client.kill();
+            }
+        }
+        waiting.extend(clients.take_to_drain());
+    }
+}
+
+/// Sends what the socket takes; whether the client needs no more attention.
+fn drain(client: &ClientHandle) -> bool {
+    match client.outbox.drain() {
+        Ok(false) => false,
+        Ok(true) => {
+            if client.outbox.is_closing() {
+                client.kill();
+            }
+            true
+        }
+        Err(_) => {
+            client.kill();
+            true
+        }
+    }
+}

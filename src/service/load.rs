@@ -1,0 +1,167 @@
+//! Loading an RDB file into the keyspace.
+
+use std::fs::File;
+use std::io::{self, BufReader, Read};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use crate::base::clock;
+use crate::engine::Engine;
+use crate::rdb::{Eviction, Item, Reader};
+use crate::state::persistence;
+use crate::store::{Changes, Db, Expiry, Plan};
+
+/// What a file says of the replication stream that it is a state of.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct StreamPlace {
+    /// Replication id.
+    pub id: Option<String>,
+    /// Offset.
+    pub offset: Option<u64>,
+}
+
+/// Loads the server's RDB file, if there is one.
+///
+/// # Errors
+/// A damaged file, with its offset; the file is left as it is.
+pub fn load_file(engine: &Arc<Engine>) -> io::Result<()> {
+    let path = persistence::rdb_path(&engine.server);
+    let file = match File::open(&path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => {
+            return Err(io::Error::new(e.kind(), format!("Can't open {}: {e}", path.display())));
+        }
+    };
+    let size = file.metadata()?.len();
+    let began = Instant::now();
+    let place = load(engine, BufReader::with_capacity(1 << 16, file), Some(size)).map_err(|e| {
+        io::Error::other(format!("Bad file format reading {}: {e}", path.display()))
+    })?;
+    if let (Some(id), Some(offset)) = (&place.id, place.offset)
+        && engine.server.config.get().replicaof.is_some()
+    {
+        engine.server.log.restore(id, offset);
+        engine.server.replication.link().resumable = true;
+    }
+    let seconds = began.elapsed().as_secs_f64();
+    engine.server.logger.notice(&format!("DB loaded from disk: {seconds:.3} seconds"));
+    Ok(())
+}
+
+/// Loads an RDB file from a reader, whose size may be known. Clients are told to wait meanwhile by the caller.
+pub fn load<R: Read>(
+    engine: &Arc<Engine>,
+    input: R,
+    size: Option<u64>,
+) -> Result<StreamPlace, String> {
+    let server = &engine.server;
+    let settings = server.config.get();
+    let progress = &server.persistence;
+    progress.loading_start.store(clock::unix_ms() / 1000, Ordering::Relaxed);
+    progress.loading_total.store(size.unwrap_or(0), Ordering::Relaxed);
+    progress.loading_done.store(0, Ordering::Relaxed);
+    let mut reader = Reader::new(input).limit(size).verify(settings.rdbchecksum);
+    let mut loader = Loader::new(engine);
+    let mut reported = Instant::now();
+    loop {
+        let item = reader.next().map_err(|e| e.to_string())?;
+        if loader.items.is_multiple_of(1024) {
+            progress.loading_done.store(reader.offset(), Ordering::Relaxed);
+            if reported.elapsed() >= Duration::from_secs(1) {
+                reported = Instant::now();
+                let message =
+                    format!("Loading: {} of {} bytes", reader.offset(), size.unwrap_or(0));
+                server.logger.notice(&message);
+            }
+        }
+        if let Item::Eof = item {
+            break;
+        }
+        loader.take(item)?;
+    }
+    let mut state = server.persistence.state.lock();
+    state.load_keys_loaded = loader.keys;
+    state.load_keys_expired = loader.expired;
+    drop(state);
+    let message = format!(
+        "Done loading RDB, keys loaded: {}, keys expired: {}.",
+        loader.keys, loader.expired
+    );
+    server.logger.notice(&message);
+    Ok(loader.place)
+}
+
+struct Loader<'e> {
+    engine: &'e Engine,
+    db: usize,
+    now_ms: i64,
+    /// A replica keeps expired keys until its primary says so.
+    keep_expired: bool,
+    place: StreamPlace,
+    items: u64,
+    keys: u64,
+    expired: u64,
+}
+
+impl<'e> Loader<'e> {
+    fn new(engine: &'e Engine) -> Self {
+        let keep_expired = engine.server.replication.is_replica()
+            || engine.server.config.get().replicaof.is_some();
+        Loader {
+            engine,
+            db: 0,
+            now_ms: clock::unix_ms(),
+            keep_expired,
+            place: StreamPlace::default(),
+            items: 0,
+            keys: 0,
+            expired: 0,
+        }
+    }
+
+    fn take(&mut self, item: Item) -> Result<(), String> {
+        self.items += 1;
+        match item {
+            Item::Aux(name, value) => self.aux(&name, &value),
+            Item::SelectDb(db) => {
+                let databases = self.engine.server.keyspace.databases();
+                self.db = usize::try_from(db).unwrap_or(usize::MAX);
+                if self.db >= databases {
+                    let message = format!(
+                        "FATAL: Data file was created with a Redis server configured to handle more than \
+                         {databases} databases. Exiting"
+                    );
+                    return Err(message);
+                }
+            }
+            Item::Entry { key, value, expire_at_ms, eviction } => {
+                if !self.keep_expired && expire_at_ms.is_some_and(|at| at < self.now_ms) {
+                    self.expired += 1;
+                    return Ok(());
+                }
+                self.keys += 1;
+                let keyspace = &self.engine.server.keyspace;
+                let mut held = keyspace.hold(&Plan::One(keyspace.shard_of(&key)));
+                let mut changes = Changes::default();
+                let mut db = Db::new(&mut held, self.db, self.now_ms, Expiry::Ignore, &mut changes);
+                db.set(&key, value, expire_at_ms);
+                if let Some(Eviction::Idle(seconds)) = eviction {
+                    db.set_idle(&key, seconds);
+                }
+            }
+            Item::ResizeDb(..) | Item::Function(_) | Item::ModuleAux | Item::Eof => {}
+        }
+        Ok(())
+    }
+
+    fn aux(&mut self, name: &[u8], value: &[u8]) {
+        let text = String::from_utf8_lossy(value);
+        match name {
+            b"repl-id" if value.len() == 40 => self.place.id = Some(text.into_owned()),
+            b"repl-offset" => self.place.offset = text.parse().ok(),
+            _ => {}
+        }
+    }
+}

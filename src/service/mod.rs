@@ -1,0 +1,190 @@
+//! L7: all threads. Accepting and serving connections, feeding replicas, following a primary, saving,
+//! expiring, and the beginning and end of a server.
+
+mod connection;
+mod cron;
+mod drain;
+mod jobs;
+mod listener;
+mod load;
+pub mod signals;
+
+use std::fs;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use crate::commands;
+use crate::engine::{Engine, table::Table};
+use crate::state::config::{Config, Startup};
+use crate::state::{Job, Server};
+
+use listener::Listeners;
+
+/// Stack of a connection's thread. Only the pages that are used become resident, and no handler recurses.
+const STACK: usize = 512 * 1024;
+
+/// How long the end of a server waits for its threads.
+const JOIN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Threads that come and go: connections and jobs.
+#[derive(Default)]
+pub struct Threads(AtomicUsize);
+
+/// A running server.
+pub struct Running {
+    engine: Arc<Engine>,
+    listeners: Arc<Listeners>,
+    threads: Vec<JoinHandle<()>>,
+    passing: Arc<Threads>,
+}
+
+/// For programs that do not count their memory: the resident set.
+pub fn no_gauge() -> u64 {
+    resident_memory()
+}
+
+/// Resident memory of the process in bytes, as the operating system sees it; 0 where it does not say.
+pub fn resident_memory() -> u64 {
+    let statm = fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages = statm.split(' ').nth(1).and_then(|field| field.parse::<u64>().ok());
+    pages.unwrap_or(0) * 4096
+}
+
+/// Starts a server: binds, loads its file, accepts. `any_port` lets the operating system choose the port.
+pub fn start(startup: Startup, any_port: bool, gauge: fn() -> u64) -> io::Result<Running> {
+    let table = Table::new(commands::ALL);
+    let config = Config::new(startup);
+    let server = Arc::new(Server::new(config, table.all().len(), gauge)?);
+    let engine = Arc::new(Engine { server, table });
+    greet(&engine.server);
+    let listeners = Arc::new(Listeners::bind(&engine.server, any_port)?);
+    let passing = Arc::new(Threads::default());
+    jobs::install(&engine, &passing);
+    let mut running =
+        Running { engine, listeners, threads: Vec::new(), passing: Arc::clone(&passing) };
+    running.spawn("drain", drain::run)?;
+    running.spawn("cron", cron::run)?;
+    running.spawn("expire", cron::run_expiry)?;
+    let server = &running.engine.server;
+    server.persistence.loading.store(true, Ordering::SeqCst);
+    server.logger.notice("Server initialized");
+    let (listeners, accepting) = (Arc::clone(&running.listeners), Arc::clone(&passing));
+    running.spawn("accept", move |engine| listener::run(engine, &listeners, &accepting))?;
+    running.load()?;
+    Ok(running)
+}
+
+fn greet(server: &Server) {
+    let settings = server.config.get();
+    server.logger.notice("Ferrodis is starting");
+    let version = crate::state::REDIS_VERSION;
+    let pid = std::process::id();
+    server.logger.notice(&format!("Redis version={version}, bits=64, PID: {pid}, just started"));
+    if server.config.file().is_some() {
+        server.logger.notice("Configuration loaded");
+    }
+    let mode = if settings.replicaof.is_some() { "replica" } else { "standalone" };
+    server.logger.notice(&format!("Running mode={mode}, port={}, PID: {pid}.", settings.port));
+}
+
+impl Running {
+    fn spawn(
+        &mut self,
+        name: &str,
+        body: impl FnOnce(&Arc<Engine>) + Send + 'static,
+    ) -> io::Result<()> {
+        let engine = Arc::clone(&self.engine);
+        let builder = thread::Builder::new().name(name.to_owned()).stack_size(STACK);
+        self.threads.push(builder.spawn(move || body(&engine))?);
+        Ok(())
+    }
+
+    /// Loads the data file, while clients are told to wait, and begins to follow a primary.
+    fn load(&self) -> io::Result<()> {
+        let server = &self.engine.server;
+        load::load_file(&self.engine)?;
+        server.persistence.loading.store(false, Ordering::SeqCst);
+        let settings = server.config.get();
+        if let Some(primary) = settings.replicaof.clone() {
+            server.logger.set_role(b'S');
+            server.replication.follow(Some(primary));
+            let generation = server.replication.generation.load(Ordering::SeqCst);
+            server.start_job(Job::FollowPrimary(generation));
+        }
+        self.listeners.announce(server);
+        Ok(())
+    }
+
+    /// The server and its commands.
+    pub fn engine(&self) -> &Arc<Engine> {
+        &self.engine
+    }
+
+    /// The TCP port in use.
+    pub fn port(&self) -> u16 {
+        self.engine.server.port.load(Ordering::Relaxed) as u16
+    }
+
+    /// Ends the program after [`Server::end`]: the operating system closes the connections.
+    pub fn finish(self) -> i32 {
+        self.engine.server.logger.warning("Redis is now ready to exit, bye bye...");
+        self.listeners.remove_socket_file();
+        // Threads that serve connections need not be waited for, the process ends.
+        std::mem::forget(self);
+        0
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let server = &self.engine.server;
+        server.begin_ending();
+        server.end();
+        server.persistence.abort_save.store(true, Ordering::SeqCst);
+        server.replication.follow(None);
+        server.log.wake_readers();
+        server.clients.drain_bell().wake();
+        self.listeners.stop();
+        server.clients.kill_all(|_| true);
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+        let deadline = Instant::now() + JOIN_TIMEOUT;
+        while self.passing.0.load(Ordering::SeqCst) > 0 && Instant::now() < deadline {
+            server.clients.kill_all(|_| true);
+            thread::sleep(Duration::from_millis(2));
+        }
+    }
+}
+
+impl Threads {
+    /// Runs `body` in a thread of its own that the end of the server waits for.
+    pub fn spawn(
+        self: &Arc<Self>,
+        name: &str,
+        body: impl FnOnce() + Send + 'static,
+    ) -> io::Result<()> {
+        let threads = Arc::clone(self);
+        threads.0.fetch_add(1, Ordering::SeqCst);
+        let counted = Counted(Arc::clone(&threads));
+        let builder = thread::Builder::new().name(name.to_owned()).stack_size(STACK);
+        builder
+            .spawn(move || {
+                let _counted = counted;
+                body();
+            })
+            .map(|_| ())
+    }
+}
+
+/// Counts a thread down when it ends, or when it could not be started.
+struct Counted(Arc<Threads>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}

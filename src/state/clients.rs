@@ -1,0 +1,370 @@
+//! The registry of connections: what CLIENT LIST shows and CLIENT KILL ends.
+//!
+//! Must not know commands. A connection's own thread keeps the fast-changing facts up to date in atomics;
+//! other threads only read them.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read};
+use std::net::{Shutdown, TcpStream};
+use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use crate::base::clock;
+use crate::base::lock::{Lock, rank};
+use crate::base::wake::Waker;
+use crate::resp::out::{Chunk, Out};
+use crate::state::outbox::{Limit, Outbox, Sent};
+
+/// A connected socket of either kind.
+#[derive(Debug)]
+pub enum Stream {
+    /// TCP.
+    Tcp(TcpStream),
+    /// Unix domain.
+    Unix(UnixStream),
+}
+
+impl Stream {
+    /// The descriptor.
+    pub fn fd(&self) -> RawFd {
+        match self {
+            Stream::Tcp(s) => s.as_raw_fd(),
+            Stream::Unix(s) => s.as_raw_fd(),
+        }
+    }
+
+    /// Reads what is there, waiting for the first byte.
+    pub fn read(&self, buf: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Stream::Tcp(s) => (&*s).read(buf),
+            Stream::Unix(s) => (&*s).read(buf),
+        }
+    }
+
+    /// Appends up to `max` bytes to `buf`, waiting until they are there or the stream ends.
+    pub fn read_exactly_up_to(&self, max: u64, buf: &mut Vec<u8>) -> io::Result<usize> {
+        match self {
+            Stream::Tcp(s) => s.take(max).read_to_end(buf),
+            Stream::Unix(s) => s.take(max).read_to_end(buf),
+        }
+    }
+
+    /// Ends both directions, which wakes a thread that reads.
+    pub fn shutdown(&self) {
+        let _ = match self {
+            Stream::Tcp(s) => s.shutdown(Shutdown::Both),
+            Stream::Unix(s) => s.shutdown(Shutdown::Both),
+        };
+    }
+
+    /// (peer, own) address in the form of CLIENT LIST.
+    pub fn addresses(&self, unix_path: &str) -> (String, String) {
+        match self {
+            Stream::Tcp(s) => (show(s.peer_addr()), show(s.local_addr())),
+            Stream::Unix(_) => (format!("{unix_path}:0"), format!("{unix_path}:0")),
+        }
+    }
+}
+
+/// An IPv4 address that came in over an IPv6 socket shows as IPv4; IPv6 ones are in brackets only where a port
+/// follows.
+fn show(addr: io::Result<std::net::SocketAddr>) -> String {
+    match addr {
+        Ok(addr) if addr.ip().to_canonical().is_ipv4() => {
+            format!("{}:{}", addr.ip().to_canonical(), addr.port())
+        }
+        Ok(addr) => format!("[{}]:{}", addr.ip(), addr.port()),
+        Err(_) => "?:0".to_owned(),
+    }
+}
+
+/// What a client is, for limits and CLIENT KILL TYPE.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// An ordinary client.
+    Normal,
+    /// A replica that follows us.
+    Replica,
+    /// Subscribed to channels.
+    Pubsub,
+    /// Our link to the primary.
+    Master,
+}
+
+/// Facts that change rarely and are written by commands.
+#[derive(Debug, Default, Clone)]
+pub struct Meta {
+    /// CLIENT SETNAME.
+    pub name: String,
+    /// CLIENT SETINFO LIB-NAME.
+    pub lib_name: String,
+    /// CLIENT SETINFO LIB-VER.
+    pub lib_ver: String,
+    /// The user that the connection is authenticated as.
+    pub user: String,
+}
+
+/// Flags of a client, one bit each; see CLIENT LIST's `flags`.
+pub mod flag {
+    /// Waits in a blocking command.
+    pub const BLOCKED: u64 = 1;
+    /// Feeds MONITOR.
+    pub const MONITOR: u64 = 1 << 1;
+    /// A replica of ours.
+    pub const REPLICA: u64 = 1 << 2;
+    /// Our primary.
+    pub const MASTER: u64 = 1 << 3;
+    /// Inside MULTI.
+    pub const MULTI: u64 = 1 << 4;
+    /// Over a Unix socket.
+    pub const UNIX: u64 = 1 << 5;
+    /// CLIENT NO-EVICT on.
+    pub const NO_EVICT: u64 = 1 << 6;
+    /// CLIENT NO-TOUCH on.
+    pub const NO_TOUCH: u64 = 1 << 7;
+    /// Will be closed when its replies are sent.
+    pub const CLOSING: u64 = 1 << 8;
+    /// Subscribed to something.
+    pub const PUBSUB: u64 = 1 << 9;
+    /// A watched key has changed.
+    pub const DIRTY_CAS: u64 = 1 << 10;
+    /// READONLY mode.
+    pub const READONLY: u64 = 1 << 11;
+}
+
+/// How CLIENT UNBLOCK ends a wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unblock {
+    /// As if the time were over.
+    Timeout,
+    /// With an error.
+    Error,
+    /// With the error for a role that has changed.
+    RoleChange,
+}
+
+/// One connection, as other threads see it.
+pub struct ClientHandle {
+    /// Unique and ascending.
+    pub id: u64,
+    /// The socket.
+    pub stream: Arc<Stream>,
+    /// Peer address.
+    pub addr: String,
+    /// Own address.
+    pub laddr: String,
+    /// Unix ms of the connection's beginning.
+    pub created_ms: i64,
+    /// What waits to be sent.
+    pub outbox: Outbox,
+    /// Rarely changing facts.
+    pub meta: Lock<Meta>,
+    /// Bits of [`flag`].
+    pub flags: AtomicU64,
+    /// Unix ms of the last command.
+    pub active_ms: AtomicI64,
+    /// Selected database.
+    pub db: AtomicU64,
+    /// Protocol version.
+    pub proto: AtomicU64,
+    /// Number of the last command in the command table plus one; 0 for none.
+    pub last_command: AtomicU64,
+    /// Bytes of requests that are read but not executed.
+    pub query_bytes: AtomicU64,
+    /// Capacity of the request buffer.
+    pub query_capacity: AtomicU64,
+    /// Commands queued by MULTI, plus one; 0 outside of MULTI.
+    pub multi: AtomicU64,
+    /// Total bytes read.
+    pub bytes_in: AtomicU64,
+    /// Total bytes handed to the socket or the queue.
+    pub bytes_out: AtomicU64,
+    /// Total commands.
+    pub commands: AtomicU64,
+    /// Whether the connection is authenticated, for limits.
+    pub authenticated: AtomicBool,
+    /// Set by CLIENT UNBLOCK.
+    pub unblock: Lock<Option<Unblock>>,
+    waker: OnceLock<Waker>,
+}
+
+impl ClientHandle {
+    /// Whether a flag is set.
+    pub fn has(&self, bit: u64) -> bool {
+        self.flags.load(Ordering::Relaxed) & bit != 0
+    }
+
+    /// Sets or clears a flag.
+    pub fn set(&self, bit: u64, on: bool) {
+        if on {
+            self.flags.fetch_or(bit, Ordering::Relaxed);
+        } else {
+            self.flags.fetch_and(!bit, Ordering::Relaxed);
+        }
+    }
+
+    /// What the client is.
+    pub fn kind(&self) -> Kind {
+        if self.has(flag::MASTER) {
+            Kind::Master
+        } else if self.has(flag::REPLICA) {
+            Kind::Replica
+        } else if self.has(flag::PUBSUB) {
+            Kind::Pubsub
+        } else {
+            Kind::Normal
+        }
+    }
+
+    /// Ends the connection from any thread: its own thread finds the stream ended.
+    pub fn kill(&self) {
+        self.outbox.close();
+        self.stream.shutdown();
+        self.wake();
+    }
+
+    /// The bell that a blocked command waits for; made when it is first needed.
+    pub fn waker(&self) -> io::Result<&Waker> {
+        if let Some(waker) = self.waker.get() {
+            return Ok(waker);
+        }
+        let waker = Waker::new()?;
+        Ok(self.waker.get_or_init(|| waker))
+    }
+
+    /// Makes a blocked command look again.
+    pub fn wake(&self) {
+        if let Some(waker) = self.waker.get() {
+            waker.wake();
+        }
+    }
+}
+
+/// Output limits by class, and how pending output reaches the drain thread.
+pub struct Clients {
+    list: Lock<BTreeMap<u64, Arc<ClientHandle>>>,
+    next_id: AtomicU64,
+    /// Clients whose output waits for their socket, until the drain thread takes them.
+    to_drain: Lock<Vec<Arc<ClientHandle>>>,
+    drain_bell: Waker,
+    /// Connections that were cut for exceeding their limit.
+    pub over_limit: AtomicU64,
+}
+
+impl Clients {
+    /// An empty registry; fails without file descriptors.
+    pub fn new() -> io::Result<Self> {
+        Ok(Clients {
+            list: Lock::new(rank::CLIENTS, BTreeMap::new()),
+            next_id: AtomicU64::new(1),
+            to_drain: Lock::new(rank::DRAIN, Vec::new()),
+            drain_bell: Waker::new()?,
+            over_limit: AtomicU64::new(0),
+        })
+    }
+
+    /// Registers a connection.
+    pub fn add(&self, stream: Stream, unix_path: &str, flags: u64) -> Arc<ClientHandle> {
+        let (addr, laddr) = stream.addresses(unix_path);
+        let unix = if matches!(stream, Stream::Unix(_)) { flag::UNIX } else { 0 };
+        let now_ms = clock::unix_ms();
+        let handle = Arc::new(ClientHandle {
+            id: self.next_id.fetch_add(1, Ordering::Relaxed),
+            outbox: Outbox::new(stream.fd()),
+            stream: Arc::new(stream),
+            addr,
+            laddr,
+            created_ms: now_ms,
+            meta: Lock::new(rank::CLIENT, Meta::default()),
+            flags: AtomicU64::new(flags | unix),
+            active_ms: AtomicI64::new(now_ms),
+            db: AtomicU64::new(0),
+            proto: AtomicU64::new(2),
+            last_command: AtomicU64::new(0),
+            query_bytes: AtomicU64::new(0),
+            query_capacity: AtomicU64::new(0),
+            multi: AtomicU64::new(0),
+            bytes_in: AtomicU64::new(0),
+            bytes_out: AtomicU64::new(0),
+            commands: AtomicU64::new(0),
+            authenticated: AtomicBool::new(false),
+            unblock: Lock::new(rank::LEAF + 10, None),
+            waker: OnceLock::new(),
+        });
+        self.list.lock().insert(handle.id, Arc::clone(&handle));
+        handle
+    }
+
+    /// Takes a connection off the list.
+    pub fn remove(&self, id: u64) {
+        self.list.lock().remove(&id);
+    }
+
+    /// All connections, by id.
+    pub fn all(&self) -> Vec<Arc<ClientHandle>> {
+        self.list.lock().values().cloned().collect()
+    }
+
+    /// One connection.
+    pub fn get(&self, id: u64) -> Option<Arc<ClientHandle>> {
+        self.list.lock().get(&id).cloned()
+    }
+
+    /// Number of connections, without our link to the primary.
+    pub fn count(&self) -> usize {
+        self.list.lock().len()
+    }
+
+    /// Sends the replies in `out` to a client, and empties `out`.
+    pub fn send(&self, client: &Arc<ClientHandle>, out: &mut Out, limit: Limit) -> Sent {
+        client.bytes_out.fetch_add(out.len() as u64, Ordering::Relaxed);
+        let sent = client.outbox.send(out, limit);
+        self.follow_up(client, sent)
+    }
+
+    /// Sends bytes to a client from any thread.
+    pub fn push(&self, client: &Arc<ClientHandle>, chunk: Chunk, limit: Limit) -> Sent {
+        client.bytes_out.fetch_add(chunk.as_ref().len() as u64, Ordering::Relaxed);
+        let sent = client.outbox.push(chunk, limit);
+        self.follow_up(client, sent)
+    }
+
+    fn follow_up(&self, client: &Arc<ClientHandle>, sent: Sent) -> Sent {
+        match sent {
+            Sent::TellDrain => {
+                self.to_drain.lock().push(Arc::clone(client));
+                self.drain_bell.wake();
+            }
+            Sent::OverLimit => {
+                self.over_limit.fetch_add(1, Ordering::Relaxed);
+                client.kill();
+            }
+            _ => {}
+        }
+        sent
+    }
+
+    /// For the drain thread: the clients that were handed over since the last call, and its bell.
+    pub fn take_to_drain(&self) -> Vec<Arc<ClientHandle>> {
+        self.drain_bell.clear();
+        std::mem::take(&mut *self.to_drain.lock())
+    }
+
+    /// What the drain thread waits for besides sockets.
+    pub fn drain_bell(&self) -> &Waker {
+        &self.drain_bell
+    }
+
+    /// Ends all connections that `which` names; how many.
+    pub fn kill_all(&self, which: impl Fn(&ClientHandle) -> bool) -> usize {
+        let chosen: Vec<_> = self.all().into_iter().filter(|c| which(c)).collect();
+        chosen.iter().for_each(|client| client.kill());
+        chosen.len()
+    }
+}
+
+/// How long a blocked wait sleeps at most before it looks again.
+pub const WAIT_SLICE: Duration = Duration::from_secs(3600);

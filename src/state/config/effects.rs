@@ -1,0 +1,100 @@
+//! What is accepted for the sake of existing configuration files and clients, and changes nothing
+//! here.
+//!
+//! An honest list: each name has the reason why there is nothing to change, and the documentation
+//! prints it.
+
+/// Parameters that can be set and read back without any effect, with the reason.
+pub const NO_EFFECT: &[(&str, &str)] = &[
+    (
+        "activerehashing",
+        "the key table grows one bucket at a time, so there is nothing to catch up",
+    ),
+    ("active-expire-effort", "keys expire by an index ordered by deadline, not by sampling"),
+    ("always-show-logo", "there is no logo"),
+    ("aof-load-truncated", "appendonly is not supported yet"),
+    ("aof-timestamp-enabled", "appendonly is not supported yet"),
+    ("aof-use-rdb-preamble", "appendonly is not supported yet"),
+    ("appenddirname", "appendonly is not supported yet"),
+    ("appendfilename", "appendonly is not supported yet"),
+    ("appendfsync", "appendonly is not supported yet"),
+    ("auto-aof-rewrite-min-size", "appendonly is not supported yet"),
+    ("auto-aof-rewrite-percentage", "appendonly is not supported yet"),
+    ("disable-thp", "the standard library cannot change a process's page sizes"),
+    ("dynamic-hz", "timed work waits for its deadline, not for a tick"),
+    ("enable-module-command", "there are no modules"),
+    ("hz", "timed work waits for its deadline, not for a tick"),
+    ("io-threads", "each connection has a thread of its own"),
+    ("lazyfree-lazy-eviction", "large values are always freed outside the locks"),
+    ("lazyfree-lazy-expire", "large values are always freed outside the locks"),
+    ("lazyfree-lazy-server-del", "large values are always freed outside the locks"),
+    ("lazyfree-lazy-user-del", "large values are always freed outside the locks"),
+    ("lazyfree-lazy-user-flush", "large values are always freed outside the locks"),
+    ("lfu-decay-time", "there is no eviction yet"),
+    ("lfu-log-factor", "there is no eviction yet"),
+    ("list-compress-depth", "the inner nodes of a list are not compressed"),
+    ("no-appendfsync-on-rewrite", "appendonly is not supported yet"),
+    ("notify-keyspace-events", "keyspace events are not sent yet"),
+    ("propagation-error-behavior", "an error in the primary's stream is logged and passed over"),
+    ("rdb-del-sync-files", "a full resync leaves no files behind"),
+    ("rdb-save-incremental-fsync", "a snapshot is synced once, before it takes its name"),
+    ("repl-diskless-load", "a replica always loads the snapshot as it arrives"),
+    ("repl-diskless-sync", "a snapshot for a replica never touches the disk"),
+    ("repl-diskless-sync-delay", "each replica is sent a snapshot of its own, at once"),
+    ("repl-diskless-sync-max-replicas", "each replica is sent a snapshot of its own, at once"),
+    ("replica-ignore-maxmemory", "nothing is evicted, and a primary's writes are never refused"),
+    ("replica-lazy-flush", "large values are always freed outside the locks"),
+    ("sanitize-dump-payload", "every payload is checked in full"),
+];
+
+/// Directives that configuration files of Redis contain and that are passed over, with the reason.
+/// They are no parameters: CONFIG does not know them.
+pub const IGNORED_DIRECTIVES: &[(&str, &str)] = &[
+    ("aof-rewrite-incremental-fsync", "appendonly is not supported yet"),
+    ("crash-log-enabled", "a panic is always reported"),
+    ("crash-memcheck-enabled", "a panic does not test the memory"),
+    ("jemalloc-bg-thread", "the allocator is the system's"),
+    ("list-max-ziplist-entries", "Redis passes over it as well"),
+    ("list-max-ziplist-value", "Redis passes over it as well"),
+    ("locale-collate", "texts are compared by their bytes"),
+    ("lua-replicate-commands", "Redis passes over it as well"),
+    ("maxmemory-eviction-tenacity", "there is no eviction yet"),
+    ("maxmemory-samples", "there is no eviction yet"),
+    ("oom-score-adj-values", "oom-score-adj is not supported"),
+    ("proc-title-template", "the process keeps its title"),
+    ("set-proc-title", "the process keeps its title"),
+    ("syslog-facility", "the system log is not supported"),
+    ("syslog-ident", "the system log is not supported"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::super::table::{PARAMS, find, names};
+    use super::*;
+
+    #[test]
+    fn every_parameter_without_effect_exists_once_and_has_a_reason() {
+        for (at, (name, reason)) in NO_EFFECT.iter().enumerate() {
+            assert!(PARAMS.iter().any(|param| param.name == *name), "{name}");
+            assert!(NO_EFFECT[at + 1..].iter().all(|(other, _)| other != name), "{name}");
+            assert!(!reason.is_empty());
+        }
+    }
+
+    #[test]
+    fn ignored_directives_are_no_parameters() {
+        for (name, reason) in IGNORED_DIRECTIVES {
+            assert!(find(name.as_bytes()).is_none() && !reason.is_empty(), "{name}");
+        }
+    }
+
+    #[test]
+    fn names_and_aliases_are_unique_and_in_lower_case() {
+        let mut all: Vec<&str> = names().map(|(name, _)| name).collect();
+        assert!(all.iter().all(|name| *name == name.to_ascii_lowercase()));
+        all.sort_unstable();
+        let count = all.len();
+        all.dedup();
+        assert_eq!(all.len(), count);
+    }
+}

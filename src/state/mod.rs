@@ -1,0 +1,231 @@
+//! L4: what one server is. Each part has its own lock and its own file; nothing is global, so that several
+//! servers live in one process.
+//!
+//! Must not know commands, and spawns no thread: work for another thread is a [`Job`], which `service` runs.
+
+pub mod clients;
+pub mod config;
+pub mod latency;
+pub mod outbox;
+pub mod pause;
+pub mod persistence;
+pub mod replication;
+pub mod slowlog;
+pub mod stats;
+
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, OnceLock};
+use std::time::Duration;
+
+use crate::base::clock;
+use crate::base::lock::{Lock, rank};
+use crate::base::logger::Logger;
+use crate::base::rng::random_id;
+use crate::log::{LagLimit, WriteLog};
+use crate::store::Keyspace;
+use clients::{Clients, Kind};
+use config::{Config, Settings};
+
+pub use config::REDIS_VERSION;
+use outbox::Limit;
+
+/// Work that `service` does in a thread of its own.
+pub enum Job {
+    /// Save the keyspace to the RDB file; it is marked as running already.
+    BackgroundSave,
+    /// Make a snapshot for the replicas that wait for one.
+    FullSync,
+    /// Free what is large.
+    Free(Box<dyn Send>),
+    /// Connect to the primary and follow it, for this generation.
+    FollowPrimary(u64),
+    /// Wait for the replica and hand the role over (FAILOVER).
+    Failover(FailoverPlan),
+}
+
+/// What FAILOVER asked for.
+#[derive(Debug, Clone)]
+pub struct FailoverPlan {
+    /// The replica to promote; the first that catches up when there is none.
+    pub target: Option<(String, u16)>,
+    /// How long to wait for it; `None` for ever.
+    pub timeout: Option<Duration>,
+    /// Whether to promote it although it has not caught up in time.
+    pub force: bool,
+}
+
+/// Why and how the server ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// It does not.
+    Running,
+    /// SHUTDOWN or a signal is being carried out.
+    Preparing,
+    /// It ends now.
+    Now,
+}
+
+type JobRunner = Box<dyn Fn(Job) + Send + Sync>;
+
+/// One server: its data and everything known about it.
+pub struct Server {
+    /// The parameters.
+    pub config: Config,
+    /// The keys.
+    pub keyspace: Arc<Keyspace>,
+    /// The ordered write log.
+    pub log: WriteLog,
+    /// The connections.
+    pub clients: Clients,
+    /// Counters.
+    pub stats: stats::Stats,
+    /// Slow commands.
+    pub slowlog: slowlog::Slowlog,
+    /// Slow events.
+    pub latency: latency::Latency,
+    /// Where log lines go.
+    pub logger: Logger,
+    /// Saving and loading.
+    pub persistence: persistence::Persistence,
+    /// Primary and replicas.
+    pub replication: replication::Replication,
+    /// CLIENT PAUSE.
+    pub pause: pause::Pause,
+    /// Connections in MONITOR mode.
+    pub monitors: AtomicU64,
+    /// Clients in a blocking command.
+    pub blocked: AtomicU64,
+    /// Whether keys are expired without being accessed (DEBUG SET-ACTIVE-EXPIRE).
+    pub active_expire: AtomicBool,
+    /// Forty digits, new at each start.
+    pub run_id: String,
+    /// Unix ms of the start.
+    pub started_ms: i64,
+    /// The port in use, which differs from the parameter when that is 0.
+    pub port: AtomicU64,
+    ending: Lock<Ending>,
+    ended: Condvar,
+    job_runner: OnceLock<JobRunner>,
+    memory_gauge: fn() -> u64,
+}
+
+impl Server {
+    /// A server that serves nobody yet. `commands` is the number of commands to count; `memory_gauge` tells the
+    /// bytes in use.
+    pub fn new(config: Config, commands: usize, memory_gauge: fn() -> u64) -> io::Result<Self> {
+        let settings = config.get();
+        let databases = usize::try_from(settings.databases).unwrap_or(16).max(1);
+        let log = WriteLog::new(settings.repl_backlog_size, replica_limit(&settings));
+        Ok(Server {
+            keyspace: Arc::new(Keyspace::new(databases)),
+            log,
+            clients: Clients::new()?,
+            stats: stats::Stats::new(commands),
+            slowlog: slowlog::Slowlog::default(),
+            latency: latency::Latency::default(),
+            logger: Logger::new(settings.loglevel, &settings.logfile),
+            persistence: persistence::Persistence::default(),
+            replication: replication::Replication::default(),
+            pause: pause::Pause::default(),
+            monitors: AtomicU64::new(0),
+            blocked: AtomicU64::new(0),
+            active_expire: AtomicBool::new(true),
+            run_id: random_id(),
+            started_ms: clock::unix_ms(),
+            port: AtomicU64::new(u64::from(settings.port)),
+            ending: Lock::new(rank::ADMIN + 4, Ending::Running),
+            ended: Condvar::new(),
+            job_runner: OnceLock::new(),
+            memory_gauge,
+            config,
+        })
+    }
+
+    /// Says who runs jobs; `service` does, once.
+    pub fn set_job_runner(&self, runner: JobRunner) {
+        let _ = self.job_runner.set(runner);
+    }
+
+    /// Hands work to a thread of its own.
+    pub fn start_job(&self, job: Job) {
+        if let Some(runner) = self.job_runner.get() {
+            runner(job);
+        }
+    }
+
+    /// Bytes of memory in use.
+    pub fn used_memory(&self) -> u64 {
+        let used = (self.memory_gauge)();
+        self.stats.peak_memory.fetch_max(used, Ordering::Relaxed);
+        used
+    }
+
+    /// The output limit of a class of clients.
+    pub fn output_limit(&self, settings: &Settings, kind: Kind) -> Limit {
+        let limit = match kind {
+            Kind::Normal | Kind::Master => &settings.output_limits[0],
+            Kind::Replica => &settings.output_limits[1],
+            Kind::Pubsub => &settings.output_limits[2],
+        };
+        let soft_time = Duration::from_secs(limit.soft_seconds);
+        Limit { hard: limit.hard, soft: limit.soft, soft_time }
+    }
+
+    /// Whether the server is about to end.
+    pub fn is_ending(&self) -> bool {
+        *self.ending.lock() != Ending::Running
+    }
+
+    /// Begins to end; `false` when somebody has begun already.
+    pub fn begin_ending(&self) -> bool {
+        let mut ending = self.ending.lock();
+        let first = *ending == Ending::Running;
+        if first {
+            *ending = Ending::Preparing;
+        }
+        first
+    }
+
+    /// Does not end after all.
+    pub fn cancel_ending(&self) -> bool {
+        let mut ending = self.ending.lock();
+        let preparing = *ending == Ending::Preparing;
+        if preparing {
+            *ending = Ending::Running;
+        }
+        preparing
+    }
+
+    /// Ends: whoever waits in [`Server::wait_for_end`] goes on.
+    pub fn end(&self) {
+        *self.ending.lock() = Ending::Now;
+        self.ended.notify_all();
+    }
+
+    /// Whether the server has ended.
+    pub fn has_ended(&self) -> bool {
+        *self.ending.lock() == Ending::Now
+    }
+
+    /// Waits for the end, at most for `slice`; whether it has come.
+    pub fn wait_for_end(&self, slice: Duration) -> bool {
+        let mut ending = self.ending.lock();
+        if *ending != Ending::Now {
+            ending = ending.wait_timeout(&self.ended, slice);
+        }
+        *ending == Ending::Now
+    }
+}
+
+/// How far a replica may fall behind.
+pub fn replica_limit(settings: &Settings) -> LagLimit {
+    let limit = &settings.output_limits[1];
+    // As in Redis, a limit below the backlog's size makes no sense: the backlog is kept anyway.
+    let at_least = |bytes: u64| if bytes == 0 { 0 } else { bytes.max(settings.repl_backlog_size) };
+    LagLimit {
+        hard: at_least(limit.hard),
+        soft: at_least(limit.soft),
+        soft_time: Duration::from_secs(limit.soft_seconds),
+    }
+}

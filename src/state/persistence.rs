@@ -1,0 +1,307 @@
+//! Saving the keyspace to the RDB file and what is known of it.
+//!
+//! Nothing is forked: a [`Snapshot`] gives the state of one moment while writers go on, and this thread
+//! encodes and writes it. The file is written under a temporary name, synced and then renamed, so that at any
+//! moment the old or the new one is there, whole.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::base::clock;
+use crate::base::lock::{Lock, rank};
+use crate::rdb;
+use crate::state::Server;
+use crate::store::dict::Slot;
+use crate::store::snapshot::Snapshot;
+
+/// How the last background save ended, and the one that runs.
+#[derive(Debug, Clone)]
+pub struct SaveState {
+    /// Whether one runs.
+    pub running: bool,
+    /// Unix ms of its beginning.
+    pub started_ms: i64,
+    /// Whether another one is to follow it (BGSAVE SCHEDULE).
+    pub scheduled: bool,
+    /// Unix seconds of the last successful save.
+    pub last_save: i64,
+    /// Whether the last background save worked.
+    pub last_ok: bool,
+    /// Unix ms of the last attempt.
+    pub last_try_ms: i64,
+    /// Seconds that the last one took; -1 before the first.
+    pub last_seconds: i64,
+    /// Why the last one failed.
+    pub last_error: String,
+    /// Successful saves since the start.
+    pub saves: u64,
+    /// Keys that the last load found expired and dropped.
+    pub load_keys_expired: u64,
+    /// Keys that the last load brought.
+    pub load_keys_loaded: u64,
+}
+
+/// What is known of saving and loading.
+pub struct Persistence {
+    /// The background save.
+    pub state: Lock<SaveState>,
+    /// Changes since the last successful save.
+    pub dirty: AtomicU64,
+    /// Whether a file is being loaded: commands wait or are refused.
+    pub loading: AtomicBool,
+    /// Unix seconds of the load's beginning.
+    pub loading_start: AtomicI64,
+    /// Bytes of the file that is loaded.
+    pub loading_total: AtomicU64,
+    /// Bytes loaded so far.
+    pub loading_done: AtomicU64,
+    /// Keys written by the save that runs.
+    pub save_done: AtomicU64,
+    /// Keys that it has to write.
+    pub save_total: AtomicU64,
+    /// Ends the save that runs (FLUSHALL, SHUTDOWN).
+    pub abort_save: AtomicBool,
+}
+
+impl Default for Persistence {
+    fn default() -> Self {
+        let state = SaveState {
+            running: false,
+            started_ms: 0,
+            scheduled: false,
+            last_save: clock::unix_ms() / 1000,
+            last_ok: true,
+            last_try_ms: 0,
+            last_seconds: -1,
+            last_error: String::new(),
+            saves: 0,
+            load_keys_expired: 0,
+            load_keys_loaded: 0,
+        };
+        Persistence {
+            state: Lock::new(rank::ADMIN + 3, state),
+            dirty: AtomicU64::new(0),
+            loading: AtomicBool::new(false),
+            loading_start: AtomicI64::new(0),
+            loading_total: AtomicU64::new(0),
+            loading_done: AtomicU64::new(0),
+            save_done: AtomicU64::new(0),
+            save_total: AtomicU64::new(0),
+            abort_save: AtomicBool::new(false),
+        }
+    }
+}
+
+impl Persistence {
+    /// Marks a background save as running; `false` when one runs already.
+    pub fn begin_background(&self) -> bool {
+        let mut state = self.state.lock();
+        if state.running {
+            return false;
+        }
+        state.running = true;
+        state.scheduled = false;
+        state.started_ms = clock::unix_ms();
+        state.last_try_ms = state.started_ms;
+        self.abort_save.store(false, Ordering::SeqCst);
+        true
+    }
+
+    /// Ends what [`Persistence::begin_background`] began; whether another one is scheduled.
+    pub fn end_background(&self, result: &io::Result<()>) -> bool {
+        let mut state = self.state.lock();
+        state.running = false;
+        state.last_seconds = (clock::unix_ms() - state.started_ms) / 1000;
+        match result {
+            Ok(()) => state.last_ok = true,
+            // A save that we ended ourselves is no failure of the disk.
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => {
+                state.last_ok = false;
+                state.last_error = e.to_string();
+            }
+        }
+        state.scheduled
+    }
+
+    /// Whether a background save runs.
+    pub fn is_saving(&self) -> bool {
+        self.state.lock().running
+    }
+}
+
+/// The place in the replication stream that a snapshot belongs to.
+#[derive(Debug, Clone)]
+pub struct Epoch {
+    /// Replication id.
+    pub id: String,
+    /// Offset of the stream.
+    pub offset: u64,
+    /// Changes counted so far.
+    dirty: u64,
+}
+
+/// Begins a snapshot and notes the place in the log that it belongs to. `at_epoch` runs while all shards are
+/// held.
+pub fn begin_snapshot(server: &Server, at_epoch: impl FnOnce()) -> (Snapshot, Epoch) {
+    Snapshot::begin(&server.keyspace, || {
+        at_epoch();
+        let (id, offset) = server.log.id_and_offset();
+        Epoch { id, offset, dirty: server.persistence.dirty.load(Ordering::SeqCst) }
+    })
+}
+
+/// The path of the RDB file.
+pub fn rdb_path(server: &Server) -> PathBuf {
+    let settings = server.config.get();
+    Path::new(&settings.dir).join(&settings.dbfilename)
+}
+
+/// Saves the keyspace to the RDB file (SAVE, BGSAVE, SHUTDOWN, save points).
+pub fn save(server: &Server, abortable: bool) -> io::Result<()> {
+    let target = rdb_path(server);
+    let directory = target.parent().map(Path::to_path_buf).unwrap_or_default();
+    let name = format!("temp-{}-{}.rdb", std::process::id(), &server.run_id[..8]);
+    let temporary = directory.join(name);
+    let result = save_as(server, &temporary, &target, &directory, abortable);
+    if let Err(e) = &result {
+        let _ = fs::remove_file(&temporary);
+        server.logger.warning(&format!("Error saving the DB on disk: {}: {e}", target.display()));
+    }
+    result
+}
+
+fn save_as(
+    server: &Server,
+    temporary: &Path,
+    target: &Path,
+    directory: &Path,
+    abortable: bool,
+) -> io::Result<()> {
+    let file = File::create(temporary)?;
+    let (snapshot, epoch) = begin_snapshot(server, || ());
+    let file = write_snapshot(server, snapshot, &epoch, file, abortable)?;
+    file.sync_all()?;
+    fs::rename(temporary, target)?;
+    // The rename itself has to reach the disk too.
+    File::open(directory)?.sync_all()?;
+    server.persistence.dirty.fetch_sub(epoch.dirty, Ordering::SeqCst);
+    let mut state = server.persistence.state.lock();
+    state.last_save = clock::unix_ms() / 1000;
+    state.saves += 1;
+    state.last_ok = true;
+    drop(state);
+    server.logger.notice("DB saved on disk");
+    Ok(())
+}
+
+/// Writes a snapshot as an RDB file.
+pub fn write_snapshot<W: Write>(
+    server: &Server,
+    mut snapshot: Snapshot,
+    epoch: &Epoch,
+    out: W,
+    abortable: bool,
+) -> io::Result<W> {
+    let settings = server.config.get();
+    let options =
+        rdb::Options { compress: settings.rdbcompression, checksum: settings.rdbchecksum };
+    let mut writer = rdb::Writer::new(out, options);
+    writer.header()?;
+    write_aux(server, epoch, &mut writer)?;
+    let delay = Duration::from_micros(settings.rdb_key_save_delay);
+    let mut progress = Progress::new(server, &snapshot, abortable, delay);
+    let counts = snapshot.counts().to_vec();
+    let (mut selected, mut announced) = (None, vec![false; counts.len()]);
+    while let Some(batch) = snapshot.next_batch() {
+        if selected != Some(batch.db) {
+            writer.select_db(batch.db)?;
+            let db = batch.db as usize;
+            if !std::mem::replace(&mut announced[db], true) {
+                writer.resize_db(counts[db].0, counts[db].1)?;
+            }
+            selected = Some(batch.db);
+        }
+        for entry in &batch.entries {
+            writer.entry(entry.key(), &entry.value, entry.expire_at(), None)?;
+            progress.key(server)?;
+        }
+        progress.report(server);
+    }
+    drop(snapshot);
+    writer.finish()
+}
+
+fn write_aux<W: Write>(
+    server: &Server,
+    epoch: &Epoch,
+    writer: &mut rdb::Writer<W>,
+) -> io::Result<()> {
+    writer.aux(b"redis-ver", crate::state::REDIS_VERSION.as_bytes())?;
+    writer.aux(b"redis-bits", b"64")?;
+    writer.aux(b"ctime", (clock::unix_ms() / 1000).to_string().as_bytes())?;
+    writer.aux(b"used-mem", server.used_memory().to_string().as_bytes())?;
+    if server.log.is_active() {
+        writer.aux(b"repl-stream-db", b"0")?;
+        writer.aux(b"repl-id", epoch.id.as_bytes())?;
+        writer.aux(b"repl-offset", epoch.offset.to_string().as_bytes())?;
+    }
+    writer.aux(b"aof-base", b"0")
+}
+
+/// Tells how far a save is, and ends it when it is to end.
+struct Progress {
+    abortable: bool,
+    delay: Duration,
+    total: u64,
+    done: u64,
+    reported: Instant,
+}
+
+impl Progress {
+    fn new(server: &Server, snapshot: &Snapshot, abortable: bool, delay: Duration) -> Self {
+        let total = snapshot.counts().iter().map(|(keys, _)| keys).sum();
+        server.persistence.save_total.store(total, Ordering::Relaxed);
+        server.persistence.save_done.store(0, Ordering::Relaxed);
+        Progress { abortable, delay, total, done: 0, reported: Instant::now() }
+    }
+
+    fn key(&mut self, server: &Server) -> io::Result<()> {
+        self.done += 1;
+        let mut left = self.delay;
+        loop {
+            if self.abortable && server.persistence.abort_save.load(Ordering::Relaxed) {
+                return Err(io::Error::new(io::ErrorKind::Interrupted, "the save was ended"));
+            }
+            if left.is_zero() {
+                return Ok(());
+            }
+            // In slices, so that a save made slow on purpose can still be ended.
+            let slice = left.min(Duration::from_millis(10));
+            std::thread::sleep(slice);
+            left -= slice;
+        }
+    }
+
+    fn report(&mut self, server: &Server) {
+        server.persistence.save_done.store(self.done, Ordering::Relaxed);
+        if self.reported.elapsed() >= Duration::from_secs(1) {
+            self.reported = Instant::now();
+            let message = format!("Saving: {} of {} keys written", self.done, self.total);
+            server.logger.notice(&message);
+        }
+    }
+}
+
+/// Starts a background save unless one runs; whether it was started.
+pub fn start_background_save(server: &Arc<Server>) -> bool {
+    let started = server.persistence.begin_background();
+    if started {
+        server.start_job(crate::state::Job::BackgroundSave);
+    }
+    started
+}

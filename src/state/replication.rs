@@ -1,0 +1,268 @@
+//! Who follows us, and whom we follow.
+//!
+//! Must not know sockets' contents: the threads of `service` do the talking and write down here how far they
+//! are, for INFO, ROLE, WAIT and the gate.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering};
+
+use crate::base::clock;
+use crate::base::lock::{Guard, Lock, rank};
+use crate::state::clients::{ClientHandle, Stream};
+
+/// How far a replica of ours is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReplicaState {
+    /// Waits for a snapshot.
+    WaitSnapshot,
+    /// Its snapshot is sent.
+    SendSnapshot,
+    /// It gets the stream.
+    Online,
+}
+
+/// A replica of ours.
+pub struct Replica {
+    /// Its connection.
+    pub client: Arc<ClientHandle>,
+    /// Address under which it can be reached.
+    pub ip: String,
+    /// Port under which it can be reached.
+    pub port: u16,
+    state: AtomicU8,
+    /// Offset that it has confirmed.
+    pub acked: AtomicU64,
+    /// Unix ms of its last confirmation.
+    pub acked_ms: AtomicI64,
+}
+
+impl Replica {
+    /// A replica that has just asked to follow.
+    pub fn new(client: Arc<ClientHandle>, ip: String, port: u16, state: ReplicaState) -> Self {
+        let (acked, acked_ms) = (AtomicU64::new(0), AtomicI64::new(clock::unix_ms()));
+        Replica { client, ip, port, state: AtomicU8::new(state as u8), acked, acked_ms }
+    }
+
+    /// How far it is.
+    pub fn state(&self) -> ReplicaState {
+        match self.state.load(Ordering::Relaxed) {
+            0 => ReplicaState::WaitSnapshot,
+            1 => ReplicaState::SendSnapshot,
+            _ => ReplicaState::Online,
+        }
+    }
+
+    /// It has come this far.
+    pub fn set_state(&self, state: ReplicaState) {
+        self.state.store(state as u8, Ordering::Relaxed);
+    }
+
+    /// Seconds since its last confirmation.
+    pub fn lag_seconds(&self, now_ms: i64) -> i64 {
+        (now_ms - self.acked_ms.load(Ordering::Relaxed)).max(0) / 1000
+    }
+}
+
+/// How far the link to our primary is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkState {
+    /// Not replicating.
+    None,
+    /// Not connected yet.
+    Connect,
+    /// Connecting or shaking hands.
+    Handshake,
+    /// Receiving or loading a snapshot.
+    Sync,
+    /// Following the stream.
+    Connected,
+}
+
+/// What is known of the link to our primary.
+pub struct Link {
+    /// Host and port of the primary; `None` when we are one.
+    pub primary: Option<(String, u16)>,
+    /// How far the link is.
+    pub state: LinkState,
+    /// The connection, so that it can be cut from any thread.
+    pub stream: Option<Arc<Stream>>,
+    /// Unix ms of the last byte from the primary.
+    pub last_io_ms: i64,
+    /// Unix ms since when the link is down.
+    pub down_since_ms: i64,
+    /// Bytes of the snapshot, when its size is known.
+    pub sync_total: Option<u64>,
+    /// Bytes of the snapshot that have come.
+    pub sync_read: u64,
+    /// Whether id and offset belong to a stream that a primary may let us continue.
+    pub resumable: bool,
+}
+
+/// A coordinated failover (FAILOVER).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failover {
+    /// None.
+    None,
+    /// Waiting for the replica to catch up.
+    Waiting,
+    /// The replica has been told to take over.
+    InProgress,
+}
+
+/// The replication state of one server.
+pub struct Replication {
+    link: Lock<Link>,
+    /// Counts changes of the primary; the link thread gives up when it is not the one it began with.
+    pub generation: AtomicU64,
+    /// Whether we follow a primary; a copy of `link.primary.is_some()` that commands can read cheaply.
+    following: AtomicBool,
+    /// Whether the link is up; likewise.
+    link_up: AtomicBool,
+    replicas: Lock<Vec<Arc<Replica>>>,
+    /// Clients in WAIT, woken by each confirmation.
+    waiting: Lock<Vec<Arc<ClientHandle>>>,
+    /// FAILOVER's state.
+    pub failover: Lock<Failover>,
+    /// Unix ms since when there has been no replica; 0 while there is one.
+    pub no_replicas_since_ms: AtomicI64,
+}
+
+impl Default for Replication {
+    fn default() -> Self {
+        let link = Link {
+            primary: None,
+            state: LinkState::None,
+            stream: None,
+            last_io_ms: 0,
+            down_since_ms: 0,
+            sync_total: None,
+            sync_read: 0,
+            resumable: false,
+        };
+        Replication {
+            link: Lock::new(rank::ADMIN + 1, link),
+            generation: AtomicU64::new(0),
+            following: AtomicBool::new(false),
+            link_up: AtomicBool::new(false),
+            replicas: Lock::new(rank::LEAF + 70, Vec::new()),
+            waiting: Lock::new(rank::LEAF + 71, Vec::new()),
+            failover: Lock::new(rank::ADMIN + 2, Failover::None),
+            no_replicas_since_ms: AtomicI64::new(0),
+        }
+    }
+}
+
+impl Replication {
+    /// Whether we follow a primary.
+    pub fn is_replica(&self) -> bool {
+        self.following.load(Ordering::Relaxed)
+    }
+
+    /// Whether the link to the primary is up.
+    pub fn is_link_up(&self) -> bool {
+        self.link_up.load(Ordering::Relaxed)
+    }
+
+    /// The link, to look at or to write down where it is.
+    pub fn link(&self) -> Guard<'_, Link> {
+        self.link.lock()
+    }
+
+    /// Follows another primary, or none. The running link is cut; its thread finds a new generation.
+    pub fn follow(&self, primary: Option<(String, u16)>) {
+        let mut link = self.link.lock();
+        self.following.store(primary.is_some(), Ordering::SeqCst);
+        self.link_up.store(false, Ordering::SeqCst);
+        link.state = if primary.is_some() { LinkState::Connect } else { LinkState::None };
+        link.down_since_ms = clock::unix_ms();
+        link.primary = primary;
+        if let Some(stream) = link.stream.take() {
+            stream.shutdown();
+        }
+        self.generation.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// The link has come this far. Ignored when `generation` is over.
+    pub fn set_link_state(&self, generation: u64, state: LinkState) {
+        let mut link = self.link.lock();
+        if self.generation.load(Ordering::SeqCst) != generation {
+            return;
+        }
+        if link.state == LinkState::Connected && state != LinkState::Connected {
+            link.down_since_ms = clock::unix_ms();
+        }
+        link.state = state;
+        link.last_io_ms = clock::unix_ms();
+        self.link_up.store(state == LinkState::Connected, Ordering::SeqCst);
+    }
+
+    /// All replicas, in the order in which they came.
+    pub fn replicas(&self) -> Vec<Arc<Replica>> {
+        self.replicas.lock().clone()
+    }
+
+    /// Adds a replica.
+    pub fn add(&self, replica: Arc<Replica>) {
+        self.no_replicas_since_ms.store(0, Ordering::Relaxed);
+        self.replicas.lock().push(replica);
+    }
+
+    /// Removes the replica with this client's id, if there is one.
+    pub fn remove(&self, client: u64) -> Option<Arc<Replica>> {
+        let mut replicas = self.replicas.lock();
+        let at = replicas.iter().position(|r| r.client.id == client)?;
+        let replica = replicas.remove(at);
+        if replicas.is_empty() {
+            self.no_replicas_since_ms.store(clock::unix_ms(), Ordering::Relaxed);
+        }
+        Some(replica)
+    }
+
+    /// The replica with this client's id.
+    pub fn find(&self, client: u64) -> Option<Arc<Replica>> {
+        self.replicas.lock().iter().find(|r| r.client.id == client).cloned()
+    }
+
+    /// Replicas that get the stream and have confirmed `offset`.
+    pub fn count_acked(&self, offset: u64) -> usize {
+        let reached = |r: &&Arc<Replica>| {
+            r.state() == ReplicaState::Online && r.acked.load(Ordering::SeqCst) >= offset
+        };
+        self.replicas.lock().iter().filter(reached).count()
+    }
+
+    /// Replicas that get the stream and have confirmed something within `max_lag_seconds`.
+    pub fn count_good(&self, max_lag_seconds: i64) -> usize {
+        let now_ms = clock::unix_ms();
+        let good = |r: &&Arc<Replica>| {
+            r.state() == ReplicaState::Online && r.lag_seconds(now_ms) <= max_lag_seconds
+        };
+        self.replicas.lock().iter().filter(good).count()
+    }
+
+    /// Notes a confirmation and wakes the clients in WAIT.
+    pub fn acknowledge(&self, client: u64, offset: u64) {
+        if let Some(replica) = self.find(client) {
+            replica.acked.fetch_max(offset, Ordering::SeqCst);
+            replica.acked_ms.store(clock::unix_ms(), Ordering::Relaxed);
+        }
+        self.wake_waiting();
+    }
+
+    /// Makes the clients in WAIT look again.
+    pub fn wake_waiting(&self) {
+        for client in self.waiting.lock().iter() {
+            client.wake();
+        }
+    }
+
+    /// A client begins to wait for confirmations.
+    pub fn begin_wait(&self, client: &Arc<ClientHandle>) {
+        self.waiting.lock().push(Arc::clone(client));
+    }
+
+    /// It waits no longer.
+    pub fn end_wait(&self, client: &ClientHandle) {
+        self.waiting.lock().retain(|c| c.id != client.id);
+    }
+}

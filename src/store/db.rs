@@ -1,0 +1,313 @@
+//! One database as one command sees it: only the keys of held shards, expired keys gone, every change noted.
+//!
+//! Must not know what a command is. Invariant: all changes of the keyspace by commands go through here.
+
+use crate::data::{Str, Value};
+use crate::store::entry::Entry;
+use crate::store::keyspace::{Held, Keyspace};
+use crate::store::shard::{Part, Shard};
+
+/// What happens to a key whose deadline has passed when a command meets it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expiry {
+    /// It is removed, and its removal is noted for replicas: a primary.
+    Delete,
+    /// It reads as absent but stays until the primary says so: a replica.
+    Hide,
+    /// It is there: the stream from the primary, and loading.
+    Ignore,
+}
+
+/// What a command has done to the keyspace.
+#[derive(Default, Debug)]
+pub struct Changes {
+    /// Changes, as Redis counts them for save points.
+    pub dirty: u64,
+    /// (database, key) that were found expired and removed.
+    pub expired: Vec<(usize, Vec<u8>)>,
+}
+
+/// The key holds a value of another type than the command works on.
+#[derive(Debug, PartialEq, Eq)]
+pub struct WrongType;
+
+/// A database, seen through the shards that a command holds.
+pub struct Db<'h, 'k> {
+    held: &'h mut Held<'k>,
+    index: usize,
+    now_ms: i64,
+    expiry: Expiry,
+    touch: bool,
+    changes: &'h mut Changes,
+}
+
+impl<'h, 'k> Db<'h, 'k> {
+    /// A view of database `index` at the time `now_ms` (Unix ms).
+    pub fn new(
+        held: &'h mut Held<'k>,
+        index: usize,
+        now_ms: i64,
+        expiry: Expiry,
+        changes: &'h mut Changes,
+    ) -> Self {
+        Db { held, index, now_ms, expiry, touch: true, changes }
+    }
+
+    /// Whether accesses are noted for OBJECT IDLETIME (CLIENT NO-TOUCH turns it off).
+    pub fn set_touch(&mut self, touch: bool) {
+        self.touch = touch;
+    }
+
+    /// The number of the database.
+    pub fn index(&self) -> usize {
+        self.index
+    }
+
+    /// Goes over to another database.
+    pub fn select(&mut self, index: usize) {
+        self.index = index;
+    }
+
+    /// How expired keys are treated.
+    pub fn expiry(&self) -> Expiry {
+        self.expiry
+    }
+
+    /// The shards behind this view.
+    pub fn held(&mut self) -> &mut Held<'k> {
+        self.held
+    }
+
+    /// Counts `n` changes.
+    pub fn mark_dirty(&mut self, n: u64) {
+        self.changes.dirty += n;
+    }
+
+    fn shard(&mut self, hash: u64) -> &mut Shard {
+        self.held.shard(Keyspace::shard_of_hash(hash))
+    }
+
+    fn part(&mut self, hash: u64) -> &mut Part {
+        let index = self.index;
+        &mut self.shard(hash).parts[index]
+    }
+
+    /// The hash of a key that is there; an expired key is treated as the view's `expiry` says.
+    fn locate(&mut self, key: &[u8]) -> Option<u64> {
+        let hash = self.held.keyspace().hash(key);
+        let now_ms = self.now_ms;
+        let expired = self.part(hash).dict.get(hash, key)?.is_expired(now_ms);
+        match self.expiry {
+            Expiry::Delete if expired => {
+                self.expire(hash, key);
+                None
+            }
+            Expiry::Hide if expired => None,
+            _ => Some(hash),
+        }
+    }
+
+    fn expire(&mut self, hash: u64, key: &[u8]) {
+        self.shard(hash).stats.expired += 1;
+        let index = self.index;
+        self.changes.expired.push((index, key.to_vec()));
+        if let Some(entry) = self.part(hash).remove(hash, key) {
+            self.throw_away(entry.value);
+        }
+    }
+
+    fn throw_away(&mut self, value: Value) {
+        if value.is_big() {
+            self.held.discard(value);
+        }
+    }
+
+    /// Looks a key up for a read command: counts a hit or a miss and notes the access.
+    pub fn read(&mut self, key: &[u8]) -> Option<&Entry> {
+        let touch = self.touch;
+        self.read_with(key, touch)
+    }
+
+    /// Like [`Db::read`], but without noting the access (EXISTS, TTL, TYPE, OBJECT).
+    pub fn read_untouched(&mut self, key: &[u8]) -> Option<&Entry> {
+        self.read_with(key, false)
+    }
+
+    fn read_with(&mut self, key: &[u8], touch: bool) -> Option<&Entry> {
+        let Some(hash) = self.locate(key) else {
+            let hash = self.held.keyspace().hash(key);
+            self.shard(hash).stats.misses += 1;
+            return None;
+        };
+        self.shard(hash).stats.hits += 1;
+        let now_ms = self.now_ms;
+        let entry = self.part(hash).dict.get_mut(hash, key)?;
+        if touch {
+            entry.touch(now_ms);
+        }
+        Some(entry)
+    }
+
+    /// Looks a key up for a write command, or without side effects on statistics.
+    pub fn peek(&mut self, key: &[u8]) -> Option<&Entry> {
+        let hash = self.locate(key)?;
+        self.part(hash).dict.get(hash, key)
+    }
+
+    /// Whether a key is there, for a write command.
+    pub fn exists(&mut self, key: &[u8]) -> bool {
+        self.locate(key).is_some()
+    }
+
+    /// The string of a key, for a read command.
+    pub fn string(&mut self, key: &[u8]) -> Result<Option<&Str>, WrongType> {
+        match self.read(key) {
+            None => Ok(None),
+            Some(entry) => as_string(&entry.value).map(Some),
+        }
+    }
+
+    /// The string of a key, for a write command.
+    pub fn string_for_write(&mut self, key: &[u8]) -> Result<Option<&Str>, WrongType> {
+        let now_ms = self.now_ms;
+        let touch = self.touch;
+        let Some(hash) = self.locate(key) else { return Ok(None) };
+        let Some(entry) = self.part(hash).dict.get_mut(hash, key) else { return Ok(None) };
+        if touch {
+            entry.touch(now_ms);
+        }
+        as_string(&entry.value).map(Some)
+    }
+
+    /// The value of a key, to be changed in place. The caller counts the change with [`Db::mark_dirty`].
+    pub fn value_mut(&mut self, key: &[u8]) -> Option<&mut Value> {
+        let hash = self.locate(key)?;
+        let part = self.part(hash);
+        part.before_change(hash);
+        part.dict.get_mut(hash, key).map(|entry| &mut entry.value)
+    }
+
+    /// Stores a value with its deadline (Unix ms), whatever was there before.
+    pub fn set(&mut self, key: &[u8], value: Value, expire_at: Option<i64>) {
+        let mut entry = Entry::new(key, value, self.now_ms);
+        entry.set_expire_at(expire_at);
+        self.insert(key, entry);
+    }
+
+    /// Stores a value and keeps the deadline that the key has.
+    pub fn replace_value(&mut self, key: &[u8], value: Value) {
+        let expire_at = self.peek(key).and_then(Entry::expire_at);
+        self.set(key, value, expire_at);
+    }
+
+    /// Stores an entry with its idle time set.
+    pub fn set_idle(&mut self, key: &[u8], idle_seconds: u64) {
+        let now_ms = self.now_ms;
+        let hash = self.held.keyspace().hash(key);
+        if let Some(entry) = self.part(hash).dict.get_mut(hash, key) {
+            entry.set_idle_seconds(idle_seconds, now_ms);
+        }
+    }
+
+    fn insert(&mut self, key: &[u8], entry: Entry) {
+        let hash = self.held.keyspace().hash(key);
+        if let Some(at) = entry.expire_at() {
+            self.held.keyspace().note_deadline(Keyspace::shard_of_hash(hash), at);
+        }
+        if let Some(old) = self.part(hash).insert(hash, entry) {
+            self.throw_away(old);
+        }
+    }
+
+    /// Removes a key; whether it was there.
+    pub fn remove(&mut self, key: &[u8]) -> bool {
+        match self.take(key) {
+            Some(entry) => {
+                self.throw_away(entry.value);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Removes a key and returns what it was.
+    pub fn take(&mut self, key: &[u8]) -> Option<Entry> {
+        let hash = self.locate(key)?;
+        self.part(hash).remove(hash, key)
+    }
+
+    /// Sets the deadline of a key (Unix ms), or removes it; whether the key is there.
+    pub fn set_expire(&mut self, key: &[u8], at: Option<i64>) -> bool {
+        let Some(hash) = self.locate(key) else { return false };
+        if let Some(at) = at {
+            self.held.keyspace().note_deadline(Keyspace::shard_of_hash(hash), at);
+        }
+        self.part(hash).set_expire(hash, key, at);
+        true
+    }
+
+    /// Removes keys of one held shard whose deadline has passed, at most `limit`; how many there were.
+    pub fn expire_due(&mut self, shard: usize, limit: usize) -> usize {
+        for done in 0..limit {
+            let (index, now_ms) = (self.index, self.now_ms);
+            let Some(key) = self.held.shard(shard).parts[index].first_expired(now_ms) else {
+                return done;
+            };
+            let hash = self.held.keyspace().hash(&key);
+            self.expire(hash, &key);
+        }
+        limit
+    }
+}
+
+fn as_string(value: &Value) -> Result<&Str, WrongType> {
+    match value {
+        Value::String(s) => Ok(s),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Plan;
+
+    fn with_db<R>(
+        keyspace: &Keyspace,
+        now_ms: i64,
+        run: impl FnOnce(&mut Db) -> R,
+    ) -> (R, Changes) {
+        let mut held = keyspace.hold(&Plan::All);
+        let mut changes = Changes::default();
+        let result = run(&mut Db::new(&mut held, 0, now_ms, Expiry::Delete, &mut changes));
+        (result, changes)
+    }
+
+    #[test]
+    fn expired_keys_are_removed_and_reported() {
+        let keyspace = Keyspace::new(1);
+        with_db(&keyspace, 0, |db| db.set(b"k", Value::String(Str::from_i64(1)), Some(10)));
+        assert!(with_db(&keyspace, 10, |db| db.read(b"k").is_some()).0);
+        let (found, changes) = with_db(&keyspace, 11, |db| db.read(b"k").is_some());
+        assert!(!found);
+        assert_eq!(changes.expired, [(0, b"k".to_vec())]);
+        assert_eq!(keyspace.count(0), (0, 0));
+        let stats = keyspace.stats();
+        assert_eq!((stats.hits, stats.misses, stats.expired), (1, 1, 1));
+    }
+
+    #[test]
+    fn due_keys_are_found_by_deadline() {
+        let keyspace = Keyspace::new(1);
+        for at in 1..=100 {
+            let key = format!("k{at}");
+            with_db(&keyspace, 0, |db| {
+                db.set(key.as_bytes(), Value::String(Str::from_i64(at)), Some(at));
+            });
+        }
+        let mut removed = 0;
+        for shard in 0..crate::store::keyspace::SHARDS {
+            removed += with_db(&keyspace, 51, |db| db.expire_due(shard, 1000)).0;
+        }
+        assert_eq!((removed, keyspace.count(0)), (50, (50, 50)));
+    }
+}

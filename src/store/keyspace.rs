@@ -1,0 +1,261 @@
+//! All keys: an array of shards, each behind its own mutex, and the plans by which commands lock them.
+//!
+//! Invariants: a key's shard is decided by the top bits of its hash alone, in every database; guards are taken
+//! in ascending order of the shards' indexes.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use crate::base::hash::Seed;
+use crate::base::lock::{Guard, Lock, rank};
+use crate::store::shard::{Part, Shard, ShardStats};
+use crate::store::snapshot::Gate;
+
+/// Number of shards: enough that two of some hundred threads rarely meet, few enough to lock all in
+/// microseconds.
+pub const SHARDS: usize = 64;
+const SHARD_SHIFT: u32 = 64 - SHARDS.trailing_zeros();
+
+/// Which shards a command needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Plan {
+    /// None: it names no keys, or takes shards one by one itself.
+    None,
+    /// One.
+    One(usize),
+    /// Several, ascending and each once.
+    Many(Vec<usize>),
+    /// All.
+    All,
+}
+
+impl Plan {
+    /// The plan for a set of shards, in any order and with repetitions.
+    pub fn of(mut shards: Vec<usize>) -> Plan {
+        shards.sort_unstable();
+        shards.dedup();
+        match shards.len() {
+            0 => Plan::None,
+            1 => Plan::One(shards[0]),
+            SHARDS => Plan::All,
+            _ => Plan::Many(shards),
+        }
+    }
+
+    /// The plan that covers both.
+    pub fn union(self, other: Plan) -> Plan {
+        match (self, other) {
+            (Plan::None, plan) | (plan, Plan::None) => plan,
+            (Plan::All, _) | (_, Plan::All) => Plan::All,
+            (a, b) => {
+                let mut shards = a.into_shards();
+                shards.extend(b.into_shards());
+                Plan::of(shards)
+            }
+        }
+    }
+
+    fn into_shards(self) -> Vec<usize> {
+        match self {
+            Plan::None => Vec::new(),
+            Plan::One(index) => vec![index],
+            Plan::Many(shards) => shards,
+            Plan::All => (0..SHARDS).collect(),
+        }
+    }
+}
+
+/// All keys of one server.
+pub struct Keyspace {
+    seed: Seed,
+    databases: usize,
+    shards: Box<[Lock<Shard>]>,
+    /// A lower bound of each shard's earliest deadline (`i64::MAX`: none), readable without its lock.
+    deadlines: Box<[AtomicI64]>,
+    pub(super) snapshot_gate: Gate,
+}
+
+impl Keyspace {
+    /// An empty keyspace of that many databases.
+    pub fn new(databases: usize) -> Self {
+        let seed = Seed::random();
+        let lock = |i| Lock::new(rank::SHARD + i as u32, Shard::new(databases, &seed));
+        let shards = (0..SHARDS).map(lock).collect();
+        let deadlines = (0..SHARDS).map(|_| AtomicI64::new(i64::MAX)).collect();
+        Keyspace { seed, databases, shards, deadlines, snapshot_gate: Gate::new() }
+    }
+
+    /// Number of databases.
+    pub fn databases(&self) -> usize {
+        self.databases
+    }
+
+    /// The keyed hash of a key.
+    pub fn hash(&self, key: &[u8]) -> u64 {
+        self.seed.hash(key)
+    }
+
+    /// The shard of a hash.
+    pub fn shard_of_hash(hash: u64) -> usize {
+        (hash >> SHARD_SHIFT) as usize
+    }
+
+    /// The shard of a key.
+    pub fn shard_of(&self, key: &[u8]) -> usize {
+        Keyspace::shard_of_hash(self.hash(key))
+    }
+
+    /// Holds one shard.
+    pub fn lock_shard(&self, index: usize) -> Guard<'_, Shard> {
+        self.shards[index].lock()
+    }
+
+    /// Holds all shards.
+    pub fn lock_all(&self) -> Vec<Guard<'_, Shard>> {
+        self.shards.iter().map(Lock::lock).collect()
+    }
+
+    /// Holds the shards of a plan.
+    pub fn hold(&self, plan: &Plan) -> Held<'_> {
+        let guards = match plan {
+            Plan::None => Guards::Many(Vec::new()),
+            Plan::One(index) => Guards::One(*index, self.lock_shard(*index)),
+            Plan::Many(shards) => {
+                Guards::Many(shards.iter().map(|&i| (i, self.lock_shard(i))).collect())
+            }
+            Plan::All => Guards::All(self.lock_all()),
+        };
+        Held { keyspace: self, guards, trash: Vec::new() }
+    }
+
+    /// Visits the shards one by one, each held only while it is visited.
+    pub fn each_shard(&self, mut visit: impl FnMut(&mut Shard)) {
+        for lock in &self.shards {
+            visit(&mut lock.lock());
+        }
+    }
+
+    /// (keys, keys with a deadline) of a database.
+    pub fn count(&self, db: usize) -> (u64, u64) {
+        let (mut keys, mut volatile) = (0, 0);
+        self.each_shard(|shard| {
+            keys += shard.parts[db].dict.len() as u64;
+            volatile += shard.parts[db].volatile() as u64;
+        });
+        (keys, volatile)
+    }
+
+    /// The counters of all shards.
+    pub fn stats(&self) -> ShardStats {
+        let mut sum = ShardStats::default();
+        self.each_shard(|shard| {
+            sum.hits += shard.stats.hits;
+            sum.misses += shard.stats.misses;
+            sum.expired += shard.stats.expired;
+        });
+        sum
+    }
+
+    /// Sets all counters to zero.
+    pub fn reset_stats(&self) {
+        self.each_shard(|shard| shard.stats = ShardStats::default());
+    }
+
+    /// Notes that a shard has a deadline at `at`.
+    pub(super) fn note_deadline(&self, shard: usize, at: i64) {
+        self.deadlines[shard].fetch_min(at, Ordering::Relaxed);
+    }
+
+    /// Corrects the noted deadline of a shard that is held.
+    pub fn renew_deadline(&self, index: usize, shard: &Shard) {
+        let next = shard.next_deadline().unwrap_or(i64::MAX);
+        self.deadlines[index].store(next, Ordering::Relaxed);
+    }
+
+    /// No key of this shard has an earlier deadline than this.
+    pub fn noted_deadline(&self, shard: usize) -> i64 {
+        self.deadlines[shard].load(Ordering::Relaxed)
+    }
+}
+
+enum Guards<'k> {
+    One(usize, Guard<'k, Shard>),
+    Many(Vec<(usize, Guard<'k, Shard>)>),
+    All(Vec<Guard<'k, Shard>>),
+}
+
+/// The shards that a command holds.
+///
+/// Fields drop in this order: the guards first, then what was removed, so that freeing happens outside.
+pub struct Held<'k> {
+    guards: Guards<'k>,
+    trash: Vec<Box<dyn Send>>,
+    keyspace: &'k Keyspace,
+}
+
+impl Held<'_> {
+    /// The keyspace that the shards belong to.
+    pub fn keyspace(&self) -> &Keyspace {
+        self.keyspace
+    }
+
+    /// One of the held shards. Asking for another one is a bug in a command's key specification, and fatal.
+    pub fn shard(&mut self, index: usize) -> &mut Shard {
+        let found: Option<&mut Shard> = match &mut self.guards {
+            Guards::One(held, guard) => (*held == index).then_some(&mut **guard),
+            Guards::Many(guards) => {
+                guards.iter_mut().find(|(i, _)| *i == index).map(|(_, guard)| &mut **guard)
+            }
+            Guards::All(guards) => guards.get_mut(index).map(|guard| &mut **guard),
+        };
+        found.expect("a command touches only the keys that its definition names")
+    }
+
+    /// Keeps something until the guards are gone.
+    pub fn discard(&mut self, removed: impl Send + 'static) {
+        self.trash.push(Box::new(removed));
+    }
+
+    /// What was removed so far, to be freed somewhere else.
+    pub fn take_trash(&mut self) -> Vec<Box<dyn Send>> {
+        std::mem::take(&mut self.trash)
+    }
+
+    /// Empties a database. All shards must be held.
+    pub fn flush(&mut self, db: usize) {
+        for index in 0..SHARDS {
+            let part: Part = self.shard(index).flush(db);
+            if !part.dict.is_empty() {
+                self.discard(part);
+            }
+        }
+    }
+
+    /// Exchanges two databases. All shards must be held.
+    pub fn swap_databases(&mut self, a: usize, b: usize) {
+        for index in 0..SHARDS {
+            self.shard(index).parts.swap(a, b);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plans() {
+        assert_eq!(Plan::of(vec![]), Plan::None);
+        assert_eq!(Plan::of(vec![3, 3]), Plan::One(3));
+        assert_eq!(Plan::of(vec![5, 3, 5]), Plan::Many(vec![3, 5]));
+        assert_eq!(Plan::of((0..SHARDS).collect()), Plan::All);
+        assert_eq!(Plan::One(1).union(Plan::Many(vec![0, 1])), Plan::Many(vec![0, 1]));
+        assert_eq!(Plan::None.union(Plan::One(1)), Plan::One(1));
+    }
+
+    #[test]
+    fn top_bits_choose_the_shard() {
+        assert_eq!(Keyspace::shard_of_hash(0), 0);
+        assert_eq!(Keyspace::shard_of_hash(u64::MAX), SHARDS - 1);
+        assert_eq!(Keyspace::shard_of_hash(1 << 58), 1);
+    }
+}

@@ -1,0 +1,149 @@
+//! One slice of the keyspace: its share of every database, behind one mutex.
+//!
+//! Must not know other shards. Invariants: `deadlines` holds exactly one pair for each entry with a deadline
+//! (two keys with the same hash and deadline, which a keyed hash makes a curiosity, share one), and every
+//! change calls `before_change` first, so that a running snapshot gets the state it was begun in.
+
+use std::collections::BTreeSet;
+
+use crate::base::hash::Seed;
+use crate::data::Value;
+use crate::store::dict::{Dict, Slot};
+use crate::store::entry::Entry;
+use crate::store::snapshot::SnapshotPart;
+
+/// What a shard counts; summed over all shards for INFO.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct ShardStats {
+    /// Reads that found their key.
+    pub hits: u64,
+    /// Reads that did not.
+    pub misses: u64,
+    /// Keys removed because their time had come.
+    pub expired: u64,
+}
+
+/// A shard's share of one database.
+pub struct Part {
+    /// The keys.
+    pub dict: Dict<Entry>,
+    /// (deadline in Unix ms, hash of the key), earliest first.
+    deadlines: BTreeSet<(i64, u64)>,
+    /// Present while a snapshot has not walked this part yet.
+    pub(super) snapshot: Option<Box<SnapshotPart>>,
+}
+
+/// One slice of the keyspace.
+pub struct Shard {
+    /// One part per database.
+    pub parts: Vec<Part>,
+    /// Parts that were flushed before a running snapshot had walked them.
+    pub(super) orphans: Vec<Part>,
+    /// Counters.
+    pub stats: ShardStats,
+}
+
+impl Shard {
+    pub(super) fn new(databases: usize, seed: &Seed) -> Self {
+        let parts = (0..databases).map(|_| Part::new(seed.clone())).collect();
+        Shard { parts, orphans: Vec::new(), stats: ShardStats::default() }
+    }
+
+    /// Empties one database's part; what it held is returned, to be freed outside of the guard.
+    pub fn flush(&mut self, db: usize) -> Part {
+        let seed = self.parts[db].dict.seed().clone();
+        let old = std::mem::replace(&mut self.parts[db], Part::new(seed.clone()));
+        if old.snapshot.is_none() {
+            return old;
+        }
+        self.orphans.push(old);
+        Part::new(seed)
+    }
+
+    /// The earliest deadline of all databases.
+    pub fn next_deadline(&self) -> Option<i64> {
+        self.parts.iter().filter_map(Part::next_deadline).min()
+    }
+}
+
+impl Part {
+    fn new(seed: Seed) -> Self {
+        Part { dict: Dict::new(seed), deadlines: BTreeSet::new(), snapshot: None }
+    }
+
+    /// Number of keys with a deadline.
+    pub fn volatile(&self) -> usize {
+        self.deadlines.len()
+    }
+
+    /// The earliest deadline.
+    pub fn next_deadline(&self) -> Option<i64> {
+        self.deadlines.first().map(|&(at, _)| at)
+    }
+
+    /// Sum of the deadlines, for INFO's average time to live.
+    pub fn deadlines(&self) -> impl Iterator<Item = i64> {
+        self.deadlines.iter().map(|&(at, _)| at)
+    }
+
+    /// Hands the bucket that is about to change to a running snapshot.
+    pub(super) fn before_change(&mut self, hash: u64) {
+        if let Some(snapshot) = &mut self.snapshot {
+            snapshot.capture(&self.dict, self.dict.bucket_of(hash));
+        }
+    }
+
+    /// Puts an entry in, replacing one of the same key, whose value is returned.
+    pub(super) fn insert(&mut self, hash: u64, entry: Entry) -> Option<Value> {
+        self.before_change(hash);
+        let at = entry.expire_at();
+        let old = self.dict.insert(hash, entry);
+        if let Some(old_at) = old.as_ref().and_then(Entry::expire_at) {
+            self.deadlines.remove(&(old_at, hash));
+        }
+        if let Some(at) = at {
+            self.deadlines.insert((at, hash));
+        }
+        old.map(|old| old.value)
+    }
+
+    /// Takes a key out.
+    pub(super) fn remove(&mut self, hash: u64, key: &[u8]) -> Option<Entry> {
+        self.dict.get(hash, key)?;
+        self.before_change(hash);
+        let entry = self.dict.remove(hash, key)?;
+        if let Some(at) = entry.expire_at() {
+            self.deadlines.remove(&(at, hash));
+        }
+        Some(entry)
+    }
+
+    /// Sets or removes the deadline of a key that is there.
+    pub(super) fn set_expire(&mut self, hash: u64, key: &[u8], at: Option<i64>) {
+        self.before_change(hash);
+        let Some(entry) = self.dict.get_mut(hash, key) else { return };
+        let old = entry.expire_at();
+        entry.set_expire_at(at);
+        if let Some(old) = old {
+            self.deadlines.remove(&(old, hash));
+        }
+        if let Some(at) = at {
+            self.deadlines.insert((at, hash));
+        }
+    }
+
+    /// A key whose deadline has passed, if there is one.
+    pub fn first_expired(&mut self, now_ms: i64) -> Option<Vec<u8>> {
+        loop {
+            let &(at, hash) = self.deadlines.first()?;
+            if now_ms <= at {
+                return None;
+            }
+            let due = self.dict.find_by_hash(hash, |entry| entry.expire_at() == Some(at));
+            match due {
+                Some(entry) => return Some(entry.key().to_vec()),
+                None => self.deadlines.remove(&(at, hash)),
+            };
+        }
+    }
+}
