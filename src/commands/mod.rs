@@ -2,13 +2,51 @@
 //!
 //! A command file never uses another command file; what two need belongs to a layer below.
 
+mod client;
+mod command;
+mod config;
 mod connection;
+mod databases;
+mod debug;
+mod dump;
+mod expiry;
+mod info;
 mod keys;
+mod latency;
+mod lcs;
+mod memory;
+mod monitor;
+mod object;
+mod persistence;
+mod replication;
+mod scan;
+mod slowlog;
 mod strings;
 mod transactions;
 
 use crate::engine::Command;
 
 /// Every command of the server.
-pub const ALL: &[&[Command]] =
-    &[connection::COMMANDS, keys::COMMANDS, strings::COMMANDS, transactions::COMMANDS];
+pub const ALL: &[&[Command]] = &[
+    client::COMMANDS,
+    command::COMMANDS,
+    config::COMMANDS,
+    connection::COMMANDS,
+    databases::COMMANDS,
+    debug::COMMANDS,
+    dump::COMMANDS,
+    expiry::COMMANDS,
+    info::COMMANDS,
+    keys::COMMANDS,
+    latency::COMMANDS,
+    lcs::COMMANDS,
+    memory::COMMANDS,
+    monitor::COMMANDS,
+    object::COMMANDS,
+    persistence::COMMANDS,
+    replication::COMMANDS,
+    scan::COMMANDS,
+    slowlog::COMMANDS,
+    strings::COMMANDS,
+    transactions::COMMANDS,
+];

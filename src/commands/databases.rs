@@ -1,0 +1,6 @@
+//! FLUSHDB, FLUSHALL, SWAPDB, MOVE.
+
+use crate::engine::Command;
+
+/// The commands of this file.
+pub const COMMANDS: &[Command] = &[];

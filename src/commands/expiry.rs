@@ -1,0 +1,6 @@
+//! Deadlines: EXPIRE, TTL and their kin.
+
+use crate::engine::Command;
+
+/// The commands of this file.
+pub const COMMANDS: &[Command] = &[];

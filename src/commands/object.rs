@@ -1,0 +1,6 @@
+//! OBJECT.
+
+use crate::engine::Command;
+
+/// The commands of this file.
+pub const COMMANDS: &[Command] = &[];

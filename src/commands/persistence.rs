@@ -1,0 +1,6 @@
+//! SAVE, BGSAVE, LASTSAVE, SHUTDOWN.
+
+use crate::engine::Command;
+
+/// The commands of this file.
+pub const COMMANDS: &[Command] = &[];

@@ -1,0 +1,6 @@
+//! REPLICAOF, PSYNC and the like.
+
+use crate::engine::Command;
+
+/// The commands of this file.
+pub const COMMANDS: &[Command] = &[];

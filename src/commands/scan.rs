@@ -1,0 +1,6 @@
+//! KEYS, SCAN, RANDOMKEY, DBSIZE.
+
+use crate::engine::Command;
+
+/// The commands of this file.
+pub const COMMANDS: &[Command] = &[];
