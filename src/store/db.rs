@@ -167,16 +167,19 @@ impl<'h, 'k> Db<'h, 'k> {
         }
     }
 
-    /// The string of a key, for a write command.
-    pub fn string_for_write(&mut self, key: &[u8]) -> Result<Option<&Str>, WrongType> {
-        let now_ms = self.now_ms;
-        let touch = self.touch;
+    /// The string of a key, to be changed in place. The caller counts the change with [`Db::mark_dirty`].
+    pub fn string_mut(&mut self, key: &[u8]) -> Result<Option<&mut Str>, WrongType> {
+        let (now_ms, touch) = (self.now_ms, self.touch);
         let Some(hash) = self.locate(key) else { return Ok(None) };
-        let Some(entry) = self.part(hash).dict.get_mut(hash, key) else { return Ok(None) };
+        let part = self.part(hash);
+        part.before_change(hash);
+        let Some(entry) = part.dict.get_mut(hash, key) else { return Ok(None) };
         if touch {
             entry.touch(now_ms);
         }
-        as_string(&entry.value).map(Some)
+        match &mut entry.value {
+            Value::String(s) => Ok(Some(s)),
+        }
     }
 
     /// The value of a key, to be changed in place. The caller counts the change with [`Db::mark_dirty`].
