@@ -203,6 +203,8 @@ pub enum Locking {
     Keys,
     /// All.
     All,
+    /// None: it visits shards one by one with [`Ctx::with_shard`]. Inside MULTI: all.
+    Each,
     /// Those of the commands that MULTI has queued.
     Queued,
 }
@@ -321,6 +323,12 @@ impl Command {
     /// It needs all shards.
     pub const fn locks_all(mut self) -> Self {
         self.locking = Locking::All;
+        self
+    }
+
+    /// It visits shards one by one.
+    pub const fn locks_each(mut self) -> Self {
+        self.locking = Locking::Each;
         self
     }
 
