@@ -172,7 +172,7 @@ impl<'k> Ctx<'_, 'k> {
     }
 
     /// Visits one shard through a view of the selected database. It is held only meanwhile, except inside EXEC,
-    /// which holds all. For commands that are defined with `locks_each`.
+    /// which holds all. For commands that are defined with `locks_one_by_one`.
     pub fn with_shard<R>(&mut self, shard: usize, visit: impl FnOnce(&mut Db<'_, 'k>) -> R) -> R {
         if self.in_exec {
             return visit(&mut self.db);

@@ -359,7 +359,7 @@ fn pass_on(engine: &Engine, session: &mut Session) {
 pub fn plan_for(engine: &Engine, session: &Session, command: &Command, argv: &[&[u8]]) -> Plan {
     match command.locking {
         Locking::All => Plan::All,
-        Locking::Each => Plan::None,
+        Locking::OneByOne => Plan::None,
         Locking::Queued => transaction::plan(engine, session),
         Locking::Keys => plan_of_keys(engine, command, argv),
     }

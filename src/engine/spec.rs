@@ -203,8 +203,8 @@ pub enum Locking {
     Keys,
     /// All.
     All,
-    /// None: it visits shards one by one with [`Ctx::with_shard`]. Inside MULTI: all.
-    Each,
+    /// All, but each only while it is looked at (`Ctx::with_shard`); inside EXEC all.
+    OneByOne,
     /// Those of the commands that MULTI has queued.
     Queued,
 }
@@ -326,9 +326,9 @@ impl Command {
         self
     }
 
-    /// It visits shards one by one.
-    pub const fn locks_each(mut self) -> Self {
-        self.locking = Locking::Each;
+    /// It looks at one shard after the other.
+    pub const fn locks_one_by_one(mut self) -> Self {
+        self.locking = Locking::OneByOne;
         self
     }
 

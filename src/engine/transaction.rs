@@ -26,8 +26,7 @@ pub fn plan(engine: &Engine, session: &Session) -> Plan {
         let argv: Vec<&[u8]> = argv.iter().map(Vec::as_slice).collect();
         if let Ok(known) = dispatch::resolve(engine, &argv) {
             plan = plan.union(match known.command.locking {
-                // It cannot take a shard that the transaction holds already.
-                Locking::Each => Plan::All,
+                Locking::OneByOne => Plan::All,
                 _ => dispatch::plan_for(engine, session, known.command, &argv),
             });
         }
