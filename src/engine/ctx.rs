@@ -15,6 +15,8 @@ use crate::resp::out::Out;
 use crate::state::Server;
 use crate::state::clients::{Unblock, flag};
 use crate::state::config::Settings;
+use crate::store::keyspace::SHARDS;
+use crate::store::shard::{Shard, ShardStats};
 use crate::store::{Changes, Db, Plan};
 
 /// The proof that a reply was written; only a [`Replier`] makes one.
@@ -198,6 +200,27 @@ impl<'k> Ctx<'_, 'k> {
         deadline <= self.now_ms
             && self.session.role != Role::Primary
             && !self.server.replication.is_replica()
+    }
+
+    /// Visits all shards, each held only meanwhile; inside EXEC all of them are held. For commands that are
+    /// defined with `locks_one_by_one`.
+    pub fn each_shard(&mut self, mut visit: impl FnMut(&mut Shard)) {
+        if self.in_exec {
+            (0..SHARDS).for_each(|index| visit(self.db.held().shard(index)));
+        } else {
+            self.server.keyspace.each_shard(visit);
+        }
+    }
+
+    /// CONFIG RESETSTAT: sets all counters to zero. The command must be defined with `locks_one_by_one`.
+    pub fn reset_stats(&mut self) {
+        self.server.reset_stats();
+        self.each_shard(|shard| shard.stats = ShardStats::default());
+    }
+
+    /// Hides an argument (counted from the command's name, which is 0) from MONITOR and the slow log.
+    pub fn redact(&mut self, index: usize) {
+        self.session.redacted.push(index);
     }
 
     /// Sends the replies so far and waits until `done`, the time is over, or the client goes. No shard may be

@@ -161,7 +161,6 @@ fn run(
     argv: &[&[u8]],
     out: &mut Out,
 ) {
-    monitor::show(engine, session, known, argv);
     let plan = plan_for(engine, session, known.command, argv);
     let mut held = engine.server.keyspace.hold(&plan);
     let mut unit = Unit::default();
@@ -178,6 +177,8 @@ fn run(
         action(&engine.server);
     }
     account(engine, session, settings, known, argv, began, failed);
+    monitor::note(engine, session, known, argv);
+    monitor::send(engine, session, settings, out);
 }
 
 /// What stays the same for all commands of a unit.
@@ -237,6 +238,7 @@ pub fn call<'k>(
         in_exec: run.in_exec,
         unit: Unit::default(),
     };
+    ctx.session.redacted.clear();
     let mut args = Args::new(argv, if known.parent.is_some() { 2 } else { 1 });
     let handler = known.command.handler.expect("only commands with a handler are resolved");
     let result = handler(&mut ctx, &mut args);
@@ -258,7 +260,6 @@ pub fn call_queued(ctx: &mut Ctx, argv: &[&[u8]]) {
         // It was right when it was queued, and commands do not change.
         Err((_, error)) => return ctx.reply.parts().error(&error),
     };
-    monitor::show(engine, ctx.session, known, argv);
     let run = Run { engine, settings: ctx.settings, now_ms: ctx.now_ms, in_exec: true };
     let began = Instant::now();
     let mut unit = std::mem::take(&mut ctx.unit);
@@ -266,6 +267,7 @@ pub fn call_queued(ctx: &mut Ctx, argv: &[&[u8]]) {
     let failed = call(&run, ctx.session, ctx.db.held(), known, argv, out, &mut unit);
     ctx.unit = unit;
     account(engine, ctx.session, ctx.settings, known, argv, began, failed);
+    monitor::note(engine, ctx.session, known, argv);
 }
 
 impl Unit {
@@ -404,13 +406,14 @@ fn account(
     let server = &engine.server;
     let nanos = (began.elapsed().as_nanos() as u64).saturating_sub(session.waited_nanos);
     let handle = &session.handle;
-    server.stats.executed(handle.id, known.id, nanos, failed);
+    server.stats.executed(handle.id, known.id, nanos, failed, settings.latency_tracking);
     handle.last_command.store(known.id as u64 + 1, Ordering::Relaxed);
     let (micros, command) = (nanos / 1000, known.command);
     let threshold = settings.slowlog_log_slower_than;
     if threshold >= 0 && micros >= threshold as u64 && !command.has(flag::SKIP_SLOWLOG) {
-        let max_len = usize::try_from(settings.slowlog_max_len).unwrap_or(usize::MAX);
-        server.slowlog.add(micros, argv, &handle.addr, &session.name, max_len);
+        let shown = session.without_secrets(argv);
+        let max_len = settings.slowlog_max_len;
+        server.slowlog.add(micros, &shown, &handle.addr, &session.name, max_len);
     }
     let event = if command.has(flag::FAST) { "fast-command" } else { "command" };
     let threshold = u64::try_from(settings.latency_monitor_threshold).unwrap_or(0);

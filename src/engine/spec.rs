@@ -203,7 +203,7 @@ pub enum Locking {
     Keys,
     /// All.
     All,
-    /// All, but each only while it is looked at (`Ctx::with_shard`); inside EXEC all.
+    /// All, but each only while it is looked at (`Ctx::with_shard`, `Ctx::each_shard`); inside EXEC all.
     OneByOne,
     /// Those of the commands that MULTI has queued.
     Queued,
