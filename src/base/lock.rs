@@ -14,12 +14,12 @@ use std::time::Duration;
 pub mod rank {
     /// Administrative state: save and replication jobs, the link to the primary.
     pub const ADMIN: u32 = 10;
-    /// The registry of clients.
-    pub const CLIENTS: u32 = 20;
-    /// One client's descriptive fields (name, library).
-    pub const CLIENT: u32 = 30;
     /// Shards: this plus the shard's index.
     pub const SHARD: u32 = 1000;
+    /// The registry of clients: CLIENT LIST works inside EXEC, which holds shards.
+    pub const CLIENTS: u32 = 4000;
+    /// One client's descriptive fields (name, library).
+    pub const CLIENT: u32 = 4100;
     /// One client's output queue.
     pub const OUTBOX: u32 = 5000;
     /// The list of outboxes that wait for their socket.
