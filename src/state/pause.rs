@@ -70,7 +70,12 @@ impl Pause {
             return Mode::Off;
         }
         let inner = self.inner.lock();
-        if inner.until <= clock::unix_ms() { Mode::Off } else { inner.mode }
+        if inner.until <= clock::unix_ms() {
+            // The next commands need not look at the clock again.
+            self.glance.store(0, Ordering::SeqCst);
+            return Mode::Off;
+        }
+        inner.mode
     }
 
     /// Whether a command has to wait.
