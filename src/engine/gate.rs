@@ -49,7 +49,9 @@ pub fn refuse(asking: &Asking) -> Option<Error> {
 }
 
 fn unauthenticated(asking: &Asking) -> Option<Error> {
-    let needed = !asking.session.authenticated && !asking.known.command.has(flag::NO_AUTH);
+    let needed = !asking.session.authenticated
+        && !asking.settings.requirepass.is_empty()
+        && !asking.known.command.has(flag::NO_AUTH);
     needed.then_some(Error::NOAUTH)
 }
 

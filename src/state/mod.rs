@@ -68,6 +68,10 @@ pub enum Ending {
 
 type JobRunner = Box<dyn Fn(Job) + Send + Sync>;
 
+/// Listens on the addresses and the port of new parameters instead of the present ones, or changes nothing and
+/// returns `false`.
+type Rebinder = Box<dyn Fn(&Settings) -> bool + Send + Sync>;
+
 /// One server: its data and everything known about it.
 pub struct Server {
     /// The parameters.
@@ -107,6 +111,7 @@ pub struct Server {
     ending: Lock<Ending>,
     ended: Condvar,
     job_runner: OnceLock<JobRunner>,
+    rebinder: OnceLock<Rebinder>,
     memory_gauge: fn() -> u64,
 }
 
@@ -137,6 +142,7 @@ impl Server {
             ending: Lock::new(rank::ADMIN + 4, Ending::Running),
             ended: Condvar::new(),
             job_runner: OnceLock::new(),
+            rebinder: OnceLock::new(),
             memory_gauge,
             config,
         })
@@ -152,6 +158,16 @@ impl Server {
         if let Some(runner) = self.job_runner.get() {
             runner(job);
         }
+    }
+
+    /// Says who owns the listening sockets; `service` does, once.
+    pub fn set_rebinder(&self, rebinder: Rebinder) {
+        let _ = self.rebinder.set(rebinder);
+    }
+
+    /// Listens where `settings` says from now on (CONFIG SET port, bind); whether that worked.
+    pub fn rebind(&self, settings: &Settings) -> bool {
+        self.rebinder.get().is_some_and(|rebind| rebind(settings))
     }
 
     /// Bytes of memory in use.
