@@ -109,6 +109,8 @@ pub struct Server {
     /// The port in use, which differs from the parameter when that is 0.
     pub port: AtomicU64,
     ending: Lock<Ending>,
+    /// Whether `ending` is not `Running`, readable under any lock.
+    is_ending: AtomicBool,
     ended: Condvar,
     job_runner: OnceLock<JobRunner>,
     rebinder: OnceLock<Rebinder>,
@@ -140,6 +142,7 @@ impl Server {
             started_ms: clock::unix_ms(),
             port: AtomicU64::new(u64::from(settings.port)),
             ending: Lock::new(rank::ADMIN + 4, Ending::Running),
+            is_ending: AtomicBool::new(false),
             ended: Condvar::new(),
             job_runner: OnceLock::new(),
             rebinder: OnceLock::new(),
@@ -190,7 +193,7 @@ impl Server {
 
     /// Whether the server is about to end.
     pub fn is_ending(&self) -> bool {
-        *self.ending.lock() != Ending::Running
+        self.is_ending.load(Ordering::SeqCst)
     }
 
     /// Begins to end; `false` when somebody has begun already.
@@ -199,6 +202,7 @@ impl Server {
         let first = *ending == Ending::Running;
         if first {
             *ending = Ending::Preparing;
+            self.is_ending.store(true, Ordering::SeqCst);
         }
         first
     }
@@ -209,6 +213,7 @@ impl Server {
         let preparing = *ending == Ending::Preparing;
         if preparing {
             *ending = Ending::Running;
+            self.is_ending.store(false, Ordering::SeqCst);
         }
         preparing
     }
@@ -216,6 +221,7 @@ impl Server {
     /// Ends: whoever waits in [`Server::wait_for_end`] goes on.
     pub fn end(&self) {
         *self.ending.lock() = Ending::Now;
+        self.is_ending.store(true, Ordering::SeqCst);
         self.ended.notify_all();
     }
 
