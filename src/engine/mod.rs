@@ -13,6 +13,8 @@ pub mod effects;
 pub mod expire;
 pub mod gate;
 pub mod load;
+pub mod info;
+pub mod lazyfree;
 pub mod monitor;
 pub mod session;
 pub mod shutdown;

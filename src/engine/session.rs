@@ -1,5 +1,6 @@
 //! The state of one connection that only its own thread needs.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -46,7 +47,7 @@ pub struct ReplicaHello {
 /// What the connection's thread does once the replies so far are sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Takeover {
-    /// It becomes a replica that gets the stream from this offset on.
+    /// It becomes a replica that gets the stream, by this reader of the log.
     Stream(u64),
     /// It becomes a replica that gets a snapshot first.
     Snapshot,
@@ -94,6 +95,10 @@ pub struct Session {
     pub unapplied: Vec<u8>,
     /// Nanoseconds that the command spent waiting, which do not count as execution.
     pub waited_nanos: u64,
+    /// Indexes of arguments of the command being executed that MONITOR and the slow log do not show.
+    pub redacted: Vec<usize>,
+    /// Lines for MONITOR about what was executed while shards were held.
+    pub(super) monitor_lines: Vec<u8>,
     /// Name and library as the log of slow commands shows them; a copy of the shared ones.
     pub name: String,
     /// The parameters as of `settings_version`; taken out while a command runs.
@@ -119,6 +124,8 @@ impl Session {
             takeover: None,
             unapplied: Vec::new(),
             waited_nanos: 0,
+            redacted: Vec::new(),
+            monitor_lines: Vec::new(),
             name: String::new(),
             settings: None,
             settings_version: 0,
@@ -136,6 +143,20 @@ impl Session {
             }
             _ => config.get().proto_max_bulk_len as u64,
         }
+    }
+
+    /// The arguments of a command as MONITOR and the slow log may show them.
+    pub fn without_secrets<'a>(&self, argv: &'a [&'a [u8]]) -> Cow<'a, [&'a [u8]]> {
+        if self.redacted.is_empty() {
+            return Cow::Borrowed(argv);
+        }
+        let mut shown = argv.to_vec();
+        for &index in &self.redacted {
+            if let Some(arg) = shown.get_mut(index) {
+                *arg = b"(redacted)";
+            }
+        }
+        Cow::Owned(shown)
     }
 
     /// Goes over to another database.

@@ -8,10 +8,11 @@ use std::sync::atomic::Ordering;
 
 use crate::base::clock;
 use crate::engine::session::Role;
-use crate::engine::{Engine, Session, dispatch};
+use crate::engine::{Engine, Session, dispatch, monitor};
 use crate::resp::out::Out;
 use crate::resp::request::{Limits, Request, Status};
-use crate::state::clients::{ClientHandle, flag};
+use crate::service::feeder;
+use crate::state::clients::ClientHandle;
 use crate::state::outbox::Sent;
 
 /// The request buffer of a new connection, and of one that has been sending little for a while.
@@ -76,13 +77,15 @@ impl Connection<'_> {
             return false;
         }
         if self.session.takeover.is_some() {
-            return false;
+            feeder::take_over(self.engine, &mut self.session);
         }
         match self.input.fill(&self.handle, want) {
             Ok(0) | Err(_) => false,
             Ok(n) => {
                 self.handle.bytes_in.fetch_add(n as u64, Ordering::Relaxed);
-                self.engine.server.stats.net_in.fetch_add(n as u64, Ordering::Relaxed);
+                let stats = &self.engine.server.stats;
+                stats.net_in.fetch_add(n as u64, Ordering::Relaxed);
+                stats.reads.fetch_add(1, Ordering::Relaxed);
                 self.note_input()
             }
         }
@@ -172,6 +175,7 @@ impl Connection<'_> {
         }
         let server = &self.engine.server;
         server.stats.net_out.fetch_add(self.out.len() as u64, Ordering::Relaxed);
+        server.stats.writes.fetch_add(1, Ordering::Relaxed);
         let settings = server.config.get();
         let limit = server.output_limit(&settings, self.handle.kind());
         match server.clients.send(&self.handle, &mut self.out, limit) {
@@ -195,9 +199,7 @@ impl Connection<'_> {
     /// Leaves the registry and closes the socket once everything is sent.
     fn end(&mut self) {
         let server = &self.engine.server;
-        if self.handle.has(flag::MONITOR) {
-            server.monitors.fetch_sub(1, Ordering::SeqCst);
-        }
+        monitor::leave(server, &self.handle);
         if let Some(replica) = server.replication.remove(self.handle.id) {
             let message = format!("Connection with replica {}:{} lost.", replica.ip, replica.port);
             server.logger.notice(&message);

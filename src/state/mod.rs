@@ -5,7 +5,9 @@
 
 pub mod clients;
 pub mod config;
+pub mod histogram;
 pub mod latency;
+pub mod memory;
 pub mod outbox;
 pub mod pause;
 pub mod persistence;
@@ -13,6 +15,7 @@ pub mod replication;
 pub mod slowlog;
 pub mod stats;
 
+use std::fs::File;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, OnceLock};
@@ -36,6 +39,10 @@ pub enum Job {
     BackgroundSave,
     /// Make a snapshot for the replicas that wait for one.
     FullSync,
+    /// Send a replica this snapshot and then the stream, by this reader of the log.
+    SendSnapshot(Arc<replication::Replica>, File, u64),
+    /// Send a replica the stream, by this reader of the log.
+    Feed(Arc<replication::Replica>, u64),
     /// Free what is large.
     Free(Box<dyn Send>),
     /// Connect to the primary and follow it, for this generation.
@@ -65,6 +72,9 @@ pub enum Ending {
     /// It ends now.
     Now,
 }
+
+/// How often per second the server looks after itself (INFO's `hz`).
+pub const CRON_HZ: u64 = 10;
 
 type JobRunner = Box<dyn Fn(Job) + Send + Sync>;
 
@@ -112,6 +122,8 @@ pub struct Server {
     /// Whether `ending` is not `Running`, readable under any lock.
     is_ending: AtomicBool,
     ended: Condvar,
+    /// Bytes in use before there were keys or clients.
+    pub startup_memory: u64,
     job_runner: OnceLock<JobRunner>,
     rebinder: OnceLock<Rebinder>,
     memory_gauge: fn() -> u64,
@@ -146,6 +158,7 @@ impl Server {
             ended: Condvar::new(),
             job_runner: OnceLock::new(),
             rebinder: OnceLock::new(),
+            startup_memory: memory_gauge(),
             memory_gauge,
             config,
         })
@@ -178,6 +191,12 @@ impl Server {
         let used = (self.memory_gauge)();
         self.stats.peak_memory.fetch_max(used, Ordering::Relaxed);
         used
+    }
+
+    /// Sets all counters to zero but those of the shards (CONFIG RESETSTAT, which has to hold them for that).
+    pub fn reset_stats(&self) {
+        self.stats.reset();
+        self.clients.over_limit.store(0, Ordering::Relaxed);
     }
 
     /// The output limit of a class of clients.
