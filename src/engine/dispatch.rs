@@ -149,11 +149,10 @@ pub fn resolve<'e>(engine: &'e Engine, argv: &[&[u8]]) -> Result<&'e Known, Refu
     if !known.subcommands.is_empty() && argv.len() > 1 {
         match engine.table.find_sub(known, argv[1]) {
             Some(sub) => known = sub,
-            None if known.command.handler.is_none() => {
+            None => {
                 let error = error::unknown_subcommand(argv[1], known.command.name);
                 return Err((None, error));
             }
-            None => {}
         }
     }
     if known.command.handler.is_none() || !known.command.accepts(argv.len()) {
