@@ -3,7 +3,7 @@
 
 mod support;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
@@ -65,8 +65,35 @@ fn assert_same_data(primary: &Server, replica: &Server) {
             == field(replica, "replication", "master_repl_offset")
     });
     let digest = |server: &Server| server.client().cmd(&["DEBUG", "DIGEST"]).text();
-    assert_eq!(digest(primary), digest(replica), "digests");
+    let (ours, theirs) = (digest(primary), digest(replica));
+    assert!(ours == theirs, "digests differ: {}", differences(primary, replica).join("\n"));
     assert_ne!(digest(primary), "0".repeat(40));
+}
+
+/// The first keys that differ, for the message of a failed comparison.
+fn differences(primary: &Server, replica: &Server) -> Vec<String> {
+    let (mut a, mut b) = (primary.client(), replica.client());
+    let mut found = Vec::new();
+    for db in 0..4 {
+        let db = db.to_string();
+        let keys = |client: &mut Client| -> BTreeSet<String> {
+            client.cmd(&["SELECT", &db]);
+            client.cmd(&["KEYS", "*"]).items().iter().map(|key| key.text()).collect()
+        };
+        let all: BTreeSet<String> = keys(&mut a).union(&keys(&mut b)).cloned().collect();
+        for key in all {
+            let state = |client: &mut Client| {
+                let pttl = client.cmd(&["PEXPIRETIME", &key]);
+                format!("{} until {pttl}", client.cmd(&["GET", &key]))
+            };
+            let (left, right) = (state(&mut a), state(&mut b));
+            if left != right && found.len() < 10 {
+                found.push(format!("db {db} key {key}: {left} against {right}"));
+            }
+        }
+        found.push(format!("db {db}: {} and {} keys", a.cmd(&["DBSIZE"]), b.cmd(&["DBSIZE"])));
+    }
+    found
 }
 
 /// Writes `count` keys, every fifth with a time to live, in a pipeline.
