@@ -161,7 +161,7 @@ fn set_deadline(
     let time = crate::base::num::parse_i64(time).ok_or(Error::NOT_INTEGER)?;
     let deadline = time.checked_mul(unit_ms).and_then(|ms| ms.checked_add(base_ms));
     let deadline = deadline.ok_or_else(|| error::invalid_expire(command))?;
-    let Some(entry) = ctx.db.peek(key) else { return ctx.reply.int(0) };
+    let Some(entry) = ctx.db.look_for_write(key) else { return ctx.reply.int(0) };
     if !conditions.allow(entry.expire_at(), deadline) {
         return ctx.reply.int(0);
     }
@@ -226,7 +226,7 @@ fn in_seconds(ms: i64) -> i64 {
 /// PERSIST key
 fn persist(ctx: &mut Ctx, args: &mut Args) -> Reply {
     let key = args.key();
-    let volatile = ctx.db.peek(key).is_some_and(|entry| entry.expire_at().is_some());
+    let volatile = ctx.db.look_for_write(key).is_some_and(|entry| entry.expire_at().is_some());
     if volatile {
         ctx.db.set_expire(key, None);
         ctx.db.mark_dirty(1);
