@@ -218,9 +218,9 @@ fn remaining(deadline: i64, now_ms: i64) -> i64 {
     deadline.saturating_sub(now_ms).max(0)
 }
 
-/// Rounds to the nearest second.
+/// Rounds to the nearest second. Times shown here are never negative.
 fn in_seconds(ms: i64) -> i64 {
-    ms.saturating_add(500) / 1000
+    ((ms.unsigned_abs() + 500) / 1000).cast_signed()
 }
 
 /// PERSIST key
