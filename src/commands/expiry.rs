@@ -202,8 +202,8 @@ fn pexpiretime(ctx: &mut Ctx, args: &mut Args) -> Reply {
     tell(ctx, args, |deadline, _| deadline)
 }
 
-/// Answers what `form` makes of the deadline and the present time; -1 without a deadline, -2 without a
-/// key.
+/// Answers what `form` makes of the deadline and the present time; -1 without a deadline, -2
+/// without a key.
 fn tell(ctx: &mut Ctx, args: &mut Args, form: fn(i64, i64) -> i64) -> Reply {
     let now_ms = ctx.now_ms;
     let deadline = ctx.db.read_untouched(args.key()).map(Entry::expire_at);
