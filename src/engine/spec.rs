@@ -87,6 +87,8 @@ pub mod flag {
     pub const KEYSPACE: u32 = 1 << 22;
     /// Answers even where CLIENT REPLY says no.
     pub const ALWAYS_REPLIES: u32 = 1 << 23;
+    /// Health checks use it, so it fails together with writes when the disk does (PING).
+    pub const HEALTH: u32 = 1 << 24;
 
     /// Those that COMMAND INFO names, in its order.
     pub const SHOWN: [(u32, &str); 19] = [
@@ -201,7 +203,7 @@ pub enum Locking {
     Keys,
     /// All.
     All,
-    /// All, but each only while it is looked at (`Ctx::with_shard`); inside EXEC all.
+    /// All, but each only while it is looked at (`Ctx::with_shard`, `Ctx::each_shard`); inside EXEC all.
     OneByOne,
     /// Those of the commands that MULTI has queued.
     Queued,
@@ -236,6 +238,8 @@ pub struct Command {
     pub tips: &'static [&'static str],
     /// Its subcommands.
     pub subcommands: &'static [Command],
+    /// Categories of ACL besides those that follow from the flags; empty: the one of its group.
+    pub categories: &'static [&'static str],
     /// Name of the command that replaces it, and since when it is deprecated.
     pub deprecated: Option<(&'static str, &'static str)>,
 }
@@ -264,6 +268,7 @@ impl Command {
             summary: "",
             tips: &[],
             subcommands: &[],
+            categories: &[],
             deprecated: None,
         }
     }
@@ -363,6 +368,12 @@ impl Command {
     /// Its subcommands.
     pub const fn subcommands(mut self, subcommands: &'static [Command]) -> Self {
         self.subcommands = subcommands;
+        self
+    }
+
+    /// Its categories of ACL, where they are not that of its group.
+    pub const fn categories(mut self, categories: &'static [&'static str]) -> Self {
+        self.categories = categories;
         self
     }
 
