@@ -121,7 +121,10 @@ fn admit<'e>(
     let found = resolve(engine, argv);
     // For CLIENT LIST, which shows a refused command too.
     let shown = found.as_ref().map_or_else(|(known, _)| *known, |known| Some(*known));
-    session.handle.last_command.store(shown.map_or(0, |known| known.id as u64 + 1), Ordering::Relaxed);
+    session
+        .handle
+        .last_command
+        .store(shown.map_or(0, |known| known.id as u64 + 1), Ordering::Relaxed);
     let known = found?;
     let asking = Asking {
         server: &engine.server,
@@ -214,7 +217,6 @@ fn run<'e>(
     argv: &[&[u8]],
     out: &mut Out,
 ) -> Step<'e> {
-    monitor::show(engine, session, known, argv);
     let plan = plan_for(engine, session, known.command, argv);
     let mut held = engine.server.keyspace.hold(&plan);
     if is_paused(engine, session, known) {
@@ -227,9 +229,15 @@ fn run<'e>(
     let now_ms = clock::unix_ms();
     let run = Run { engine, settings, now_ms, in_exec: false };
     let failed = call(&run, session, &mut held, known, argv, out, &mut unit);
+    let afterwards = std::mem::take(&mut unit.afterwards);
     publish(engine, session, unit);
     drop(held);
+    for action in afterwards {
+        action(&engine.server);
+    }
     account(engine, session, settings, known, argv, began, failed);
+    monitor::note(engine, session, known, argv);
+    monitor::send(engine, session, settings, out);
     Step::Done
 }
 
@@ -246,6 +254,9 @@ pub struct Run<'r, 'k> {
     pub in_exec: bool,
 }
 
+/// What is done once the shards of a command are let go.
+pub type Afterwards = Box<dyn FnOnce(&Arc<Server>)>;
+
 /// Commands that go to the log together.
 #[derive(Default)]
 pub struct Unit {
@@ -253,6 +264,8 @@ pub struct Unit {
     dirty: u64,
     /// (database, arguments).
     commands: Vec<(usize, Vec<Vec<u8>>)>,
+    /// What takes too long to be done while shards are held, in order.
+    pub(super) afterwards: Vec<Afterwards>,
 }
 
 /// Runs a handler on held shards, writes its reply or error, and adds its effect to the unit. Returns whether
@@ -285,6 +298,7 @@ pub fn call<'k>(
         in_exec: run.in_exec,
         unit: Unit::default(),
     };
+    ctx.session.redacted.clear();
     let mut args = Args::new(argv, if known.parent.is_some() { 2 } else { 1 });
     let handler = known.command.handler.expect("only commands with a handler are resolved");
     let result = handler(&mut ctx, &mut args);
@@ -306,7 +320,6 @@ pub fn call_queued(ctx: &mut Ctx, argv: &[&[u8]]) {
         // It was right when it was queued, and commands do not change.
         Err((_, error)) => return ctx.reply.parts().error(&error),
     };
-    monitor::show(engine, ctx.session, known, argv);
     let run = Run { engine, settings: ctx.settings, now_ms: ctx.now_ms, in_exec: true };
     let began = Instant::now();
     let mut unit = std::mem::take(&mut ctx.unit);
@@ -314,6 +327,7 @@ pub fn call_queued(ctx: &mut Ctx, argv: &[&[u8]]) {
     let failed = call(&run, ctx.session, ctx.db.held(), known, argv, out, &mut unit);
     ctx.unit = unit;
     account(engine, ctx.session, ctx.settings, known, argv, began, failed);
+    monitor::note(engine, ctx.session, known, argv);
 }
 
 impl Unit {
@@ -344,6 +358,7 @@ impl Unit {
     fn append(&mut self, mut other: Unit) {
         self.dirty += other.dirty;
         self.commands.append(&mut other.commands);
+        self.afterwards.append(&mut other.afterwards);
     }
 
     /// Adds the removal of keys whose time had come.
@@ -382,6 +397,18 @@ pub fn append(engine: &Engine, unit: Unit) -> Option<u64> {
     Some(server.log.append(&commands))
 }
 
+/// Appends the removal of keys whose time had come, each for itself, because nothing ties them together.
+pub fn append_expired(engine: &Engine, settings: &Settings, expired: Vec<(usize, Vec<u8>)>) {
+    if !engine.server.log.is_active() {
+        return;
+    }
+    for key in expired {
+        let mut unit = Unit::default();
+        unit.expired(settings, vec![key]);
+        append(engine, unit);
+    }
+}
+
 /// Passes the primary's bytes on to our own log, unless they belong to a transaction that is still queued.
 fn pass_on(engine: &Engine, session: &mut Session) {
     if session.role == Role::Primary && session.multi.is_none() {
@@ -394,6 +421,7 @@ fn pass_on(engine: &Engine, session: &mut Session) {
 pub fn plan_for(engine: &Engine, session: &Session, command: &Command, argv: &[&[u8]]) -> Plan {
     match command.locking {
         Locking::All => Plan::All,
+        Locking::OneByOne => Plan::None,
         Locking::Queued => transaction::plan(engine, session),
         Locking::Keys => plan_of_keys(engine, command, argv),
     }
@@ -438,12 +466,13 @@ fn account(
     let server = &engine.server;
     let nanos = (began.elapsed().as_nanos() as u64).saturating_sub(session.waited_nanos);
     let handle = &session.handle;
-    server.stats.executed(handle.id, known.id, nanos, failed);
+    server.stats.executed(handle.id, known.id, nanos, failed, settings.latency_tracking);
     let (micros, command) = (nanos / 1000, known.command);
     let threshold = settings.slowlog_log_slower_than;
     if threshold >= 0 && micros >= threshold as u64 && !command.has(flag::SKIP_SLOWLOG) {
-        let max_len = usize::try_from(settings.slowlog_max_len).unwrap_or(usize::MAX);
-        server.slowlog.add(micros, argv, &handle.addr, &session.name, max_len);
+        let shown = session.without_secrets(argv);
+        let max_len = settings.slowlog_max_len;
+        server.slowlog.add(micros, &shown, &handle.addr, &session.name, max_len);
     }
     let event = if command.has(flag::FAST) { "fast-command" } else { "command" };
     let threshold = u64::try_from(settings.latency_monitor_threshold).unwrap_or(0);

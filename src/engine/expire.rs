@@ -3,9 +3,12 @@
 //! Each shard keeps its deadlines in order and announces the earliest, so that a look costs one atomic read
 //! per shard, however many keys have a deadline.
 
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
 use crate::base::clock;
 use crate::engine::Engine;
-use crate::engine::dispatch::{self, Unit};
+use crate::engine::dispatch;
 use crate::store::keyspace::SHARDS;
 use crate::store::{Changes, Db, Expiry, Plan};
 
@@ -18,7 +21,10 @@ pub fn sweep(engine: &Engine) -> usize {
     let now_ms = clock::unix_ms();
     for shard in 0..SHARDS {
         while engine.server.keyspace.noted_deadline(shard) < now_ms {
+            let began = Instant::now();
             removed += sweep_shard(engine, shard, now_ms);
+            let nanos = began.elapsed().as_nanos() as u64;
+            engine.server.stats.expire_nanos.fetch_add(nanos, Ordering::Relaxed);
         }
     }
     removed
@@ -39,10 +45,6 @@ fn sweep_shard(engine: &Engine, shard: usize, now_ms: i64) -> usize {
         }
     }
     keyspace.renew_deadline(shard, held.shard(shard));
-    let mut unit = Unit::default();
-    if engine.server.log.is_active() {
-        unit.expired(&settings, changes.expired);
-    }
-    dispatch::append(engine, unit);
+    dispatch::append_expired(engine, &settings, changes.expired);
     removed
 }

@@ -7,6 +7,7 @@ use crate::engine::spec::flag;
 use crate::engine::table::Known;
 use crate::resp::error::Error;
 use crate::state::Server;
+use crate::state::clients::flag as client;
 use crate::state::config::Settings;
 
 /// A command that asks to be executed.
@@ -37,6 +38,7 @@ const REFUSALS: &[Refusal] = &[
     read_only_replica,
     stale_replica,
     loading,
+    keyspace_of_a_follower,
 ];
 
 /// Why the command may not run now, if so.
@@ -67,18 +69,15 @@ fn out_of_memory(asking: &Asking) -> Option<Error> {
 
 fn disk_error(asking: &Asking) -> Option<Error> {
     let settings = asking.settings;
-    let applies = asking.writes || asking.known.command.name == PING;
+    let applies = asking.writes || asking.known.command.has(flag::HEALTH);
     if !applies || !settings.stop_writes_on_bgsave_error || settings.save.is_empty() {
         return None;
     }
     if asking.server.replication.is_replica() {
         return None;
     }
-    (!asking.server.persistence.state.lock().last_ok).then_some(Error::MISCONF)
+    asking.server.persistence.save_failed.load(Ordering::Relaxed).then_some(Error::MISCONF)
 }
-
-/// Health checks use it, so Redis lets it fail together with writes; the one name the engine knows.
-const PING: &str = "ping";
 
 fn too_few_replicas(asking: &Asking) -> Option<Error> {
     let needed = asking.settings.min_replicas_to_write;
@@ -110,4 +109,11 @@ fn loading(asking: &Asking) -> Option<Error> {
     let refused = asking.server.persistence.loading.load(Ordering::Relaxed)
         && !asking.known.command.has(flag::LOADING);
     refused.then_some(Error::LOADING)
+}
+
+/// Who gets a stream from us, of writes or of MONITOR, could not tell it from replies with data.
+fn keyspace_of_a_follower(asking: &Asking) -> Option<Error> {
+    let refused = asking.session.handle.has(client::REPLICA | client::MONITOR)
+        && (asking.writes || asking.known.command.has(flag::READONLY | flag::MAY_REPLICATE));
+    refused.then_some(Error::REPLICA_KEYSPACE)
 }

@@ -10,6 +10,8 @@ pub mod dispatch;
 pub mod effects;
 pub mod expire;
 pub mod gate;
+pub mod info;
+pub mod lazyfree;
 pub mod monitor;
 pub mod session;
 pub mod spec;

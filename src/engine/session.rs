@@ -1,5 +1,6 @@
 //! The state of one connection that only its own thread needs.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -97,6 +98,10 @@ pub struct Session {
     pub unapplied: Vec<u8>,
     /// Nanoseconds that the command spent waiting, which do not count as execution.
     pub waited_nanos: u64,
+    /// Indexes of arguments of the command being executed that MONITOR and the slow log do not show.
+    pub redacted: Vec<usize>,
+    /// Lines for MONITOR about what was executed while shards were held.
+    pub(super) monitor_lines: Vec<u8>,
     /// CLIENT SETNAME; a copy of the shared one.
     pub name: String,
     /// The parameters as of `settings_version`.
@@ -122,6 +127,8 @@ impl Session {
             takeover: None,
             unapplied: Vec::new(),
             waited_nanos: 0,
+            redacted: Vec::new(),
+            monitor_lines: Vec::new(),
             name: String::new(),
             settings: None,
             settings_version: 0,
@@ -180,6 +187,20 @@ impl Session {
     pub fn rename(&mut self, name: &[u8]) {
         self.name = String::from_utf8_lossy(name).into_owned();
         self.handle.meta.lock().name.clone_from(&self.name);
+    }
+
+    /// The arguments of a command as MONITOR and the slow log may show them.
+    pub fn without_secrets<'a>(&self, argv: &'a [&'a [u8]]) -> Cow<'a, [&'a [u8]]> {
+        if self.redacted.is_empty() {
+            return Cow::Borrowed(argv);
+        }
+        let mut shown = argv.to_vec();
+        for &index in &self.redacted {
+            if let Some(arg) = shown.get_mut(index) {
+                *arg = b"(redacted)";
+            }
+        }
+        Cow::Owned(shown)
     }
 
     /// Goes over to another database.

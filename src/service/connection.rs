@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::base::clock;
 use crate::engine::session::Role;
-use crate::engine::{Engine, Session, dispatch};
+use crate::engine::{Engine, Session, dispatch, monitor};
 use crate::resp::out::Out;
 use crate::resp::request::{Limits, Request, Status};
 use crate::service::feeder;
@@ -91,7 +91,9 @@ impl Connection<'_> {
             Ok(0) | Err(_) => false,
             Ok(n) => {
                 self.handle.bytes_in.fetch_add(n as u64, Ordering::Relaxed);
-                self.engine.server.stats.net_in.fetch_add(n as u64, Ordering::Relaxed);
+                let stats = &self.engine.server.stats;
+                stats.net_in.fetch_add(n as u64, Ordering::Relaxed);
+                stats.reads.fetch_add(1, Ordering::Relaxed);
                 self.note_input();
                 self.is_within_limit()
             }
@@ -215,6 +217,7 @@ impl Connection<'_> {
         }
         let server = &self.engine.server;
         server.stats.net_out.fetch_add(self.out.len() as u64, Ordering::Relaxed);
+        server.stats.writes.fetch_add(1, Ordering::Relaxed);
         let may_pile_up = self.session.authenticated;
         let settings = self.session.settings(&server.config);
         let limit = server.output_limit(settings, self.handle.kind());
@@ -242,9 +245,7 @@ impl Connection<'_> {
     /// Closes the socket and leaves the registry; the drain thread does, when replies wait to be sent.
     fn end(&mut self) {
         let server = &self.engine.server;
-        if self.handle.has(flag::MONITOR) {
-            server.monitors.fetch_sub(1, Ordering::SeqCst);
-        }
+        monitor::leave(server, &self.handle);
         if let Some(replica) = server.replication.remove(self.handle.id) {
             let message = format!("Connection with replica {}:{} lost.", replica.ip, replica.port);
             server.logger.notice(&message);

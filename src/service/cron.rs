@@ -9,13 +9,13 @@ use crate::engine::{Engine, expire};
 use crate::state::clients::{Kind, flag};
 use crate::state::config::Settings;
 use crate::state::replication::{ReplicaState, Wants};
-use crate::state::{Server, persistence};
+use crate::state::{CRON_HZ, Server, persistence};
 
 /// How often expired keys are looked for: well below the 50 ms within which a key has to be gone.
 const EXPIRY_TICK: Duration = Duration::from_millis(10);
 
 /// How often the rest is looked at.
-const TICK: Duration = Duration::from_millis(100);
+const TICK: Duration = Duration::from_millis(1000 / CRON_HZ);
 
 /// Seconds between a failed background save and the next try.
 const SAVE_RETRY_SECONDS: i64 = 5;
@@ -53,12 +53,7 @@ pub fn run(engine: &Arc<Engine>) {
 
 fn sample_rates(server: &Server) {
     let stats = &server.stats;
-    let totals = [
-        stats.total_commands(),
-        stats.net_in.load(Ordering::Relaxed),
-        stats.net_out.load(Ordering::Relaxed),
-    ];
-    stats.rates.lock().sample(clock::unix_ms(), totals);
+    stats.rates.lock().sample(clock::unix_ms(), stats.totals());
 }
 
 /// Closes clients that have been silent for longer than `timeout`.

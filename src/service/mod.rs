@@ -13,13 +13,13 @@ mod load;
 mod primary;
 pub mod signals;
 
-use std::fs;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use crate::base::process;
 use crate::commands;
 use crate::engine::{Engine, table::Table};
 use crate::state::config::{Config, Startup};
@@ -47,14 +47,7 @@ pub struct Running {
 
 /// For programs that do not count their memory: the resident set.
 pub fn no_gauge() -> u64 {
-    resident_memory()
-}
-
-/// Resident memory of the process in bytes, as the operating system sees it; 0 where it does not say.
-pub fn resident_memory() -> u64 {
-    let statm = fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    let pages = statm.split(' ').nth(1).and_then(|field| field.parse::<u64>().ok());
-    pages.unwrap_or(0) * 4096
+    process::resident_memory()
 }
 
 /// Starts a server: binds, loads its file, accepts. `any_port` lets the operating system choose the port.

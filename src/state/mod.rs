@@ -5,7 +5,9 @@
 
 pub mod clients;
 pub mod config;
+pub mod histogram;
 pub mod latency;
+pub mod memory;
 pub mod outbox;
 pub mod pause;
 pub mod persistence;
@@ -71,6 +73,9 @@ pub enum Ending {
     Now,
 }
 
+/// How often per second the server looks after itself (INFO's `hz`).
+pub const CRON_HZ: u64 = 10;
+
 type JobRunner = Box<dyn Fn(Job) + Send + Sync>;
 
 /// One server: its data and everything known about it.
@@ -111,6 +116,8 @@ pub struct Server {
     pub port: AtomicU64,
     ending: Lock<Ending>,
     ended: Condvar,
+    /// Bytes in use before there were keys or clients.
+    pub startup_memory: u64,
     job_runner: OnceLock<JobRunner>,
     memory_gauge: fn() -> u64,
 }
@@ -142,6 +149,7 @@ impl Server {
             ending: Lock::new(rank::ADMIN + 4, Ending::Running),
             ended: Condvar::new(),
             job_runner: OnceLock::new(),
+            startup_memory: memory_gauge(),
             memory_gauge,
             config,
         })
@@ -164,6 +172,12 @@ impl Server {
         let used = (self.memory_gauge)();
         self.stats.peak_memory.fetch_max(used, Ordering::Relaxed);
         used
+    }
+
+    /// Sets all counters to zero but those of the shards (CONFIG RESETSTAT, which has to hold them for that).
+    pub fn reset_stats(&self) {
+        self.stats.reset();
+        self.clients.over_limit.store(0, Ordering::Relaxed);
     }
 
     /// The output limit of a class of clients.
