@@ -149,11 +149,10 @@ pub fn resolve<'e>(engine: &'e Engine, argv: &[&[u8]]) -> Result<&'e Known, Refu
     if !known.subcommands.is_empty() && argv.len() > 1 {
         match engine.table.find_sub(known, argv[1]) {
             Some(sub) => known = sub,
-            None if known.command.handler.is_none() => {
+            None => {
                 let error = error::unknown_subcommand(argv[1], known.command.name);
                 return Err((None, error));
             }
-            None => {}
         }
     }
     if known.command.handler.is_none() || !known.command.accepts(argv.len()) {
@@ -175,6 +174,13 @@ fn writes(engine: &Engine, session: &Session, known: &Known, bit: u32) -> bool {
 pub fn pause(server: &Server, mode: Mode, until_ms: i64) {
     server.pause.begin(mode, until_ms);
     // Who holds a shard now may have looked too early; who comes later looks again (in `run`).
+    drop(server.keyspace.lock_all());
+}
+
+/// Holds writes back until `Pause::let_writes_go`, and returns when those that went on before are done. No shard
+/// may be held.
+pub fn hold_writes(server: &Server) {
+    server.pause.hold_writes();
     drop(server.keyspace.lock_all());
 }
 

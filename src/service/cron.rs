@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::base::clock;
 use crate::engine::{Engine, expire};
+use crate::service::feeder;
 use crate::state::clients::{Kind, flag};
 use crate::state::config::Settings;
 use crate::state::replication::{ReplicaState, Wants};
@@ -41,6 +42,7 @@ pub fn run(engine: &Arc<Engine>) {
     while !server.wait_for_end(TICK) {
         let settings = server.config.get();
         sample_rates(server);
+        cut_lost_replicas(server);
         if tick.is_multiple_of(10) {
             close_idle(server, &settings);
             keep_replicas(server, &settings);
@@ -70,9 +72,9 @@ fn close_idle(server: &Server, settings: &Settings) {
     });
 }
 
-/// Starts a background save when one of the save points says so.
+/// Starts a background save when BGSAVE has put one off, or one of the save points says so.
 fn save_if_due(server: &Arc<Server>, settings: &Settings) {
-    if settings.save.is_empty() || server.persistence.loading.load(Ordering::Relaxed) {
+    if server.persistence.loading.load(Ordering::Relaxed) {
         return;
     }
     let dirty = server.persistence.dirty.load(Ordering::Relaxed);
@@ -82,12 +84,26 @@ fn save_if_due(server: &Arc<Server>, settings: &Settings) {
     if state.running || !waited {
         return;
     }
+    if state.scheduled {
+        persistence::start_background_save(server);
+        return;
+    }
     let elapsed = u64::try_from(now_ms / 1000 - state.last_save).unwrap_or(0);
     let due = settings.save.iter().find(|p| dirty >= p.changes && elapsed > p.seconds);
     if let Some(point) = due {
         let message = format!("{} changes in {} seconds. Saving...", point.changes, point.seconds);
         server.logger.notice(&message);
         persistence::start_background_save(server);
+    }
+}
+
+/// Cuts the replicas that fell too far behind; their own threads may be stuck in a write.
+fn cut_lost_replicas(server: &Server) {
+    for replica in server.replication.replicas() {
+        let reader = replica.reader.load(Ordering::SeqCst);
+        if reader != 0 && !server.log.has_reader(reader) && !replica.client.outbox.is_gone() {
+            feeder::let_go(server, &replica);
+        }
     }
 }
 

@@ -12,10 +12,10 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use crate::base::clock;
 use crate::base::lock::{Lock, rank};
 use crate::base::sys::{Interest, POLL_ERR_HUP, POLL_RDHUP, wait_for};
 use crate::base::wake::Waker;
+use crate::base::{clock, sys};
 use crate::resp::out::{Chunk, Out};
 use crate::state::outbox::{Limit, Outbox, Sent};
 
@@ -326,6 +326,19 @@ impl ClientHandle {
             waker.wake();
         }
     }
+}
+
+/// Files that the server needs besides its connections.
+const RESERVED_FILES: usize = 32;
+
+/// Makes room for the sockets of that many clients; how many there is room for, if that is less.
+///
+/// # Errors
+/// The limit of open files and the number of clients that fit into it.
+pub fn reserve_sockets(clients: usize) -> Result<(), (usize, usize)> {
+    let wanted = clients.saturating_add(RESERVED_FILES);
+    let limit = sys::raise_open_files(wanted as u64) as usize;
+    if limit >= wanted { Ok(()) } else { Err((limit, limit.saturating_sub(RESERVED_FILES).max(1))) }
 }
 
 /// Output limits by class, and how pending output reaches the drain thread.
