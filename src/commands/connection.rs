@@ -1,6 +1,6 @@
 //! The connection's commands.
 
-use crate::engine::spec::flag::{FAST, LOADING, STALE};
+use crate::engine::spec::flag::{FAST, HEALTH, LOADING, STALE};
 use crate::engine::{Args, Command, Ctx, Group, Reply};
 
 /// The commands of this file.
@@ -8,7 +8,7 @@ pub const COMMANDS: &[Command] = &[
     Command::new("ping", ping)
         .group(Group::Connection)
         .arity(-1)
-        .flags(FAST)
+        .flags(FAST | HEALTH)
         .syntax("[message]")
         .complexity("O(1)")
         .summary("Answers PONG, or the message."),

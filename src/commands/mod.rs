@@ -6,6 +6,7 @@ mod client;
 mod command;
 mod config;
 mod connection;
+mod counters;
 mod databases;
 mod debug;
 mod dump;
@@ -18,6 +19,7 @@ mod memory;
 mod monitor;
 mod object;
 mod persistence;
+mod ranges;
 mod replication;
 mod scan;
 mod slowlog;
@@ -32,6 +34,7 @@ pub const ALL: &[&[Command]] = &[
     command::COMMANDS,
     config::COMMANDS,
     connection::COMMANDS,
+    counters::COMMANDS,
     databases::COMMANDS,
     debug::COMMANDS,
     dump::COMMANDS,
@@ -44,6 +47,7 @@ pub const ALL: &[&[Command]] = &[
     monitor::COMMANDS,
     object::COMMANDS,
     persistence::COMMANDS,
+    ranges::COMMANDS,
     replication::COMMANDS,
     scan::COMMANDS,
     slowlog::COMMANDS,

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use crate::base::clock;
 use crate::engine::Engine;
-use crate::engine::dispatch::{self, Unit};
+use crate::engine::dispatch;
 use crate::store::keyspace::SHARDS;
 use crate::store::{Changes, Db, Expiry, Plan};
 
@@ -45,10 +45,6 @@ fn sweep_shard(engine: &Engine, shard: usize, now_ms: i64) -> usize {
         }
     }
     keyspace.renew_deadline(shard, held.shard(shard));
-    let mut unit = Unit::default();
-    if engine.server.log.is_active() {
-        unit.expired(&settings, changes.expired);
-    }
-    dispatch::append(engine, unit);
+    dispatch::append_expired(engine, &settings, changes.expired);
     removed
 }

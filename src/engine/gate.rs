@@ -68,18 +68,15 @@ fn out_of_memory(asking: &Asking) -> Option<Error> {
 
 fn disk_error(asking: &Asking) -> Option<Error> {
     let settings = asking.settings;
-    let applies = asking.writes || asking.known.command.name == PING;
+    let applies = asking.writes || asking.known.command.has(flag::HEALTH);
     if !applies || !settings.stop_writes_on_bgsave_error || settings.save.is_empty() {
         return None;
     }
     if asking.server.replication.is_replica() {
         return None;
     }
-    (!asking.server.persistence.state.lock().last_ok).then_some(Error::MISCONF)
+    asking.server.persistence.save_failed.load(Ordering::Relaxed).then_some(Error::MISCONF)
 }
-
-/// Health checks use it, so Redis lets it fail together with writes; the one name the engine knows.
-const PING: &str = "ping";
 
 fn too_few_replicas(asking: &Asking) -> Option<Error> {
     let needed = asking.settings.min_replicas_to_write;

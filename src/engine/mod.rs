@@ -11,6 +11,7 @@ pub mod effects;
 pub mod expire;
 pub mod gate;
 pub mod info;
+pub mod lazyfree;
 pub mod monitor;
 pub mod session;
 pub mod spec;

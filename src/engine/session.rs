@@ -47,7 +47,7 @@ pub struct ReplicaHello {
 /// What the connection's thread does once the replies so far are sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Takeover {
-    /// It becomes a replica that gets the stream from this offset on.
+    /// It becomes a replica that gets the stream, by this reader of the log.
     Stream(u64),
     /// It becomes a replica that gets a snapshot first.
     Snapshot,

@@ -87,6 +87,8 @@ pub mod flag {
     pub const KEYSPACE: u32 = 1 << 22;
     /// Answers even where CLIENT REPLY says no.
     pub const ALWAYS_REPLIES: u32 = 1 << 23;
+    /// Health checks use it, so it fails together with writes when the disk does (PING).
+    pub const HEALTH: u32 = 1 << 24;
 
     /// Those that COMMAND INFO names, in its order.
     pub const SHOWN: [(u32, &str); 19] = [
@@ -201,7 +203,7 @@ pub enum Locking {
     Keys,
     /// All.
     All,
-    /// All, but each only while it is looked at (`Ctx::each_shard`); inside EXEC all.
+    /// All, but each only while it is looked at (`Ctx::with_shard`, `Ctx::each_shard`); inside EXEC all.
     OneByOne,
     /// Those of the commands that MULTI has queued.
     Queued,

@@ -233,10 +233,7 @@ impl WriteLog {
         if position < inner.buffer.start() || position > inner.buffer.end() {
             return None;
         }
-        let id = inner.next_reader;
-        inner.next_reader += 1;
-        inner.readers.insert(id, Reader { position, soft_since: None });
-        Some(id)
+        Some(inner.attach(position))
     }
 
     /// Lets go of a reader.
@@ -279,15 +276,12 @@ impl WriteLog {
         self.appended.notify_all();
     }
 
-    /// Whether a replica that has this id's stream up to before `next` can go on from our backlog.
-    pub fn can_continue(&self, id: &str, next: u64) -> bool {
-        let inner = self.inner.lock();
-        let identity = &inner.identity;
-        let ours = id == identity.id;
-        let followed = id == identity.previous
-            && i64::try_from(next).is_ok_and(|n| n <= identity.previous_until);
-        let kept = next > inner.buffer.start() && next <= inner.buffer.end() + 1;
-        self.is_active() && (ours || followed) && kept
+    /// Attaches a reader for a replica that has this id's stream up to before `next`, if our backlog goes on
+    /// from there.
+    pub fn resume(&self, id: &str, next: u64) -> Option<u64> {
+        let mut inner = self.inner.lock();
+        let continues = self.is_active() && inner.can_continue(id, next);
+        continues.then(|| inner.attach(next - 1))
     }
 
     /// Becomes the primary's stream at this offset after a full resynchronisation: all readers are lost.
@@ -333,6 +327,21 @@ impl WriteLog {
 }
 
 impl Inner {
+    fn can_continue(&self, id: &str, next: u64) -> bool {
+        let identity = &self.identity;
+        let followed = id == identity.previous
+            && i64::try_from(next).is_ok_and(|next| next <= identity.previous_until);
+        let kept = next > self.buffer.start() && next <= self.buffer.end() + 1;
+        (id == identity.id || followed) && kept
+    }
+
+    fn attach(&mut self, position: u64) -> u64 {
+        let id = self.next_reader;
+        self.next_reader += 1;
+        self.readers.insert(id, Reader { position, soft_since: None });
+        id
+    }
+
     fn select(&mut self, db: usize) {
         if self.selected != Some(db) {
             self.selected = Some(db);
@@ -425,13 +434,13 @@ mod tests {
             log.append_raw(&[b'x'; 10_000]);
         }
         let end = log.offset();
-        assert!(log.can_continue(&id, end + 1) && log.can_continue(&id, end - 1000));
-        assert!(!log.can_continue(&id, 1) && !log.can_continue(&id, end + 2));
-        assert!(!log.can_continue(NO_ID, end));
+        assert!(log.resume(&id, end + 1).is_some() && log.resume(&id, end - 1000).is_some());
+        assert!(log.resume(&id, 1).is_none() && log.resume(&id, end + 2).is_none());
+        assert!(log.resume(NO_ID, end).is_none());
         log.promote();
-        assert!(log.can_continue(&id, end + 1));
+        assert!(log.resume(&id, end + 1).is_some());
         log.append_raw(b"y");
-        assert!(!log.can_continue(&id, end + 2), "beyond the promotion");
+        assert!(log.resume(&id, end + 2).is_none(), "beyond the promotion");
         assert!(log.backlog().length >= 64 * 1024 && log.memory() < 256 * 1024);
     }
 

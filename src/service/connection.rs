@@ -11,6 +11,7 @@ use crate::engine::session::Role;
 use crate::engine::{Engine, Session, dispatch, monitor};
 use crate::resp::out::Out;
 use crate::resp::request::{Limits, Request, Status};
+use crate::service::feeder;
 use crate::state::clients::ClientHandle;
 use crate::state::outbox::Sent;
 
@@ -76,7 +77,7 @@ impl Connection<'_> {
             return false;
         }
         if self.session.takeover.is_some() {
-            return false;
+            feeder::take_over(self.engine, &mut self.session);
         }
         match self.input.fill(&self.handle, want) {
             Ok(0) | Err(_) => false,

@@ -8,6 +8,7 @@ use crate::base::clock;
 use crate::engine::{Engine, expire};
 use crate::state::clients::{Kind, flag};
 use crate::state::config::Settings;
+use crate::state::replication::{ReplicaState, Wants};
 use crate::state::{CRON_HZ, Server, persistence};
 
 /// How often expired keys are looked for: well below the 50 ms within which a key has to be gone.
@@ -42,6 +43,7 @@ pub fn run(engine: &Arc<Engine>) {
         sample_rates(server);
         if tick.is_multiple_of(10) {
             close_idle(server, &settings);
+            keep_replicas(server, &settings);
         }
         save_if_due(server, &settings);
         server.used_memory();
@@ -86,5 +88,37 @@ fn save_if_due(server: &Arc<Server>, settings: &Settings) {
         let message = format!("{} changes in {} seconds. Saving...", point.changes, point.seconds);
         server.logger.notice(&message);
         persistence::start_background_save(server);
+    }
+}
+
+/// Pings the replicas, lets silent ones go, and gives the backlog up when nobody has been there for long.
+fn keep_replicas(server: &Server, settings: &Settings) {
+    let replication = &server.replication;
+    let now_ms = clock::unix_ms();
+    let past = |since: i64, seconds: u64| {
+        now_ms - since >= i64::try_from(seconds).unwrap_or(i64::MAX).saturating_mul(1000)
+    };
+    for replica in replication.replicas() {
+        let silent = past(replica.acked_ms.load(Ordering::Relaxed), settings.repl_timeout);
+        let confirms = replica.wants == Wants::Psync && replica.state() == ReplicaState::Online;
+        if silent && confirms {
+            let name = format!("{}:{}", replica.ip, replica.port);
+            server.logger.warning(&format!("Disconnecting timedout replica {name}"));
+            replica.client.kill();
+        }
+    }
+    if replication.is_replica() {
+        return;
+    }
+    let last_ping = replication.last_ping_ms.load(Ordering::Relaxed);
+    if replication.has_online() && past(last_ping, settings.repl_ping_replica_period) {
+        replication.last_ping_ms.store(now_ms, Ordering::Relaxed);
+        server.log.append_control(&[b"PING"]);
+    }
+    let alone_since = replication.no_replicas_since_ms.load(Ordering::Relaxed);
+    let ttl = settings.repl_backlog_ttl;
+    if alone_since > 0 && ttl > 0 && server.log.is_active() && past(alone_since, ttl) {
+        server.log.deactivate();
+        server.logger.notice("Replication backlog freed after no replica was connected for long.");
     }
 }

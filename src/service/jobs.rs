@@ -3,7 +3,7 @@
 use std::sync::{Arc, Weak};
 
 use crate::engine::Engine;
-use crate::service::Threads;
+use crate::service::{Threads, failover, feeder, full_sync, primary};
 use crate::state::Job;
 use crate::state::persistence;
 
@@ -26,7 +26,13 @@ fn run(engine: &Arc<Engine>, job: Job) {
     match job {
         Job::BackgroundSave => background_save(engine),
         Job::Free(garbage) => drop(garbage),
-        Job::FullSync | Job::FollowPrimary(_) | Job::Failover(_) => {}
+        Job::FullSync => full_sync::run(engine),
+        Job::SendSnapshot(replica, file, reader) => {
+            feeder::send_snapshot(engine, &replica, &file, reader);
+        }
+        Job::Feed(replica, reader) => feeder::stream(engine, &replica, reader),
+        Job::FollowPrimary(generation) => primary::run(engine, generation),
+        Job::Failover(plan) => failover::run(engine, &plan),
     }
 }
 

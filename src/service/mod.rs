@@ -4,9 +4,13 @@
 mod connection;
 mod cron;
 mod drain;
+mod failover;
+mod feeder;
+mod full_sync;
 mod jobs;
 mod listener;
 mod load;
+mod primary;
 pub mod signals;
 
 use std::io;

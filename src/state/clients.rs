@@ -4,7 +4,7 @@
 //! other threads only read them.
 
 use std::collections::BTreeMap;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
@@ -49,6 +49,36 @@ impl Stream {
         match self {
             Stream::Tcp(s) => s.take(max).read_to_end(buf),
             Stream::Unix(s) => s.take(max).read_to_end(buf),
+        }
+    }
+
+    /// Writes everything, waiting as long as the write time-out allows.
+    pub fn write_all(&self, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Stream::Tcp(s) => (&*s).write_all(bytes),
+            Stream::Unix(s) => (&*s).write_all(bytes),
+        }
+    }
+
+    /// How long a read or a write may wait.
+    pub fn set_timeouts(&self, timeout: Duration) -> io::Result<()> {
+        match self {
+            Stream::Tcp(s) => {
+                s.set_read_timeout(Some(timeout))?;
+                s.set_write_timeout(Some(timeout))
+            }
+            Stream::Unix(s) => {
+                s.set_read_timeout(Some(timeout))?;
+                s.set_write_timeout(Some(timeout))
+            }
+        }
+    }
+
+    /// How long a write may wait.
+    pub fn set_write_timeout(&self, timeout: Duration) -> io::Result<()> {
+        match self {
+            Stream::Tcp(s) => s.set_write_timeout(Some(timeout)),
+            Stream::Unix(s) => s.set_write_timeout(Some(timeout)),
         }
     }
 

@@ -15,6 +15,7 @@ pub mod replication;
 pub mod slowlog;
 pub mod stats;
 
+use std::fs::File;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, OnceLock};
@@ -38,6 +39,10 @@ pub enum Job {
     BackgroundSave,
     /// Make a snapshot for the replicas that wait for one.
     FullSync,
+    /// Send a replica this snapshot and then the stream, by this reader of the log.
+    SendSnapshot(Arc<replication::Replica>, File, u64),
+    /// Send a replica the stream, by this reader of the log.
+    Feed(Arc<replication::Replica>, u64),
     /// Free what is large.
     Free(Box<dyn Send>),
     /// Connect to the primary and follow it, for this generation.

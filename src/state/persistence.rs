@@ -63,6 +63,8 @@ pub struct Persistence {
     pub save_done: AtomicU64,
     /// Keys that it has to write.
     pub save_total: AtomicU64,
+    /// Whether the last background save failed, readable by every write without a lock.
+    pub save_failed: AtomicBool,
     /// Ends the save that runs (FLUSHALL, SHUTDOWN).
     pub abort_save: AtomicBool,
 }
@@ -91,6 +93,7 @@ impl Default for Persistence {
             loading_done: AtomicU64::new(0),
             save_done: AtomicU64::new(0),
             save_total: AtomicU64::new(0),
+            save_failed: AtomicBool::new(false),
             abort_save: AtomicBool::new(false),
         }
     }
@@ -117,11 +120,12 @@ impl Persistence {
         state.running = false;
         state.last_seconds = (clock::unix_ms() - state.started_ms) / 1000;
         match result {
-            Ok(()) => state.last_ok = true,
+            Ok(()) => {}
             // A save that we ended ourselves is no failure of the disk.
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
             Err(e) => {
                 state.last_ok = false;
+                self.save_failed.store(true, Ordering::Relaxed);
                 state.last_error = e.to_string();
             }
         }
@@ -194,6 +198,7 @@ fn save_as(
     state.last_save = clock::unix_ms() / 1000;
     state.saves += 1;
     state.last_ok = true;
+    server.persistence.save_failed.store(false, Ordering::Relaxed);
     drop(state);
     server.logger.notice("DB saved on disk");
     Ok(())

@@ -34,13 +34,32 @@ pub struct Replica {
     pub acked: AtomicU64,
     /// Unix ms of its last confirmation.
     pub acked_ms: AtomicI64,
+    /// How it wants its snapshot.
+    pub wants: Wants,
+}
+
+/// What a replica has asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wants {
+    /// PSYNC: a line with id and offset, the snapshot, the stream.
+    Psync,
+    /// SYNC: the snapshot and the stream, and it confirms nothing.
+    Sync,
+    /// Only the snapshot (`redis-cli --rdb`), asked for by SYNC.
+    SnapshotOnly,
 }
 
 impl Replica {
     /// A replica that has just asked to follow.
-    pub fn new(client: Arc<ClientHandle>, ip: String, port: u16, state: ReplicaState) -> Self {
+    pub fn new(
+        client: Arc<ClientHandle>,
+        ip: String,
+        port: u16,
+        wants: Wants,
+        state: ReplicaState,
+    ) -> Self {
         let (acked, acked_ms) = (AtomicU64::new(0), AtomicI64::new(clock::unix_ms()));
-        Replica { client, ip, port, state: AtomicU8::new(state as u8), acked, acked_ms }
+        Replica { client, ip, port, state: AtomicU8::new(state as u8), acked, acked_ms, wants }
     }
 
     /// How far it is.
@@ -123,6 +142,10 @@ pub struct Replication {
     waiting: Lock<Vec<Arc<ClientHandle>>>,
     /// FAILOVER's state.
     pub failover: Lock<Failover>,
+    /// Whether a snapshot for replicas is being made; it serves those that come meanwhile, too.
+    syncing: AtomicBool,
+    /// Unix ms of the last PING in the stream, or of the first replica's coming.
+    pub last_ping_ms: AtomicI64,
     /// Unix ms since when there has been no replica; 0 while there is one.
     pub no_replicas_since_ms: AtomicI64,
 }
@@ -147,6 +170,8 @@ impl Default for Replication {
             replicas: Lock::new(rank::LEAF + 70, Vec::new()),
             waiting: Lock::new(rank::LEAF + 71, Vec::new()),
             failover: Lock::new(rank::ADMIN + 2, Failover::None),
+            syncing: AtomicBool::new(false),
+            last_ping_ms: AtomicI64::new(0),
             no_replicas_since_ms: AtomicI64::new(0),
         }
     }
@@ -204,7 +229,11 @@ impl Replication {
     /// Adds a replica.
     pub fn add(&self, replica: Arc<Replica>) {
         self.no_replicas_since_ms.store(0, Ordering::Relaxed);
-        self.replicas.lock().push(replica);
+        let mut replicas = self.replicas.lock();
+        if replicas.is_empty() {
+            self.last_ping_ms.store(clock::unix_ms(), Ordering::Relaxed);
+        }
+        replicas.push(replica);
     }
 
     /// Removes the replica with this client's id, if there is one.
@@ -218,9 +247,24 @@ impl Replication {
         Some(replica)
     }
 
+    /// Begins to make a snapshot for replicas; `false` when somebody does already.
+    pub fn begin_syncing(&self) -> bool {
+        !self.syncing.swap(true, Ordering::SeqCst)
+    }
+
+    /// No snapshot is being made any more.
+    pub fn end_syncing(&self) {
+        self.syncing.store(false, Ordering::SeqCst);
+    }
+
     /// The replica with this client's id.
     pub fn find(&self, client: u64) -> Option<Arc<Replica>> {
         self.replicas.lock().iter().find(|r| r.client.id == client).cloned()
+    }
+
+    /// Whether any replica gets the stream.
+    pub fn has_online(&self) -> bool {
+        self.replicas.lock().iter().any(|r| r.state() == ReplicaState::Online)
     }
 
     /// Replicas that get the stream and have confirmed `offset`.

@@ -1,0 +1,115 @@
+//! Feeds one replica: its snapshot, then the stream, from the replica's own place in the log.
+//!
+//! Each replica has a thread of its own that blocks in writing, so a slow or dead one never stalls a writer: it
+//! only falls behind in the log, and is let go when it exceeds its limit.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use crate::engine::session::Takeover;
+use crate::engine::{Engine, Session};
+use crate::log::Read;
+use crate::state::Job;
+use crate::state::replication::{Replica, ReplicaState, Wants};
+
+/// Bytes written at a time.
+const STEP: usize = 64 * 1024;
+
+/// A connection has become a replica, and what it was answered is sent: the rest comes from elsewhere.
+pub fn take_over(engine: &Engine, session: &mut Session) {
+    let server = &engine.server;
+    match session.takeover.take() {
+        Some(Takeover::Stream(reader)) => match server.replication.find(session.handle.id) {
+            Some(replica) => server.start_job(Job::Feed(replica, reader)),
+            None => server.log.detach(reader),
+        },
+        Some(Takeover::Snapshot) => server.start_job(Job::FullSync),
+        None => {}
+    }
+}
+
+/// Sends the snapshot in `file` and then the stream.
+pub fn send_snapshot(engine: &Arc<Engine>, replica: &Replica, file: &File, reader: u64) {
+    let server = &engine.server;
+    let sent = prepare(engine, replica).and_then(|()| send_file(engine, replica, file));
+    if let Err(e) = sent {
+        let message = format!("Sending the snapshot to {} failed: {e}", name(replica));
+        server.logger.warning(&message);
+        server.log.detach(reader);
+        return replica.client.kill();
+    }
+    if replica.wants == Wants::SnapshotOnly {
+        server.log.detach(reader);
+        return replica.client.kill();
+    }
+    let message = format!("Synchronization with replica {} succeeded", name(replica));
+    server.logger.notice(&message);
+    stream(engine, replica, reader);
+}
+
+/// Sends the stream until the connection or the server ends, or the replica has fallen too far behind.
+pub fn stream(engine: &Arc<Engine>, replica: &Replica, reader: u64) {
+    let server = &engine.server;
+    let handle = &replica.client;
+    if prepare(engine, replica).is_err() {
+        server.log.detach(reader);
+        return handle.kill();
+    }
+    replica.set_state(ReplicaState::Online);
+    server.replication.wake_waiting();
+    loop {
+        if server.has_ended() || handle.outbox.is_gone() {
+            break;
+        }
+        match server.log.read(reader, STEP, Duration::from_secs(1)) {
+            Read::Timeout => {}
+            Read::Bytes(bytes) => {
+                if handle.stream.write_all(&bytes).is_err() {
+                    break;
+                }
+                handle.bytes_out.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+                server.stats.repl_out.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+            }
+            Read::Lost => {
+                let message =
+                    format!("Replica {} closed: it fell too far behind the stream.", name(replica));
+                server.logger.warning(&message);
+                server.clients.over_limit.fetch_add(1, Ordering::Relaxed);
+                break;
+            }
+        }
+    }
+    server.log.detach(reader);
+    handle.kill();
+}
+
+fn prepare(engine: &Engine, replica: &Replica) -> io::Result<()> {
+    let timeout = Duration::from_secs(engine.server.config.get().repl_timeout.max(1));
+    replica.client.stream.set_write_timeout(timeout)
+}
+
+fn send_file(engine: &Engine, replica: &Replica, file: &File) -> io::Result<()> {
+    let stream = &replica.client.stream;
+    let length = file.metadata()?.len();
+    stream.write_all(format!("${length}\r\n").as_bytes())?;
+    let mut buffer = vec![0; STEP];
+    let mut at = 0;
+    while at < length {
+        let n = file.read_at(&mut buffer, at)?;
+        if n == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        stream.write_all(&buffer[..n])?;
+        engine.server.stats.repl_out.fetch_add(n as u64, Ordering::Relaxed);
+        at += n as u64;
+    }
+    Ok(())
+}
+
+fn name(replica: &Replica) -> String {
+    format!("{}:{}", replica.ip, replica.port)
+}

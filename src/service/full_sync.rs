@@ -1,0 +1,133 @@
+//! Full resynchronisation: one snapshot for all replicas that wait for one.
+//!
+//! The snapshot is spooled to a file without a name and each replica is sent that file by its own feeder, so
+//! that a slow one holds up neither the snapshot nor the others. The log keeps everything from the snapshot's
+//! offset on, so a replica that comes while the snapshot is being made shares it.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crate::engine::Engine;
+use crate::resp::out::{Chunk, Out};
+use crate::state::outbox::Limit;
+use crate::state::persistence::{self, Epoch};
+use crate::state::replication::{Replica, ReplicaState, Wants};
+use crate::state::{Job, Server};
+
+/// Nothing that is written here is limited: it is a few bytes.
+const NO_LIMIT: Limit = Limit { hard: 0, soft: 0, soft_time: Duration::ZERO };
+
+/// Makes snapshots until no replica waits for one. Returns at once when another thread is at it.
+pub fn run(engine: &Arc<Engine>) {
+    let server = &engine.server;
+    while !waiting(server).is_empty() && server.replication.begin_syncing() {
+        if let Err(e) = sync(engine) {
+            let message = format!("Making a snapshot for replicas failed: {e}");
+            server.logger.warning(&message);
+            waiting(server).iter().for_each(|replica| replica.client.kill());
+        }
+        server.replication.end_syncing();
+    }
+}
+
+fn waiting(server: &Server) -> Vec<Arc<Replica>> {
+    let mut replicas = server.replication.replicas();
+    replicas.retain(|r| r.state() == ReplicaState::WaitSnapshot && !r.client.outbox.is_gone());
+    replicas
+}
+
+fn sync(engine: &Arc<Engine>) -> io::Result<()> {
+    let server = &engine.server;
+    server.logger.notice("Starting a snapshot for SYNC of replicas");
+    let spool = spool_file(server)?;
+    let (snapshot, epoch) = persistence::begin_snapshot(server, || {
+        server.log.activate();
+        server.log.forget_selected();
+    });
+    // Keeps the log from the snapshot's offset on until the replicas have readers of their own.
+    let anchor = server.log.attach(epoch.offset);
+    let mut told = Vec::new();
+    tell(server, &epoch, &mut told);
+    let done = AtomicBool::new(false);
+    let result = std::thread::scope(|scope| {
+        scope.spawn(|| keep_alive(server, &done));
+        let result = persistence::write_snapshot(server, snapshot, &epoch, spool, false);
+        done.store(true, Ordering::SeqCst);
+        result
+    });
+    let file = result?;
+    // Those that came meanwhile share the snapshot.
+    tell(server, &epoch, &mut told);
+    for replica in told {
+        start_feeder(server, &replica, &epoch, &file)?;
+    }
+    if let Some(anchor) = anchor {
+        server.log.detach(anchor);
+    }
+    Ok(())
+}
+
+/// Tells the waiting replicas which id and offset their snapshot will have.
+fn tell(server: &Server, epoch: &Epoch, told: &mut Vec<Arc<Replica>>) {
+    for replica in waiting(server) {
+        if told.iter().any(|t| t.client.id == replica.client.id) {
+            continue;
+        }
+        if replica.wants == Wants::Psync {
+            let mut out = Out::new();
+            out.simple(&format!("FULLRESYNC {} {}", epoch.id, epoch.offset));
+            server.clients.send(&replica.client, &mut out, NO_LIMIT);
+        }
+        told.push(replica);
+    }
+}
+
+/// Sends empty lines to the waiting replicas while a snapshot takes more than a second, so that they do not
+/// give up.
+fn keep_alive(server: &Server, done: &AtomicBool) {
+    let mut ticks = 0u32;
+    while !done.load(Ordering::SeqCst) {
+        std::thread::sleep(Duration::from_millis(5));
+        ticks += 1;
+        if ticks.is_multiple_of(200) {
+            for replica in waiting(server) {
+                let line = Chunk::Owned(b"\n".to_vec());
+                server.clients.push(&replica.client, line, NO_LIMIT);
+            }
+        }
+    }
+}
+
+fn start_feeder(
+    server: &Server,
+    replica: &Arc<Replica>,
+    epoch: &Epoch,
+    file: &File,
+) -> io::Result<()> {
+    let Some(reader) = server.log.attach(epoch.offset) else {
+        // The stream went further than a replica's limit allows while the snapshot was made.
+        replica.client.kill();
+        return Ok(());
+    };
+    replica.set_state(ReplicaState::SendSnapshot);
+    server.start_job(Job::SendSnapshot(Arc::clone(replica), file.try_clone()?, reader));
+    Ok(())
+}
+
+/// A file without a name in the data directory.
+pub fn spool_file(server: &Server) -> io::Result<File> {
+    let settings = server.config.get();
+    let name = format!("temp-sync-{}-{}.rdb", std::process::id(), &server.run_id[..8]);
+    let open = |directory: &Path| {
+        let path = directory.join(&name);
+        let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path)?;
+        fs::remove_file(&path)?;
+        Ok(file)
+    };
+    // A server that keeps nothing may run in a directory that it cannot write to.
+    open(&settings.dir).or_else(|_: io::Error| open(&std::env::temp_dir()))
+}

@@ -1,0 +1,496 @@
+//! The link to our primary: connect, shake hands one step at a time, take a snapshot or go on where the stream
+//! broke off, apply the stream, confirm every second.
+//!
+//! One thread per primary ("generation"): REPLICAOF cuts the link and starts another one.
+
+use std::fs::File;
+use std::io::{self, BufReader, Seek, SeekFrom, Write};
+use std::net::{TcpStream, ToSocketAddrs};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use crate::base::clock;
+use crate::base::sys::{Interest, POLL_IN, wait_for};
+use crate::engine::session::Role;
+use crate::engine::{Engine, Session, dispatch};
+use crate::resp::out::Out;
+use crate::resp::request::{Limits, Request, Status};
+use crate::service::{full_sync, load};
+use crate::state::clients::{ClientHandle, Stream, flag};
+use crate::state::replication::{Failover, LinkState};
+use crate::store::Plan;
+
+/// Between two tries to connect.
+const RETRY: Duration = Duration::from_secs(1);
+/// Between two confirmations.
+const ACK_PERIOD: Duration = Duration::from_secs(1);
+/// Bytes read at a time.
+const STEP: usize = 64 * 1024;
+/// The mark behind a snapshot whose length is not known beforehand.
+const MARK_LEN: usize = 40;
+
+/// Follows the primary until another generation begins or the server ends.
+pub fn run(engine: &Arc<Engine>, generation: u64) {
+    let server = &engine.server;
+    let current = || {
+        !server.has_ended() && server.replication.generation.load(Ordering::SeqCst) == generation
+    };
+    while current() {
+        if let Err(e) = follow(engine, generation) {
+            if current() {
+                server.logger.warning(&format!("Replication link: {e}"));
+            }
+        }
+        server.replication.set_link_state(generation, LinkState::Connect);
+        let again = Instant::now() + RETRY;
+        while current() && Instant::now() < again {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+/// One connection to the primary, from its beginning to its end.
+fn follow(engine: &Arc<Engine>, generation: u64) -> io::Result<()> {
+    let server = &engine.server;
+    let Some((host, port)) = server.replication.link().primary.clone() else { return Ok(()) };
+    server.logger.notice(&format!("Connecting to MASTER {host}:{port}"));
+    server.replication.set_link_state(generation, LinkState::Handshake);
+    let settings = server.config.get();
+    let timeout = Duration::from_secs(settings.repl_timeout.max(1));
+    let tcp = connect(&host, port, timeout)?;
+    tcp.set_nodelay(true)?;
+    let stream = Stream::Tcp(tcp);
+    stream.set_timeouts(timeout)?;
+    let handle = server.clients.add(stream, "", flag::MASTER);
+    let mut link = Link {
+        engine,
+        generation,
+        handle: Arc::clone(&handle),
+        input: Vec::new(),
+        at: 0,
+        timeout,
+        ack_at_once: false,
+    };
+    let result = if link.register() { link.follow() } else { Ok(()) };
+    server.clients.remove(handle.id);
+    handle.kill();
+    result
+}
+
+/// Connects to the first address of the host that answers.
+fn connect(host: &str, port: u16, timeout: Duration) -> io::Result<TcpStream> {
+    let mut last = io::Error::new(io::ErrorKind::NotFound, format!("no address for {host}"));
+    for address in (host, port).to_socket_addrs()? {
+        match TcpStream::connect_timeout(&address, timeout) {
+            Ok(stream) => return Ok(stream),
+            Err(e) => last = e,
+        }
+    }
+    Err(io::Error::new(last.kind(), format!("Error condition on socket for SYNC: {last}")))
+}
+
+/// What the primary answered to PSYNC.
+enum Answer {
+    Full {
+        id: String,
+        offset: u64,
+    },
+    Continue {
+        id: Option<String>,
+    },
+    /// It does not know PSYNC.
+    Unknown,
+}
+
+struct Link<'e> {
+    engine: &'e Arc<Engine>,
+    generation: u64,
+    handle: Arc<ClientHandle>,
+    /// Bytes from the primary: `input[at..]` is not used yet.
+    input: Vec<u8>,
+    at: usize,
+    timeout: Duration,
+    /// A primary that sent its snapshot without a length waits for a confirmation before it goes on.
+    ack_at_once: bool,
+}
+
+impl Link<'_> {
+    /// Makes the connection known, so that REPLICAOF can cut it; `false` when it is out of date already.
+    fn register(&self) -> bool {
+        let replication = &self.engine.server.replication;
+        let mut link = replication.link();
+        let current = replication.generation.load(Ordering::SeqCst) == self.generation;
+        if current {
+            link.stream = Some(Arc::clone(&self.handle.stream));
+        }
+        current
+    }
+
+    fn follow(&mut self) -> io::Result<()> {
+        let server = &self.engine.server;
+        server.logger.notice("MASTER <-> REPLICA sync started");
+        self.shake_hands()?;
+        match self.ask_to_sync()? {
+            Answer::Full { id, offset } => {
+                server.logger.notice(&format!("Full resync from master: {id}:{offset}"));
+                self.full_sync(&id, offset)?;
+            }
+            Answer::Unknown => {
+                // An old primary has no id; ours is good enough to tell our own replicas.
+                self.send(&[b"SYNC"])?;
+                let id = crate::base::rng::random_id();
+                self.full_sync(&id, 0)?;
+            }
+            Answer::Continue { id } => {
+                if let Some(id) = id {
+                    server.log.rename(&id);
+                }
+                server.logger.notice("Successful partial resynchronization with master.");
+            }
+        }
+        *server.replication.failover.lock() = Failover::None;
+        server.replication.set_link_state(self.generation, LinkState::Connected);
+        server.logger.notice("MASTER <-> REPLICA sync: Finished with success");
+        self.apply_stream()
+    }
+
+    /// PING, AUTH, REPLCONF: each waits for its answer before the next is sent.
+    fn shake_hands(&mut self) -> io::Result<()> {
+        let server = &self.engine.server;
+        let settings = server.config.get();
+        let answer = self.ask(&[b"PING"])?;
+        let locked = ["-NOAUTH", "-NOPERM", "-ERR operation not permitted"];
+        if !answer.starts_with('+') && !locked.iter().any(|l| answer.starts_with(l)) {
+            return Err(failed("PING", &answer));
+        }
+        server.logger.notice("Master replied to PING, replication can continue...");
+        if !settings.masterauth.is_empty() {
+            let answer = if settings.masteruser.is_empty() {
+                self.ask(&[b"AUTH", &settings.masterauth])?
+            } else {
+                self.ask(&[b"AUTH", &settings.masteruser, &settings.masterauth])?
+            };
+            if answer.starts_with('-') {
+                return Err(failed("AUTH", &answer));
+            }
+        }
+        let port = match settings.replica_announce_port {
+            0 => server.port.load(Ordering::Relaxed),
+            announced => u64::from(announced),
+        };
+        self.tell(&[b"REPLCONF", b"listening-port", port.to_string().as_bytes()])?;
+        if !settings.replica_announce_ip.is_empty() {
+            self.tell(&[b"REPLCONF", b"ip-address", settings.replica_announce_ip.as_bytes()])?;
+        }
+        self.tell(&[b"REPLCONF", b"capa", b"eof", b"capa", b"psync2"])
+    }
+
+    /// PSYNC, with the place that we know of or without one.
+    fn ask_to_sync(&mut self) -> io::Result<Answer> {
+        let server = &self.engine.server;
+        let (id, offset) = server.log.id_and_offset();
+        let resumable = server.replication.link().resumable;
+        let taking_over = *server.replication.failover.lock() == Failover::InProgress;
+        let answer = if resumable {
+            let next = (offset + 1).to_string();
+            server
+                .logger
+                .notice(&format!("Trying a partial resynchronization (request {id}:{next})."));
+            let mut argv: Vec<&[u8]> = vec![b"PSYNC", id.as_bytes(), next.as_bytes()];
+            if taking_over {
+                argv.push(b"FAILOVER");
+            }
+            self.ask(&argv)?
+        } else {
+            self.ask(&[b"PSYNC", b"?", b"-1"])?
+        };
+        let words: Vec<&str> = answer.split_whitespace().collect();
+        match words.as_slice() {
+            ["+FULLRESYNC", id, offset] if id.len() == 40 => {
+                let offset = offset.parse().map_err(|_| failed("PSYNC", &answer))?;
+                Ok(Answer::Full { id: (*id).to_owned(), offset })
+            }
+            ["+CONTINUE"] => Ok(Answer::Continue { id: None }),
+            ["+CONTINUE", id] if id.len() == 40 => {
+                Ok(Answer::Continue { id: Some((*id).to_owned()) })
+            }
+            [first, ..] if *first == "-ERR" && !taking_over => Ok(Answer::Unknown),
+            _ => Err(failed("PSYNC", &answer)),
+        }
+    }
+
+    /// Receives a snapshot whole, then replaces our data by it.
+    fn full_sync(&mut self, id: &str, offset: u64) -> io::Result<()> {
+        let server = &self.engine.server;
+        server.replication.set_link_state(self.generation, LinkState::Sync);
+        let mut spool = full_sync::spool_file(server)?;
+        let length = self.receive_snapshot(&mut spool)?;
+        spool.seek(SeekFrom::Start(0))?;
+        if server.replication.generation.load(Ordering::SeqCst) != self.generation {
+            return Err(io::Error::other("the primary was changed during the synchronization"));
+        }
+        server.logger.notice("MASTER <-> REPLICA sync: Loading DB in memory");
+        let result = self.replace_data(spool, length, id, offset);
+        server.persistence.loading.store(false, Ordering::SeqCst);
+        result
+    }
+
+    fn replace_data(&self, spool: File, length: u64, id: &str, offset: u64) -> io::Result<()> {
+        let server = &self.engine.server;
+        server.persistence.loading.store(true, Ordering::SeqCst);
+        server.persistence.abort_save.store(true, Ordering::SeqCst);
+        server.replication.link().resumable = false;
+        server.logger.notice("MASTER <-> REPLICA sync: Flushing old data");
+        let mut held = server.keyspace.hold(&Plan::All);
+        for db in 0..server.keyspace.databases() {
+            held.flush(db);
+        }
+        // Our own replicas followed another stream: they have to synchronize anew.
+        server.log.adopt(id, offset);
+        drop(held);
+        load::load(self.engine, BufReader::with_capacity(STEP, spool), Some(length))
+            .map_err(|e| io::Error::other(format!("Failed trying to load the MASTER DB: {e}")))?;
+        server.replication.link().resumable = true;
+        Ok(())
+    }
+
+    /// Copies the snapshot to `spool`, in either framing; its length.
+    fn receive_snapshot(&mut self, spool: &mut File) -> io::Result<u64> {
+        let header = loop {
+            let line = self.read_line()?;
+            // An empty line only says that the primary is still at it.
+            if !line.is_empty() {
+                break line;
+            }
+        };
+        if let Some(mark) = header.strip_prefix("$EOF:")
+            && mark.len() == MARK_LEN
+        {
+            self.ack_at_once = true;
+            return self.receive_marked(spool, mark.as_bytes());
+        }
+        let length = header.strip_prefix('$').and_then(|digits| digits.parse::<u64>().ok());
+        let Some(length) = length else { return Err(failed("SYNC", &header)) };
+        self.engine.server.logger.notice(&format!(
+            "MASTER <-> REPLICA sync: receiving {length} bytes from master to disk"
+        ));
+        self.engine.server.replication.link().sync_total = Some(length);
+        let mut progress = Progress::default();
+        let mut left = length;
+        while left > 0 {
+            if self.at == self.input.len() {
+                self.fill()?;
+            }
+            let take = left.min((self.input.len() - self.at) as u64) as usize;
+            spool.write_all(&self.input[self.at..self.at + take])?;
+            self.at += take;
+            left -= take as u64;
+            progress.note(self, length - left);
+        }
+        Ok(length)
+    }
+
+    /// Copies everything up to the mark.
+    fn receive_marked(&mut self, spool: &mut File, mark: &[u8]) -> io::Result<u64> {
+        let message =
+            "MASTER <-> REPLICA sync: receiving streamed RDB from master with EOF to disk";
+        self.engine.server.logger.notice(message);
+        self.engine.server.replication.link().sync_total = None;
+        let mut progress = Progress::default();
+        let mut length = 0;
+        loop {
+            let data = &self.input[self.at..];
+            if let Some(found) = find(data, mark) {
+                spool.write_all(&data[..found])?;
+                self.at += found + mark.len();
+                return Ok(length + found as u64);
+            }
+            // The end of what is here may be the beginning of the mark.
+            let sure = data.len().saturating_sub(mark.len() - 1);
+            spool.write_all(&data[..sure])?;
+            self.at += sure;
+            length += sure as u64;
+            progress.note(self, length);
+            self.fill()?;
+        }
+    }
+
+    /// Applies what the primary sends until the link breaks.
+    fn apply_stream(&mut self) -> io::Result<()> {
+        let server = &self.engine.server;
+        let mut session = Session::new(Arc::clone(&self.handle), Role::Primary);
+        let mut request = Request::new();
+        let mut out = Out::new();
+        let mut last_io = Instant::now();
+        let mut next_ack = Instant::now() + ACK_PERIOD;
+        if self.ack_at_once {
+            self.acknowledge()?;
+        }
+        loop {
+            self.apply_input(&mut session, &mut request, &mut out)?;
+            let now = Instant::now();
+            if now >= next_ack {
+                self.acknowledge()?;
+                next_ack = now + ACK_PERIOD;
+            }
+            if now - last_io > self.timeout {
+                return Err(io::Error::other("MASTER timeout: no data nor PING received..."));
+            }
+            let mut list = [Interest::new(self.handle.stream.fd(), POLL_IN)];
+            if wait_for(&mut list, Some(next_ack.saturating_duration_since(now))) == 0 {
+                continue;
+            }
+            self.fill()?;
+            last_io = now;
+            server.replication.link().last_io_ms = clock::unix_ms();
+        }
+    }
+
+    /// Executes the commands that are whole.
+    fn apply_input(
+        &mut self,
+        session: &mut Session,
+        request: &mut Request,
+        out: &mut Out,
+    ) -> io::Result<()> {
+        let limits = Limits { max_bulk: u64::MAX, authenticated: true };
+        loop {
+            let data = &self.input[self.at..];
+            if data.is_empty() {
+                return Ok(());
+            }
+            let used = match request.parse(data, &limits) {
+                Ok(Status::Complete { used }) => used,
+                Ok(Status::Incomplete { .. }) => return Ok(()),
+                Err(e) => return Err(io::Error::other(format!("the primary sent nonsense: {e}"))),
+            };
+            if request.is_empty() {
+                self.engine.server.log.append_raw(&data[..used]);
+            } else {
+                let mut argv = Vec::with_capacity(request.len());
+                request.collect(data, &mut argv);
+                dispatch::execute(self.engine, session, &argv, out, Some(&data[..used]));
+            }
+            if std::mem::take(&mut session.reply_to_primary) {
+                for chunk in out.chunks() {
+                    self.handle.stream.write_all(chunk)?;
+                }
+            }
+            out.clear();
+            self.at += used;
+            request.reset();
+        }
+    }
+
+    fn acknowledge(&self) -> io::Result<()> {
+        let offset = self.engine.server.log.offset().to_string();
+        self.send(&[b"REPLCONF", b"ACK", offset.as_bytes()])
+    }
+
+    /// Sends a command and returns the line that answers it.
+    fn ask(&mut self, argv: &[&[u8]]) -> io::Result<String> {
+        self.send(argv)?;
+        loop {
+            let line = self.read_line()?;
+            if !line.is_empty() {
+                return Ok(line);
+            }
+        }
+    }
+
+    /// Sends a command that an older primary may refuse.
+    fn tell(&mut self, argv: &[&[u8]]) -> io::Result<()> {
+        let answer = self.ask(argv)?;
+        if answer.starts_with('-') {
+            let what = String::from_utf8_lossy(argv[1]).into_owned();
+            let message =
+                format!("(Non critical) Master does not understand REPLCONF {what}: {answer}");
+            self.engine.server.logger.notice(&message);
+        }
+        Ok(())
+    }
+
+    fn send(&self, argv: &[&[u8]]) -> io::Result<()> {
+        let mut out = Out::new();
+        out.array(argv.len());
+        argv.iter().for_each(|arg| out.bulk(arg));
+        out.chunks().try_for_each(|chunk| self.handle.stream.write_all(chunk))
+    }
+
+    /// A line without its end.
+    fn read_line(&mut self) -> io::Result<String> {
+        loop {
+            if let Some(end) = self.input[self.at..].iter().position(|&c| c == b'\n') {
+                let line = &self.input[self.at..self.at + end];
+                let line = String::from_utf8_lossy(line.strip_suffix(b"\r").unwrap_or(line));
+                let line = line.into_owned();
+                self.at += end + 1;
+                return Ok(line);
+            }
+            if self.input.len() - self.at > STEP {
+                return Err(io::Error::other("the primary sent a line without an end"));
+            }
+            self.fill()?;
+        }
+    }
+
+    /// Reads more behind what is there.
+    fn fill(&mut self) -> io::Result<()> {
+        if self.at > 0 {
+            self.input.drain(..self.at);
+            self.at = 0;
+        }
+        let end = self.input.len();
+        self.input.resize(end + STEP, 0);
+        let result = self.handle.stream.read(&mut self.input[end..]);
+        let n = *result.as_ref().unwrap_or(&0);
+        self.input.truncate(end + n);
+        match result {
+            Ok(0) => {
+                Err(io::Error::new(io::ErrorKind::UnexpectedEof, "Connection with master lost."))
+            }
+            Ok(n) => {
+                let stats = &self.engine.server.stats;
+                stats.repl_in.fetch_add(n as u64, Ordering::Relaxed);
+                self.handle.bytes_in.fetch_add(n as u64, Ordering::Relaxed);
+                Ok(())
+            }
+            Err(e) => Err(e),
+        }
+    }
+}
+
+/// Tells how far a snapshot's transfer is: INFO always, the log once a second.
+struct Progress {
+    reported: Instant,
+}
+
+impl Default for Progress {
+    fn default() -> Self {
+        Progress { reported: Instant::now() }
+    }
+}
+
+impl Progress {
+    fn note(&mut self, link: &Link, received: u64) {
+        let server = &link.engine.server;
+        let mut state = server.replication.link();
+        state.sync_read = received;
+        state.last_io_ms = clock::unix_ms();
+        drop(state);
+        if self.reported.elapsed() >= Duration::from_secs(1) {
+            self.reported = Instant::now();
+            let message = format!("MASTER <-> REPLICA sync: {received} bytes received");
+            server.logger.notice(&message);
+        }
+    }
+}
+
+fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
+    haystack.windows(needle.len()).position(|window| window == needle)
+}
+
+fn failed(step: &str, answer: &str) -> io::Error {
+    io::Error::other(format!("{step} was answered with '{answer}'"))
+}

@@ -1,0 +1,441 @@
+//! Replication with all kinds of other ends: ourselves, fakes that behave badly, and (ignored by default)
+//! real redis-server, in both roles, with equal `DEBUG DIGEST` as the measure.
+
+mod support;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use support::client::{Client, encode};
+use support::fake::{FakeMaster, FakeReplica, empty_rdb};
+use support::server::{RealRedis, Server};
+
+const DEBUG: [&str; 2] = ["--enable-debug-command", "yes"];
+
+fn start(flags: &[&str]) -> Server {
+    Server::start(&[&DEBUG, flags].concat())
+}
+
+fn start_real(flags: &[&str]) -> Server {
+    RealRedis::start(flags)
+}
+
+fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !condition() {
+        assert!(Instant::now() < deadline, "waited in vain: {what}");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn info(client: &mut Client, section: &str) -> HashMap<String, String> {
+    let text = client.cmd(&["INFO", section]).text();
+    text.lines()
+        .filter_map(|line| line.split_once(':'))
+        .map(|(name, value)| (name.to_owned(), value.trim().to_owned()))
+        .collect()
+}
+
+fn field(server: &Server, section: &str, name: &str) -> String {
+    info(&mut server.client(), section).remove(name).unwrap_or_default()
+}
+
+fn replicate(replica: &Server, primary: &Server) {
+    let port = primary.port().to_string();
+    assert_eq!(replica.client().cmd(&["REPLICAOF", "127.0.0.1", &port]).text(), "OK");
+}
+
+fn wait_for_link(replica: &Server) {
+    wait_until("the link is up", || field(replica, "replication", "master_link_status") == "up");
+}
+
+/// Waits until both have the same offset, then compares all data.
+fn assert_same_data(primary: &Server, replica: &Server) {
+    wait_for_link(replica);
+    wait_until("equal offsets", || {
+        field(primary, "replication", "master_repl_offset")
+            == field(replica, "replication", "master_repl_offset")
+    });
+    let digest = |server: &Server| server.client().cmd(&["DEBUG", "DIGEST"]).text();
+    assert_eq!(digest(primary), digest(replica), "digests");
+    assert_ne!(digest(primary), "0".repeat(40));
+}
+
+/// Writes `count` keys, every fifth with a time to live, in a pipeline.
+fn fill(server: &Server, prefix: &str, count: usize) {
+    let mut client = server.client();
+    for first in (0..count).step_by(1000) {
+        let last = (first + 1000).min(count);
+        let mut batch = Vec::new();
+        for i in first..last {
+            let (key, value) = (format!("{prefix}:{i}"), format!("value-{i}"));
+            let mut set = vec!["SET", &key, &value];
+            if i % 5 == 0 {
+                set.extend(["EX", "10000"]);
+            }
+            batch.extend(encode(&set));
+        }
+        client.send_raw(&batch);
+        (first..last).for_each(|_| assert_eq!(client.recv().text(), "OK"));
+    }
+}
+
+/// Writes of all kinds until it is stopped.
+struct Writer {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<u64>,
+}
+
+impl Writer {
+    fn start(server: &Server, seed: u64) -> Writer {
+        let stop = Arc::new(AtomicBool::new(false));
+        let (flag, mut client) = (Arc::clone(&stop), server.client());
+        let thread = thread::spawn(move || {
+            let mut state = seed | 1;
+            let mut writes = 0;
+            while !flag.load(Ordering::Relaxed) {
+                state ^= state << 13;
+                state ^= state >> 7;
+                state ^= state << 17;
+                let (key, other) = (format!("w{}", state % 3000), format!("w{}", state / 7 % 3000));
+                let (db, number) = ((state % 3).to_string(), state.to_string());
+                let command: Vec<&str> = match state / 3000 % 9 {
+                    0 => vec!["SET", &key, &number],
+                    1 => vec!["APPEND", &key, &other],
+                    2 => vec!["DEL", &key, &other],
+                    3 => vec!["SET", &key, "short", "PX", "20"],
+                    4 => vec!["MSET", &key, &number, &other, &number],
+                    5 => vec!["EXPIRE", &key, "1000"],
+                    6 => vec!["SELECT", &db],
+                    7 => vec!["SETRANGE", &key, "3", &other],
+                    _ => vec!["RENAME", &key, &other],
+                };
+                client.cmd(&command);
+                writes += 1;
+            }
+            writes
+        });
+        Writer { stop, thread }
+    }
+
+    fn stop(self) -> u64 {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.join().expect("the writer ran")
+    }
+}
+
+/// Fill, attach under load, cut, resume, compare.
+fn sync_under_load(primary: &Server, replica: &Server, keys: usize) {
+    fill(primary, "before", keys);
+    let writers: Vec<Writer> = (1..4).map(|seed| Writer::start(primary, seed * 7919)).collect();
+    replicate(replica, primary);
+    fill(primary, "during", keys / 10);
+    wait_for_link(replica);
+    thread::sleep(Duration::from_millis(300));
+    writers.into_iter().for_each(|writer| assert!(writer.stop() > 0));
+    assert_same_data(primary, replica);
+
+    let before = field(primary, "stats", "sync_full");
+    let writer = Writer::start(primary, 31);
+    primary.client().cmd(&["CLIENT", "KILL", "TYPE", "replica"]);
+    wait_until("the link is resumed", || field(primary, "stats", "sync_partial_ok") != "0");
+    writer.stop();
+    assert_same_data(primary, replica);
+    assert_eq!(field(primary, "stats", "sync_full"), before, "resumed partially");
+}
+
+#[test]
+fn full_and_partial_sync_under_load() {
+    let (primary, replica) = (start(&[]), start(&[]));
+    fill(&replica, "old data that has to go", 50);
+    sync_under_load(&primary, &replica, 20_000);
+}
+
+#[test]
+#[ignore = "needs redis-server"]
+fn real_redis_as_our_replica() {
+    let (primary, replica) = (start(&[]), start_real(&[]));
+    sync_under_load(&primary, &replica, 100_000);
+}
+
+#[test]
+#[ignore = "needs redis-server"]
+fn real_redis_as_our_primary() {
+    let (primary, replica) = (start_real(&["--repl-diskless-sync-delay", "0"]), start(&[]));
+    sync_under_load(&primary, &replica, 100_000);
+}
+
+#[test]
+#[ignore = "needs redis-server"]
+fn real_redis_as_our_primary_with_a_length_in_front() {
+    let (primary, replica) = (start_real(&["--repl-diskless-sync", "no"]), start(&[]));
+    sync_under_load(&primary, &replica, 100_000);
+}
+
+#[test]
+#[ignore = "needs redis-server"]
+fn a_chain_from_real_over_ours_to_real() {
+    let first = start_real(&["--repl-diskless-sync-delay", "0"]);
+    let (middle, last) = (start(&[]), start_real(&[]));
+    replicate(&middle, &first);
+    wait_for_link(&middle);
+    replicate(&last, &middle);
+    wait_for_link(&last);
+    let writer = Writer::start(&first, 5);
+    fill(&first, "chain", 100_000);
+    writer.stop();
+    assert_same_data(&first, &middle);
+    assert_same_data(&first, &last);
+}
+
+#[test]
+fn several_replicas_share_a_snapshot_and_a_stream() {
+    let primary = start(&[]);
+    fill(&primary, "k", 20_000);
+    let replicas: Vec<Server> = (0..4).map(|_| start(&[])).collect();
+    replicas.iter().for_each(|replica| replicate(replica, &primary));
+    let writer = Writer::start(&primary, 3);
+    replicas.iter().for_each(wait_for_link);
+    writer.stop();
+    replicas.iter().for_each(|replica| assert_same_data(&primary, replica));
+    assert_eq!(primary.client().cmd(&["WAIT", "4", "5000"]).int(), 4);
+}
+
+#[test]
+fn promotion_lets_the_others_resume() {
+    let (a, b, c) = (start(&[]), start(&[]), start(&[]));
+    replicate(&b, &a);
+    wait_for_link(&b);
+    replicate(&c, &b);
+    wait_for_link(&c);
+    fill(&a, "k", 1000);
+    assert_same_data(&a, &b);
+    assert_same_data(&a, &c);
+    let old_id = field(&a, "replication", "master_replid");
+
+    assert_eq!(b.client().cmd(&["REPLICAOF", "NO", "ONE"]).text(), "OK");
+    let replication = info(&mut b.client(), "replication");
+    assert_eq!((&*replication["role"], &*replication["master_replid2"]), ("master", &*old_id));
+    assert_ne!(replication["master_replid"], old_id);
+    fill(&b, "after", 100);
+    assert_same_data(&b, &c);
+
+    replicate(&a, &b);
+    assert_same_data(&b, &a);
+    assert_eq!(field(&b, "stats", "sync_full"), "1", "only c's first synchronization");
+    assert_eq!(field(&b, "stats", "sync_partial_ok"), "1");
+}
+
+#[test]
+fn a_replica_that_does_not_read_stalls_nobody() {
+    let limits = ["--client-output-buffer-limit", "replica 4mb 0 0", "--repl-backlog-size", "1mb"];
+    let primary = start(&limits);
+    let replica = FakeReplica::attach(primary.addr());
+    let mut client = primary.client();
+    let value = "x".repeat(100_000);
+    let mut longest = Duration::ZERO;
+    for i in 0..400 {
+        let began = Instant::now();
+        assert_eq!(client.cmd(&["SET", &format!("k{}", i % 10), &value]).text(), "OK");
+        longest = longest.max(began.elapsed());
+    }
+    assert!(longest < Duration::from_secs(1), "{longest:?}");
+    wait_until("the replica is let go", || {
+        field(&primary, "replication", "connected_slaves") == "0"
+    });
+    drop(replica);
+}
+
+#[test]
+fn wait_counts_those_that_confirmed_this_write() {
+    let primary = start(&[]);
+    let mut confirming = FakeReplica::attach(primary.addr());
+    let _silent = FakeReplica::attach(primary.addr());
+    let mut client = primary.client();
+    assert_eq!(client.cmd(&["WAIT", "2", "100"]).int(), 2, "nothing written yet");
+    client.cmd(&["SET", "k", "v"]);
+    let began = Instant::now();
+    let waiting = thread::spawn(move || {
+        let reply = client.cmd(&["WAIT", "2", "400"]).int();
+        (client, reply)
+    });
+    loop {
+        let command = confirming.next();
+        if command.to_uppercase().contains("GETACK") {
+            break;
+        }
+    }
+    confirming.ack_all();
+    let (mut client, reply) = waiting.join().unwrap();
+    assert_eq!(reply, 1);
+    assert!(began.elapsed() >= Duration::from_millis(400));
+    let began = Instant::now();
+    assert_eq!(client.cmd(&["WAIT", "1", "0"]).int(), 1);
+    assert!(began.elapsed() < Duration::from_millis(300));
+}
+
+#[test]
+fn a_client_that_hangs_up_in_wait_is_gone_at_once() {
+    let primary = start(&[]);
+    let _replica = FakeReplica::attach(primary.addr());
+    let mut client = primary.client();
+    client.cmd(&["SET", "k", "v"]);
+    client.send(&["WAIT", "5", "0"]);
+    wait_until("it is blocked", || field(&primary, "clients", "blocked_clients") == "1");
+    drop(client);
+    wait_until("it is not", || field(&primary, "clients", "blocked_clients") == "0");
+}
+
+#[test]
+fn a_snapshot_with_an_end_mark_and_the_stream_in_one_packet() {
+    let master = FakeMaster::listen();
+    let server = start(&["--replicaof", &master.replicaof()]);
+    let mut link = master.accept();
+    link.handshake_without_rdb(server.port());
+    let mark = "0123456789abcdef0123456789abcdef01234567";
+    let mut packet = format!("$EOF:{mark}\r\n").into_bytes();
+    packet.extend(empty_rdb());
+    packet.extend(mark.as_bytes());
+    packet.extend(encode(&["SET", "behind", "the mark"]));
+    link.client.send_raw(&packet);
+    // Such a primary goes on only after a first confirmation, which therefore comes at once.
+    let ack = link.next();
+    assert_eq!(ack[1], b"ACK");
+    wait_until("the write", || server.client().cmd(&["GET", "behind"]).text() == "the mark");
+}
+
+#[test]
+fn a_transaction_from_the_primary_is_one_step() {
+    let master = FakeMaster::listen();
+    let server = start(&["--replicaof", &master.replicaof()]);
+    let mut link = master.accept();
+    link.handshake(server.port());
+    let mut half = encode(&["MULTI"]);
+    half.extend(encode(&["SET", "a", "1"]));
+    link.client.send_raw(&half);
+    thread::sleep(Duration::from_millis(50));
+    let mut client = server.client();
+    client.expect(&["GET", "a"], "$-1\r\n");
+    link.client.send_raw(&[encode(&["SET", "b", "2"]), encode(&["EXEC"])].concat());
+    wait_until("both", || client.cmd(&["GET", "b"]).text() == "2");
+    client.expect(&["GET", "a"], "$1\r\n1\r\n");
+}
+
+#[test]
+fn a_replica_hides_expired_keys_and_leaves_their_removal_to_the_primary() {
+    let master = FakeMaster::listen();
+    let server = start(&["--replicaof", &master.replicaof()]);
+    let mut link = master.accept();
+    link.handshake(server.port());
+    link.client.send(&["SET", "k", "v", "PX", "50"]);
+    let mut client = server.client();
+    wait_until("it expires", || client.cmd(&["GET", "k"]).text() != "v");
+    thread::sleep(Duration::from_millis(200));
+    client.expect(&["GET", "k"], "$-1\r\n");
+    client.expect(&["DBSIZE"], ":1\r\n");
+    link.client.send(&["DEL", "k"]);
+    wait_until("the primary's DEL", || client.cmd(&["DBSIZE"]).int() == 0);
+}
+
+#[test]
+fn read_only_and_writable_replicas() {
+    let (primary, replica) = (start(&[]), start(&[]));
+    replicate(&replica, &primary);
+    wait_for_link(&replica);
+    let mut client = replica.client();
+    let refusal = "-READONLY You can't write against a read only replica.\r\n";
+    client.expect(&["SET", "k", "v"], refusal);
+    client.cmd(&["CONFIG", "SET", "replica-read-only", "no"]);
+    let offset = field(&replica, "replication", "master_repl_offset");
+    client.expect(&["SET", "k", "v"], "+OK\r\n");
+    assert_eq!(field(&replica, "replication", "master_repl_offset"), offset, "not in the stream");
+    client.expect(&["WAIT", "0", "1"], "-ERR WAIT cannot be used with replica instances. Please also \
+        note that since Redis 4.0 if a replica is configured to be writable (which is not the default) \
+        writes to replicas are just local and are not propagated.\r\n");
+}
+
+#[test]
+fn a_stale_replica_refuses_or_serves() {
+    let primary = start(&[]);
+    let replica = start(&["--replica-serve-stale-data", "no"]);
+    replicate(&replica, &primary);
+    wait_for_link(&replica);
+    let mut client = replica.client();
+    client.expect(&["GET", "k"], "$-1\r\n");
+    drop(primary);
+    wait_until("the link is down", || client.cmd(&["GET", "k"]).text().starts_with("MASTERDOWN"));
+    assert!(client.cmd(&["INFO", "replication"]).text().contains("master_link_status:down"));
+    client.cmd(&["CONFIG", "SET", "replica-serve-stale-data", "yes"]);
+    client.expect(&["GET", "k"], "$-1\r\n");
+}
+
+#[test]
+fn writes_need_the_configured_number_of_replicas() {
+    let (primary, replica) = (start(&["--min-replicas-to-write", "1"]), start(&[]));
+    let mut client = primary.client();
+    client.expect(&["SET", "k", "v"], "-NOREPLICAS Not enough good replicas to write.\r\n");
+    client.expect(&["GET", "k"], "$-1\r\n");
+    replicate(&replica, &primary);
+    wait_until("a good replica", || client.cmd(&["SET", "k", "v"]).text() == "OK");
+}
+
+#[test]
+fn passwords_on_the_link() {
+    let primary = start(&["--requirepass", "secret"]);
+    let replica = start(&["--masterauth", "wrong"]);
+    let port = primary.port().to_string();
+    replica.client().cmd(&["REPLICAOF", "127.0.0.1", &port]);
+    wait_until("the refusal is logged", || replica.log().contains("WRONGPASS"));
+    assert_eq!(field(&replica, "replication", "master_link_status"), "down");
+    replica.client().cmd(&["CONFIG", "SET", "masterauth", "secret"]);
+    wait_for_link(&replica);
+}
+
+#[test]
+fn failover_changes_the_roles_without_losing_a_write() {
+    let (primary, replica) = (start(&[]), start(&[]));
+    replicate(&replica, &primary);
+    wait_for_link(&replica);
+    let mut client = primary.client();
+    client.cmd(&["SET", "k", "v"]);
+    client.expect(&["FAILOVER"], "+OK\r\n");
+    wait_until("the roles have changed", || {
+        field(&replica, "replication", "role") == "master"
+            && field(&primary, "replication", "role") == "slave"
+    });
+    replica.client().expect(&["SET", "k2", "v2"], "+OK\r\n");
+    assert_same_data(&replica, &primary);
+    assert_eq!(field(&replica, "stats", "sync_full"), "0");
+}
+
+#[test]
+fn garbage_from_the_primary_ends_the_link_and_not_the_server() {
+    let master = FakeMaster::listen();
+    let server = start(&["--replicaof", &master.replicaof()]);
+    let mut link = master.accept();
+    link.handshake(server.port());
+    link.client.send_raw(b"*1\r\n$-5\r\n\0\xff garbage\r\n");
+    let mut again = master.accept_within(Duration::from_secs(10)).expect("it connects again");
+    again.ping(0);
+    server.client().expect(&["PING"], "+PONG\r\n");
+}
+
+#[test]
+fn a_torn_snapshot_is_asked_for_again() {
+    let master = FakeMaster::listen();
+    let server = start(&["--replicaof", &master.replicaof()]);
+    let mut link = master.accept();
+    link.handshake_without_rdb(server.port());
+    let rdb = empty_rdb();
+    let mut half = format!("${}\r\n", rdb.len()).into_bytes();
+    half.extend(&rdb[..rdb.len() / 2]);
+    link.client.send_raw(&half);
+    drop(link);
+    let mut again = master.accept_within(Duration::from_secs(10)).expect("it connects again");
+    again.handshake(server.port());
+    again.client.send(&["SET", "k", "v"]);
+    wait_until("the write", || server.client().cmd(&["GET", "k"]).text() == "v");
+}
