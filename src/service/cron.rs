@@ -70,9 +70,9 @@ fn close_idle(server: &Server, settings: &Settings) {
     });
 }
 
-/// Starts a background save when one of the save points says so.
+/// Starts a background save when BGSAVE has put one off, or one of the save points says so.
 fn save_if_due(server: &Arc<Server>, settings: &Settings) {
-    if settings.save.is_empty() || server.persistence.loading.load(Ordering::Relaxed) {
+    if server.persistence.loading.load(Ordering::Relaxed) {
         return;
     }
     let dirty = server.persistence.dirty.load(Ordering::Relaxed);
@@ -80,6 +80,10 @@ fn save_if_due(server: &Arc<Server>, settings: &Settings) {
     let now_ms = clock::unix_ms();
     let waited = state.last_ok || now_ms - state.last_try_ms > SAVE_RETRY_SECONDS * 1000;
     if state.running || !waited {
+        return;
+    }
+    if state.scheduled {
+        persistence::start_background_save(server);
         return;
     }
     let elapsed = u64::try_from(now_ms / 1000 - state.last_save).unwrap_or(0);

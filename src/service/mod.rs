@@ -9,7 +9,6 @@ mod feeder;
 mod full_sync;
 mod jobs;
 mod listener;
-mod load;
 mod primary;
 pub mod signals;
 
@@ -21,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use crate::base::process;
 use crate::commands;
-use crate::engine::{Engine, table::Table};
+use crate::engine::{Engine, load, table::Table};
 use crate::state::config::{Config, Startup};
 use crate::state::{Job, Server};
 
@@ -50,7 +49,8 @@ pub fn no_gauge() -> u64 {
     process::resident_memory()
 }
 
-/// Starts a server: binds, loads its file, accepts. `any_port` lets the operating system choose the port.
+/// Starts a server: binds and accepts; [`Running::load`] comes next. `any_port` lets the operating system
+/// choose the port.
 pub fn start(startup: Startup, any_port: bool, gauge: fn() -> u64) -> io::Result<Running> {
     let table = Table::new(commands::ALL);
     let config = Config::new(startup);
@@ -68,9 +68,9 @@ pub fn start(startup: Startup, any_port: bool, gauge: fn() -> u64) -> io::Result
     let server = &running.engine.server;
     server.persistence.loading.store(true, Ordering::SeqCst);
     server.logger.notice("Server initialized");
+    listener::install(&running.engine, &running.listeners);
     let (listeners, accepting) = (Arc::clone(&running.listeners), Arc::clone(&passing));
     running.spawn("accept", move |engine| listener::run(engine, &listeners, &accepting))?;
-    running.load()?;
     Ok(running)
 }
 
@@ -100,9 +100,12 @@ impl Running {
     }
 
     /// Loads the data file, while clients are told to wait, and begins to follow a primary.
-    fn load(&self) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// A damaged file, or one that cannot be read.
+    pub fn load(&self) -> io::Result<()> {
         let server = &self.engine.server;
-        load::load_file(&self.engine)?;
+        load::load_at_start(&self.engine)?;
         server.persistence.loading.store(false, Ordering::SeqCst);
         let settings = server.config.get();
         if let Some(primary) = settings.replicaof.clone() {
