@@ -643,7 +643,7 @@ mod tests {
         out.truncate(mark);
         assert_eq!(bytes(&out), expected);
         assert_eq!(Arc::strong_count(&value), 1);
-        out.truncate(Mark { len: 0, shared: 0 });
+        out.truncate(Mark { len: 0, shared: 0, batch: 0 });
         assert!(out.is_empty());
         out.truncate(mark);
         assert!(out.is_empty());
