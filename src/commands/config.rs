@@ -4,7 +4,7 @@ use crate::engine::spec::flag::{ADMIN, LOADING, NOSCRIPT, STALE};
 use crate::engine::{Args, Command, Ctx, Reply};
 use crate::resp::error::Error;
 use crate::state::clients::reserve_sockets;
-use crate::state::config::{ApplyError, Origin, Refusal, Settings};
+use crate::state::config::{ApplyError, Origin, Refusal, Settings, is_sensitive};
 use crate::state::{Server, replica_limit};
 
 const RIGHTS: u32 = ADMIN | NOSCRIPT | LOADING | STALE;
@@ -35,6 +35,7 @@ pub const COMMANDS: &[Command] = &[Command::container("config")
             .flags(RIGHTS)
             .tips(&["request_policy:all_nodes", "response_policy:all_succeeded"])
             .complexity("O(1)")
+            .locks_one_by_one()
             .summary("Sets the counters of INFO to zero."),
         Command::new("rewrite", rewrite)
             .since("2.8.0")
@@ -80,6 +81,12 @@ fn get(ctx: &mut Ctx, args: &mut Args) -> Reply {
 /// CONFIG SET parameter value [parameter value ...]
 fn set(ctx: &mut Ctx, args: &mut Args) -> Reply {
     let rest = args.take_rest();
+    for (i, name) in rest.iter().enumerate().step_by(2) {
+        if is_sensitive(name) {
+            // Behind CONFIG, SET and the name itself.
+            ctx.redact(i + 3);
+        }
+    }
     if !rest.len().is_multiple_of(2) {
         return Err(Error::SYNTAX);
     }
@@ -132,12 +139,7 @@ fn apply(server: &Server, new: &Settings, changed: &[&'static str]) -> Result<()
 
 /// CONFIG RESETSTAT
 fn resetstat(ctx: &mut Ctx, _args: &mut Args) -> Reply {
-    if ctx.in_exec {
-        // It visits all shards one by one, of which a transaction holds some.
-        return Err(Error::NOT_IN_MULTI);
-    }
-    ctx.server.stats.reset();
-    ctx.server.keyspace.reset_stats();
+    ctx.reset_stats();
     ctx.reply.ok()
 }
 
