@@ -230,25 +230,26 @@ impl<'k> Ctx<'_, 'k> {
         let limit = self.server.output_limit(self.settings, handle.kind());
         self.server.clients.send(&handle, self.reply.out, limit);
         let began = Instant::now();
-        handle.set(flag::BLOCKED, true);
+        handle.begin_wait();
         self.server.blocked.fetch_add(1, Ordering::Relaxed);
         let woken = self.wait_marked(deadline, done);
         self.server.blocked.fetch_sub(1, Ordering::Relaxed);
-        handle.set(flag::BLOCKED, false);
         self.session.waited_nanos += began.elapsed().as_nanos() as u64;
-        woken
+        // Who goes on behind a client that has gone would execute commands for nobody.
+        self.session.close |= woken == Woken::HungUp;
+        // What CLIENT UNBLOCK was told it did has to be what happens.
+        handle.end_wait().map_or(woken, Woken::Unblocked)
     }
 
     fn wait_marked(&mut self, deadline: Option<Instant>, mut done: impl FnMut() -> bool) -> Woken {
         let handle = &self.session.handle;
         let Ok(waker) = handle.waker() else { return Woken::HungUp };
-        *handle.unblock.lock() = None;
         loop {
             waker.clear();
             if done() {
                 return Woken::Done;
             }
-            if let Some(how) = handle.unblock.lock().take() {
+            if let Some(how) = handle.is_unblocked() {
                 return Woken::Unblocked(how);
             }
             let left = deadline.map(|d| d.saturating_duration_since(Instant::now()));

@@ -51,10 +51,9 @@ pub fn refuse(asking: &Asking) -> Option<Error> {
 }
 
 fn unauthenticated(asking: &Asking) -> Option<Error> {
-    let needed = !asking.session.authenticated
-        && !asking.settings.requirepass.is_empty()
-        && !asking.known.command.has(flag::NO_AUTH);
-    needed.then_some(Error::NOAUTH)
+    let refused =
+        asking.session.needs_auth(asking.settings) && !asking.known.command.has(flag::NO_AUTH);
+    refused.then_some(Error::NOAUTH)
 }
 
 fn not_in_multi(asking: &Asking) -> Option<Error> {

@@ -100,7 +100,13 @@ impl Pause {
         if self.glance.load(Ordering::Relaxed) == 0 {
             return Mode::Off;
         }
-        self.inner.lock().mode(clock::unix_ms())
+        let inner = self.inner.lock();
+        let mode = inner.mode(clock::unix_ms());
+        if mode == Mode::Off {
+            // The next commands need not look at the clock again.
+            self.glance.store(0, Ordering::SeqCst);
+        }
+        mode
     }
 
     /// Whether a command has to wait.
