@@ -33,6 +33,7 @@ pub const COMMANDS: &[Command] = &[Command::container("config")
             .since("2.0.0")
             .arity(2)
             .flags(RIGHTS)
+            .locks_one_by_one()
             .tips(&["request_policy:all_nodes", "response_policy:all_succeeded"])
             .complexity("O(1)")
             .locks_one_by_one()
@@ -89,6 +90,10 @@ fn set(ctx: &mut Ctx, args: &mut Args) -> Reply {
     }
     if !rest.len().is_multiple_of(2) {
         return Err(Error::SYNTAX);
+    }
+    for at in (0..rest.len()).step_by(2).filter(|&at| is_sensitive(rest[at])) {
+        // Behind CONFIG, SET and the parameter's name.
+        ctx.redact(at + 3);
     }
     let pairs: Vec<(&[u8], &[u8])> = rest.chunks_exact(2).map(|pair| (pair[0], pair[1])).collect();
     let loading = ctx.server.persistence.loading.load(std::sync::atomic::Ordering::Relaxed);
