@@ -148,7 +148,8 @@ fn bind_tcp(server: &Server, settings: &Settings, port: u16) -> io::Result<Vec<L
                     "Could not create server TCP listening socket {address}:{port}: bind: {e}"
                 );
                 server.logger.warning(&message);
-                return Err(io::Error::new(e.kind(), "Failed listening on port, aborting."));
+                let message = format!("Failed listening on port {port} ({e}), aborting.");
+                return Err(io::Error::new(e.kind(), message));
             }
         }
     }
