@@ -1,6 +1,125 @@
-//! DUMP and RESTORE.
+//! DUMP and RESTORE: one value as bytes, in the form of an RDB file.
 
-use crate::engine::Command;
+use crate::engine::spec::access::{ACCESS, OW, RO, UPDATE};
+use crate::engine::spec::flag::{DANGEROUS, KEYSPACE};
+use crate::engine::{Args, Command, Ctx, Group, KeySpec, Reply};
+use crate::rdb::{self, RestoreError};
+use crate::resp::error::Error;
 
 /// The commands of this file.
-pub const COMMANDS: &[Command] = &[];
+pub const COMMANDS: &[Command] = &[
+    Command::new("dump", dump)
+        .group(Group::Generic)
+        .since("2.6.0")
+        .readonly()
+        .flags(KEYSPACE)
+        .arity(2)
+        .keys(&[KeySpec::at(1, RO | ACCESS)])
+        .syntax("key")
+        .complexity("O(N) where N is the length of the value")
+        .summary("Returns a key's value in a form that RESTORE takes.")
+        .tips(&["nondeterministic_output"]),
+    Command::new("restore", restore)
+        .group(Group::Generic)
+        .since("2.6.0")
+        .write()
+        .deny_oom()
+        .flags(KEYSPACE | DANGEROUS)
+        .arity(-4)
+        .keys(&[KeySpec::at(1, OW | UPDATE)])
+        .syntax("key ttl serialized-value [REPLACE] [ABSTTL] [IDLETIME seconds] [FREQ frequency]")
+        .complexity("O(N) where N is the length of the value")
+        .summary("Makes a key of what DUMP returned."),
+];
+
+/// DUMP key
+fn dump(ctx: &mut Ctx, args: &mut Args) -> Reply {
+    match ctx.db.read(args.key()) {
+        Some(entry) => {
+            let payload = rdb::dump(&entry.value);
+            ctx.reply.bulk(&payload)
+        }
+        None => ctx.reply.null(),
+    }
+}
+
+/// What RESTORE may be told.
+#[derive(Default)]
+struct Options {
+    replace: bool,
+    /// The time to live is a Unix time.
+    absolute: bool,
+    idle_seconds: Option<u64>,
+    /// Given, and right; without an LFU policy there is nobody who would want to know it.
+    frequency: bool,
+}
+
+impl Options {
+    fn parse(args: &mut Args) -> Result<Self, Error> {
+        let mut options = Options::default();
+        while !args.is_empty() {
+            if args.word("replace") {
+                options.replace = true;
+            } else if args.word("absttl") {
+                options.absolute = true;
+            } else if !options.frequency && args.word("idletime") {
+                let idle = u64::try_from(args.int()?).ok();
+                options.idle_seconds = Some(idle.ok_or(Error::RESTORE_IDLETIME)?);
+            } else if options.idle_seconds.is_none() && args.word("freq") {
+                u8::try_from(args.int()?).map_err(|_| Error::RESTORE_FREQ)?;
+                options.frequency = true;
+            } else {
+                return Err(Error::SYNTAX);
+            }
+        }
+        Ok(options)
+    }
+}
+
+/// RESTORE key ttl serialized-value [REPLACE] [ABSTTL] [IDLETIME seconds] [FREQ frequency]
+fn restore(ctx: &mut Ctx, args: &mut Args) -> Reply {
+    let (key, ttl, payload) = (args.key(), args.bytes()?, args.bytes()?);
+    let options = Options::parse(args)?;
+    // Redis looks at the key first, then at the time and last at the payload.
+    if !options.replace && ctx.db.exists(key) {
+        return Err(Error::BUSY_KEY);
+    }
+    let ttl = crate::base::num::parse_i64(ttl).ok_or(Error::NOT_INTEGER)?;
+    let ttl = u64::try_from(ttl).map_err(|_| Error::RESTORE_TTL)?.cast_signed();
+    let value = rdb::restore(payload).map_err(|e| match e {
+        RestoreError::Footer => Error::DUMP_PAYLOAD,
+        RestoreError::Body(_) => Error::BAD_DATA,
+    })?;
+    let deadline = match ttl {
+        0 => None,
+        ttl if options.absolute => Some(ttl),
+        // Where this is too large, Redis gets a time long past, and so does who relies on it.
+        ttl => Some(ttl.wrapping_add(ctx.now_ms)),
+    };
+    if deadline.is_some_and(|at| ctx.is_past(at)) {
+        if options.replace && ctx.db.remove(key) {
+            let lazy = ctx.settings.lazyfree_lazy_server_del;
+            ctx.effects.replace(&[if lazy { b"UNLINK" } else { b"DEL" }, key]);
+            ctx.db.mark_dirty(1);
+        }
+        return ctx.reply.ok();
+    }
+    ctx.db.set(key, value, deadline);
+    if let Some(idle) = options.idle_seconds {
+        ctx.db.set_idle(key, idle);
+    }
+    if let Some(at) = deadline.filter(|_| !options.absolute) {
+        log_absolute(ctx, args, at);
+    }
+    ctx.db.mark_dirty(1);
+    ctx.reply.ok()
+}
+
+/// What goes to the log has the deadline in place of the time to live.
+fn log_absolute(ctx: &mut Ctx, args: &Args, deadline: i64) {
+    let deadline = deadline.to_string();
+    let mut effect = args.argv().to_vec();
+    effect[2] = deadline.as_bytes();
+    effect.push(b"ABSTTL");
+    ctx.effects.replace(&effect);
+}

@@ -7,15 +7,15 @@ use std::time::{Duration, Instant};
 use crate::base::sys::{Interest, POLL_ERR_HUP, POLL_IN, POLL_RDHUP, wait_for};
 use crate::data::Str;
 use crate::engine::Engine;
-use crate::engine::dispatch::Unit;
+use crate::engine::dispatch::{self, Unit};
 use crate::engine::effects::Effects;
-use crate::engine::session::Session;
+use crate::engine::session::{Role, Session};
 use crate::resp::error::Error;
 use crate::resp::out::Out;
 use crate::state::Server;
 use crate::state::clients::{Unblock, flag};
 use crate::state::config::Settings;
-use crate::store::Db;
+use crate::store::{Changes, Db, Plan};
 
 /// The proof that a reply was written; only a [`Replier`] makes one.
 #[must_use]
@@ -164,11 +164,40 @@ pub struct Ctx<'c, 'k> {
     pub(super) unit: Unit,
 }
 
-impl Ctx<'_, '_> {
+impl<'k> Ctx<'_, 'k> {
     /// Whether the connection comes from this machine.
     pub fn is_local(&self) -> bool {
         let addr = &self.session.handle.addr;
         self.session.handle.has(flag::UNIX) || addr.starts_with("127.") || addr.starts_with("[::1]")
+    }
+
+    /// Visits one shard through a view of the selected database. It is held only meanwhile, except inside EXEC,
+    /// which holds all. For commands that are defined with `locks_one_by_one`.
+    pub fn with_shard<R>(&mut self, shard: usize, visit: impl FnOnce(&mut Db<'_, 'k>) -> R) -> R {
+        if self.in_exec {
+            return visit(&mut self.db);
+        }
+        let mut held = self.engine.server.keyspace.hold(&Plan::One(shard));
+        let mut changes = Changes::default();
+        let (index, expiry) = (self.db.index(), self.db.expiry());
+        let mut db = Db::new(&mut held, index, self.now_ms, expiry, &mut changes);
+        let result = visit(&mut db);
+        // Before the shard is let go, so that nobody's write to such a key comes first.
+        dispatch::append_expired(self.engine, self.settings, changes.expired);
+        result
+    }
+
+    /// Has something done once the shards are let go, before the reply is sent.
+    pub fn afterwards(&mut self, action: impl FnOnce(&Arc<Server>) + 'static) {
+        self.unit.afterwards.push(Box::new(action));
+    }
+
+    /// Whether a key that gets this deadline (Unix ms) is to be removed at once. A replica never decides that:
+    /// it waits for its primary's word.
+    pub fn is_past(&self, deadline: i64) -> bool {
+        deadline <= self.now_ms
+            && self.session.role != Role::Primary
+            && !self.server.replication.is_replica()
     }
 
     /// Sends the replies so far and waits until `done`, the time is over, or the client goes. No shard may be

@@ -17,6 +17,7 @@ use crate::engine::table::Known;
 use crate::engine::transaction;
 use crate::resp::error::{self, Error};
 use crate::resp::out::Out;
+use crate::state::Server;
 use crate::state::config::Settings;
 use crate::store::{Changes, Db, Expiry, Held, Plan};
 
@@ -170,8 +171,12 @@ fn run(
     let now_ms = clock::unix_ms();
     let run = Run { engine, settings, now_ms, in_exec: false };
     let failed = call(&run, session, &mut held, known, argv, out, &mut unit);
+    let afterwards = std::mem::take(&mut unit.afterwards);
     publish(engine, session, unit);
     drop(held);
+    for action in afterwards {
+        action(&engine.server);
+    }
     account(engine, session, settings, known, argv, began, failed);
 }
 
@@ -188,6 +193,9 @@ pub struct Run<'r, 'k> {
     pub in_exec: bool,
 }
 
+/// What is done once the shards of a command are let go.
+pub type Afterwards = Box<dyn FnOnce(&Arc<Server>)>;
+
 /// Commands that go to the log together.
 #[derive(Default)]
 pub struct Unit {
@@ -195,6 +203,8 @@ pub struct Unit {
     dirty: u64,
     /// (database, arguments).
     commands: Vec<(usize, Vec<Vec<u8>>)>,
+    /// What takes too long to be done while shards are held, in order.
+    pub(super) afterwards: Vec<Afterwards>,
 }
 
 /// Runs a handler on held shards, writes its reply or error, and adds its effect to the unit. Returns whether
@@ -286,6 +296,7 @@ impl Unit {
     fn append(&mut self, mut other: Unit) {
         self.dirty += other.dirty;
         self.commands.append(&mut other.commands);
+        self.afterwards.append(&mut other.afterwards);
     }
 
     /// Adds the removal of keys whose time had come.
@@ -324,6 +335,18 @@ pub fn append(engine: &Engine, unit: Unit) -> Option<u64> {
     Some(server.log.append(&commands))
 }
 
+/// Appends the removal of keys whose time had come, each for itself, because nothing ties them together.
+pub fn append_expired(engine: &Engine, settings: &Settings, expired: Vec<(usize, Vec<u8>)>) {
+    if !engine.server.log.is_active() {
+        return;
+    }
+    for key in expired {
+        let mut unit = Unit::default();
+        unit.expired(settings, vec![key]);
+        append(engine, unit);
+    }
+}
+
 /// Passes the primary's bytes on to our own log, unless they belong to a transaction that is still queued.
 fn pass_on(engine: &Engine, session: &mut Session) {
     if session.role == Role::Primary && session.multi.is_none() {
@@ -336,6 +359,7 @@ fn pass_on(engine: &Engine, session: &mut Session) {
 pub fn plan_for(engine: &Engine, session: &Session, command: &Command, argv: &[&[u8]]) -> Plan {
     match command.locking {
         Locking::All => Plan::All,
+        Locking::OneByOne => Plan::None,
         Locking::Queued => transaction::plan(engine, session),
         Locking::Keys => plan_of_keys(engine, command, argv),
     }

@@ -5,7 +5,7 @@
 
 use crate::base::clock;
 use crate::engine::Engine;
-use crate::engine::dispatch::{self, Unit};
+use crate::engine::dispatch;
 use crate::store::keyspace::SHARDS;
 use crate::store::{Changes, Db, Expiry, Plan};
 
@@ -39,10 +39,6 @@ fn sweep_shard(engine: &Engine, shard: usize, now_ms: i64) -> usize {
         }
     }
     keyspace.renew_deadline(shard, held.shard(shard));
-    let mut unit = Unit::default();
-    if engine.server.log.is_active() {
-        unit.expired(&settings, changes.expired);
-    }
-    dispatch::append(engine, unit);
+    dispatch::append_expired(engine, &settings, changes.expired);
     removed
 }

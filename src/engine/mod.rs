@@ -10,6 +10,7 @@ pub mod dispatch;
 pub mod effects;
 pub mod expire;
 pub mod gate;
+pub mod lazyfree;
 pub mod monitor;
 pub mod session;
 pub mod spec;

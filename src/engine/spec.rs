@@ -203,6 +203,8 @@ pub enum Locking {
     Keys,
     /// All.
     All,
+    /// All, but each only while it is looked at (`Ctx::with_shard`); inside EXEC all.
+    OneByOne,
     /// Those of the commands that MULTI has queued.
     Queued,
 }
@@ -321,6 +323,12 @@ impl Command {
     /// It needs all shards.
     pub const fn locks_all(mut self) -> Self {
         self.locking = Locking::All;
+        self
+    }
+
+    /// It looks at one shard after the other.
+    pub const fn locks_one_by_one(mut self) -> Self {
+        self.locking = Locking::OneByOne;
         self
     }
 

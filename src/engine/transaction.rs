@@ -7,6 +7,7 @@ use crate::engine::Engine;
 use crate::engine::ctx::{Ctx, Reply};
 use crate::engine::dispatch;
 use crate::engine::session::Session;
+use crate::engine::spec::Locking;
 use crate::resp::error::Error;
 use crate::store::Plan;
 
@@ -24,7 +25,10 @@ pub fn plan(engine: &Engine, session: &Session) -> Plan {
     for argv in session.multi.iter().flat_map(|multi| &multi.queue) {
         let argv: Vec<&[u8]> = argv.iter().map(Vec::as_slice).collect();
         if let Ok(known) = dispatch::resolve(engine, &argv) {
-            plan = plan.union(dispatch::plan_for(engine, session, known.command, &argv));
+            plan = plan.union(match known.command.locking {
+                Locking::OneByOne => Plan::All,
+                _ => dispatch::plan_for(engine, session, known.command, &argv),
+            });
         }
     }
     plan

@@ -107,10 +107,14 @@ impl<'h, 'k> Db<'h, 'k> {
         }
     }
 
-    fn expire(&mut self, hash: u64, key: &[u8]) {
+    fn note_expired(&mut self, hash: u64, key: &[u8]) {
         self.shard(hash).stats.expired += 1;
         let index = self.index;
         self.changes.expired.push((index, key.to_vec()));
+    }
+
+    fn expire(&mut self, hash: u64, key: &[u8]) {
+        self.note_expired(hash, key);
         if let Some(entry) = self.part(hash).remove(hash, key) {
             self.throw_away(entry.value);
         }
@@ -217,9 +221,11 @@ impl<'h, 'k> Db<'h, 'k> {
         if let Some(at) = entry.expire_at() {
             self.held.keyspace().note_deadline(Keyspace::shard_of_hash(hash), at);
         }
-        if let Some(old) = self.part(hash).insert(hash, entry) {
-            self.throw_away(old);
+        let Some(old) = self.part(hash).insert(hash, entry) else { return };
+        if self.expiry == Expiry::Delete && old.is_expired(self.now_ms) {
+            self.note_expired(hash, key);
         }
+        self.throw_away(old.value);
     }
 
     /// Removes a key; whether it was there.
@@ -296,6 +302,18 @@ mod tests {
         assert_eq!(keyspace.count(0), (0, 0));
         let stats = keyspace.stats();
         assert_eq!((stats.hits, stats.misses, stats.expired), (1, 1, 1));
+    }
+
+    #[test]
+    fn overwriting_an_expired_key_reports_it_too() {
+        let keyspace = Keyspace::new(1);
+        let one = || Value::String(Str::from_i64(1));
+        with_db(&keyspace, 0, |db| db.set(b"k", one(), Some(10)));
+        let ((), changes) = with_db(&keyspace, 10, |db| db.set(b"k", one(), Some(20)));
+        assert!(changes.expired.is_empty());
+        let ((), changes) = with_db(&keyspace, 21, |db| db.set(b"k", one(), None));
+        assert_eq!(changes.expired, [(0, b"k".to_vec())]);
+        assert_eq!((keyspace.count(0), keyspace.stats().expired), ((1, 0), 1));
     }
 
     #[test]

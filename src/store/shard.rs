@@ -7,7 +7,6 @@
 use std::collections::BTreeSet;
 
 use crate::base::hash::Seed;
-use crate::data::Value;
 use crate::store::dict::{Dict, Slot};
 use crate::store::entry::Entry;
 use crate::store::snapshot::SnapshotPart;
@@ -93,8 +92,8 @@ impl Part {
         }
     }
 
-    /// Puts an entry in, replacing one of the same key, whose value is returned.
-    pub(super) fn insert(&mut self, hash: u64, entry: Entry) -> Option<Value> {
+    /// Puts an entry in, replacing one of the same key, which is returned.
+    pub(super) fn insert(&mut self, hash: u64, entry: Entry) -> Option<Entry> {
         self.before_change(hash);
         let at = entry.expire_at();
         let old = self.dict.insert(hash, entry);
@@ -104,7 +103,7 @@ impl Part {
         if let Some(at) = at {
             self.deadlines.insert((at, hash));
         }
-        old.map(|old| old.value)
+        old
     }
 
     /// Takes a key out.
