@@ -85,6 +85,7 @@ impl Server {
         };
         let running = service::start(startup, any_port, service::no_gauge)
             .map_err(|e| StartError(e.to_string()))?;
+        running.load().map_err(|e| StartError(e.to_string()))?;
         Ok(Server { running })
     }
 
@@ -137,7 +138,15 @@ fn serve(startup: Startup, memory_gauge: fn() -> u64) -> i32 {
             return 1;
         }
     };
+    // Watched while the file is loaded too, which may take long.
     service::signals::watch(signals, running.engine());
+    let server = &running.engine().server;
+    if let Err(e) = running.load()
+        && !server.has_ended()
+    {
+        server.logger.warning(&format!("Fatal error loading the DB: {e}. Exiting."));
+        return 1;
+    }
     while !running.engine().server.wait_for_end(Duration::from_secs(3600)) {}
     running.finish()
 }

@@ -12,14 +12,15 @@ use std::time::Duration;
 
 /// Ranks, in the order in which locks may be taken.
 pub mod rank {
-    /// Administrative state: save and replication jobs, the link to the primary.
-    pub const ADMIN: u32 = 10;
-    /// The registry of clients.
-    pub const CLIENTS: u32 = 20;
-    /// One client's descriptive fields (name, library).
-    pub const CLIENT: u32 = 30;
-    /// Shards: this plus the shard's index.
+    /// Shards: this plus the shard's index. They come first, because EXEC holds those of all its commands
+    /// while commands about anything else run.
     pub const SHARD: u32 = 1000;
+    /// Administrative state: save and replication jobs, the link to the primary.
+    pub const ADMIN: u32 = 2000;
+    /// The registry of clients.
+    pub const CLIENTS: u32 = 3000;
+    /// One client's descriptive fields (name, library).
+    pub const CLIENT: u32 = 4000;
     /// One client's output queue.
     pub const OUTBOX: u32 = 5000;
     /// The list of outboxes that wait for their socket.

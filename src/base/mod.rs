@@ -12,6 +12,7 @@ pub mod logger;
 pub mod longdouble;
 pub mod lzf;
 pub mod num;
+pub mod process;
 pub mod quote;
 pub mod rng;
 pub mod sha1;

@@ -1,6 +1,485 @@
-//! CLIENT.
+//! CLIENT: what connections are, and what is done to them.
 
-use crate::engine::Command;
+use std::fmt::Write;
+use std::sync::atomic::Ordering;
+
+use crate::base::{clock, num};
+use crate::engine::session::{ReplyMode, Session};
+use crate::engine::spec::flag::{ADMIN, LOADING, NOSCRIPT, STALE};
+use crate::engine::table::Table;
+use crate::engine::{Args, Command, Ctx, Group, Reply, dispatch};
+use crate::resp::error::{self, Error};
+use crate::state::clients::{ClientHandle, Kind, Meta, Unblock, flag};
+use crate::state::pause::Mode;
+
+const COMMON: u32 = NOSCRIPT | LOADING | STALE;
+
+/// A policy of clusters that every command about one connection's own facts has.
+const ALL_NODES: &[&str] = &["request_policy:all_nodes", "response_policy:all_succeeded"];
+const VARIES: &[&str] = &["nondeterministic_output"];
+const PER_CLIENT: &str = "O(N) where N is the number of client connections";
 
 /// The commands of this file.
-pub const COMMANDS: &[Command] = &[];
+pub const COMMANDS: &[Command] = &[Command::container("client")
+    .group(Group::Connection)
+    .since("2.4.0")
+    .summary("What connections are, and what is done to them.")
+    .subcommands(SUBCOMMANDS)];
+
+const SUBCOMMANDS: &[Command] = &[
+    constant("getname", getname, 2).since("2.6.9").summary("Returns the name of the connection."),
+    constant("help", help, 2).since("5.0.0").summary("Lists the subcommands."),
+    constant("id", id, 2)
+        .flags(COMMON)
+        .since("5.0.0")
+        .summary("Returns the number of the connection."),
+    constant("info", info, 2)
+        .flags(COMMON)
+        .since("6.2.0")
+        .summary("Shows the connection as a line of CLIENT LIST.")
+        .tips(VARIES),
+    constant("kill", kill, -3)
+        .flags(COMMON | ADMIN)
+        .since("2.4.0")
+        .syntax(
+            "<ip:port | <[ID client-id] | [TYPE <NORMAL | MASTER | SLAVE | REPLICA | PUBSUB>] | \
+             [USER username] | [ADDR ip:port] | [LADDR ip:port] | [SKIPME <YES | NO>] ...>>",
+        )
+        .complexity(PER_CLIENT)
+        .summary("Ends connections."),
+    constant("list", list, -2)
+        .flags(COMMON | ADMIN)
+        .since("2.4.0")
+        .syntax("[TYPE <NORMAL | MASTER | REPLICA | PUBSUB>] [ID client-id [client-id ...]]")
+        .complexity(PER_CLIENT)
+        .summary("Shows connections, one in a line.")
+        .tips(VARIES),
+    constant("no-evict", no_evict, 3)
+        .flags(COMMON | ADMIN)
+        .since("7.0.0")
+        .syntax("<ON | OFF>")
+        .summary("Protects the connection from being cut for lack of memory."),
+    constant("no-touch", no_touch, 3)
+        .flags(COMMON)
+        .since("7.2.0")
+        .syntax("<ON | OFF>")
+        .summary("Chooses whether reading a key counts as using it."),
+    constant("pause", pause, -3)
+        .flags(COMMON | ADMIN)
+        .since("3.0.0")
+        .syntax("timeout [WRITE | ALL]")
+        .summary("Holds up the commands of all clients for a time."),
+    constant("reply", reply, 3)
+        .flags(COMMON)
+        .since("3.2.0")
+        .syntax("<ON | OFF | SKIP>")
+        .summary("Chooses whether commands are answered."),
+    constant("setinfo", setinfo, 4)
+        .flags(COMMON)
+        .since("7.2.0")
+        .syntax("<LIB-NAME libname | LIB-VER libver>")
+        .summary("Says which library the client uses.")
+        .tips(ALL_NODES),
+    constant("setname", setname, 3)
+        .flags(COMMON)
+        .since("2.6.9")
+        .syntax("connection-name")
+        .summary("Names the connection.")
+        .tips(ALL_NODES),
+    constant("unblock", unblock, -3)
+        .flags(COMMON | ADMIN)
+        .since("5.0.0")
+        .syntax("client-id [TIMEOUT | ERROR]")
+        .complexity("O(log N) where N is the number of client connections")
+        .summary("Ends the wait of a client in a blocking command."),
+    constant("unpause", unpause, 2)
+        .flags(COMMON | ADMIN)
+        .since("6.2.0")
+        .complexity("O(N) Where N is the number of paused clients")
+        .summary("Ends a pause."),
+];
+
+/// A subcommand that takes the same time always, unless it says otherwise.
+const fn constant(
+    name: &'static str,
+    handler: crate::engine::spec::Handler,
+    arity: i32,
+) -> Command {
+    Command::new(name, handler)
+        .group(Group::Connection)
+        .arity(arity)
+        .flags(LOADING | STALE)
+        .complexity("O(1)")
+}
+
+/// CLIENT GETNAME
+fn getname(ctx: &mut Ctx, _args: &mut Args) -> Reply {
+    if ctx.session.name.is_empty() {
+        return ctx.reply.null();
+    }
+    ctx.reply.bulk(ctx.session.name.as_bytes())
+}
+
+/// CLIENT ID
+fn id(ctx: &mut Ctx, _args: &mut Args) -> Reply {
+    ctx.reply.int(i64::try_from(ctx.session.handle.id).unwrap_or(i64::MAX))
+}
+
+/// CLIENT INFO
+fn info(ctx: &mut Ctx, _args: &mut Args) -> Reply {
+    let mut text = String::new();
+    push_line(&mut text, &ctx.engine.table, &ctx.session.handle, clock::unix_ms());
+    ctx.reply.verbatim(text.as_bytes())
+}
+
+/// CLIENT LIST [TYPE <NORMAL | MASTER | REPLICA | PUBSUB>] [ID client-id [client-id ...]]
+fn list(ctx: &mut Ctx, args: &mut Args) -> Reply {
+    let clients = &ctx.server.clients;
+    let chosen = if args.is_empty() {
+        clients.all()
+    } else if args.left() == 2 && args.word("type") {
+        let kind = kind_named(args.bytes()?)?;
+        clients.all().into_iter().filter(|client| client.kind() == kind).collect()
+    } else if args.left() > 1 && args.word("id") {
+        let ids = args.take_rest().iter().map(|id| num::parse_i64(id).ok_or(Error::CLIENT_ID));
+        let ids = ids.collect::<Result<Vec<i64>, Error>>()?;
+        let known = |id: i64| u64::try_from(id).ok().and_then(|id| clients.get(id));
+        ids.into_iter().filter_map(known).collect()
+    } else {
+        return Err(Error::SYNTAX);
+    };
+    let (mut text, now_ms) = (String::new(), clock::unix_ms());
+    for client in chosen {
+        push_line(&mut text, &ctx.engine.table, &client, now_ms);
+    }
+    ctx.reply.verbatim(text.as_bytes())
+}
+
+fn kind_named(name: &[u8]) -> Result<Kind, Error> {
+    let kinds = [
+        ("normal", Kind::Normal),
+        ("slave", Kind::Replica),
+        ("replica", Kind::Replica),
+        ("pubsub", Kind::Pubsub),
+        ("master", Kind::Master),
+    ];
+    let found = kinds.iter().find(|(known, _)| name.eq_ignore_ascii_case(known.as_bytes()));
+    found
+        .map(|(_, kind)| *kind)
+        .ok_or_else(|| Error::quoting("ERR Unknown client type '", name, "'"))
+}
+
+/// What a connection with nothing in its buffers takes, as far as it is known: the structures and the
+/// touched part of its thread's stack.
+const BARE_CLIENT_BYTES: u64 = 8 * 1024;
+
+/// A line of CLIENT LIST, with Redis's fields in their order. What does not exist here is shown as it is in a
+/// Redis that does not use it: there is no fixed reply buffer, no channel and no tracking.
+fn push_line(text: &mut String, table: &Table, client: &ClientHandle, now_ms: i64) {
+    let seconds = |since_ms: i64| (now_ms - since_ms).max(0) / 1000;
+    let load = |fact: &std::sync::atomic::AtomicU64| fact.load(Ordering::Relaxed);
+    let meta = client.meta.lock().clone();
+    let (chunks, output) = client.outbox.waiting();
+    let (query, multi_bytes) = (load(&client.query_bytes), load(&client.multi_bytes));
+    let query_free = load(&client.query_capacity).saturating_sub(query);
+    let command = load(&client.last_command).checked_sub(1).map(|id| table.get(id as usize));
+    // Writing into a string cannot fail.
+    let _ = writeln!(
+        text,
+        "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub=0 psub=0 ssub=0 multi={} \
+         qbuf={query} qbuf-free={query_free} argv-mem={} multi-mem={multi_bytes} rbs=0 rbp=0 obl=0 \
+         oll={chunks} omem={output} tot-mem={} events={} cmd={} user={} redir=-1 resp={} lib-name={} \
+         lib-ver={}",
+        client.id,
+        client.addr,
+        client.laddr,
+        client.stream.fd(),
+        meta.name,
+        seconds(client.created_ms),
+        seconds(client.active_ms.load(Ordering::Relaxed)),
+        flags(client),
+        load(&client.db),
+        load(&client.multi).cast_signed() - 1,
+        query,
+        BARE_CLIENT_BYTES + query + query_free + multi_bytes + output,
+        if output == 0 { "r" } else { "rw" },
+        command.map_or("NULL", |known| known.full_name.as_str()),
+        meta.user,
+        load(&client.proto),
+        meta.lib_name,
+        meta.lib_ver,
+    );
+}
+
+/// The letters of CLIENT LIST's `flags`.
+fn flags(client: &ClientHandle) -> String {
+    let is_monitor = client.has(flag::MONITOR);
+    let letters = [
+        (is_monitor, 'O'),
+        (client.has(flag::REPLICA) && !is_monitor, 'S'),
+        (client.has(flag::MASTER), 'M'),
+        (client.has(flag::PUBSUB), 'P'),
+        (client.multi.load(Ordering::Relaxed) > 0, 'x'),
+        (client.has(flag::BLOCKED | flag::PAUSED), 'b'),
+        (client.has(flag::CLOSING), 'c'),
+        (client.has(flag::KILLED), 'A'),
+        (client.has(flag::UNIX), 'U'),
+        (client.has(flag::NO_EVICT), 'e'),
+        (client.has(flag::NO_TOUCH), 'T'),
+    ];
+    let set: String = letters.into_iter().filter(|(is, _)| *is).map(|(_, letter)| letter).collect();
+    if set.is_empty() { "N".to_owned() } else { set }
+}
+
+/// Which connections CLIENT KILL means.
+#[derive(Default)]
+struct Victims<'a> {
+    id: Option<u64>,
+    kind: Option<Kind>,
+    user: Option<&'a [u8]>,
+    addr: Option<&'a [u8]>,
+    laddr: Option<&'a [u8]>,
+    spare_self: bool,
+}
+
+impl<'a> Victims<'a> {
+    fn parse(args: &mut Args<'a>) -> Result<Self, Error> {
+        let mut victims = Victims { spare_self: true, ..Victims::default() };
+        while !args.is_empty() {
+            if args.left() == 1 {
+                return Err(Error::SYNTAX);
+            }
+            if args.word("id") {
+                let id = u64::try_from(args.int_or(Error::CLIENT_ID_NOT_POSITIVE)?).ok();
+                victims.id = Some(id.filter(|&id| id > 0).ok_or(Error::CLIENT_ID_NOT_POSITIVE)?);
+            } else if args.word("type") {
+                victims.kind = Some(kind_named(args.bytes()?)?);
+            } else if args.word("user") {
+                let user = args.bytes()?;
+                if user != b"default" {
+                    return Err(Error::quoting("ERR No such user '", user, "'"));
+                }
+                victims.user = Some(user);
+            } else if args.word("addr") {
+                victims.addr = Some(args.bytes()?);
+            } else if args.word("laddr") {
+                victims.laddr = Some(args.bytes()?);
+            } else if args.word("skipme") {
+                victims.spare_self = yes_or_no(args, "yes", "no")?;
+            } else {
+                return Err(Error::SYNTAX);
+            }
+        }
+        Ok(victims)
+    }
+
+    fn include(&self, client: &ClientHandle) -> bool {
+        self.id.is_none_or(|id| client.id == id)
+            && self.kind.is_none_or(|kind| client.kind() == kind)
+            && self.addr.is_none_or(|addr| client.addr.as_bytes() == addr)
+            && self.laddr.is_none_or(|laddr| client.laddr.as_bytes() == laddr)
+            && self.user.is_none_or(|user| client.meta.lock().user.as_bytes() == user)
+    }
+
+    /// Ends the connections; our own gets its reply first. How many there were.
+    fn end(&self, ctx: &mut Ctx) -> usize {
+        let own = ctx.session.handle.id;
+        let others = ctx.server.clients.kill_all(|c| c.id != own && self.include(c));
+        let ourselves = !self.spare_self && self.include(&ctx.session.handle);
+        ctx.session.close |= ourselves;
+        others + usize::from(ourselves)
+    }
+}
+
+/// Takes one of two words; whether it is the first.
+fn yes_or_no(args: &mut Args, yes: &str, no: &str) -> Result<bool, Error> {
+    let is_yes = args.word(yes);
+    if is_yes || args.word(no) { Ok(is_yes) } else { Err(Error::SYNTAX) }
+}
+
+/// CLIENT KILL ip:port
+///
+/// CLIENT KILL [ID client-id] [TYPE <NORMAL | MASTER | SLAVE | REPLICA | PUBSUB>] [USER username]
+/// [ADDR ip:port] [LADDR ip:port] [SKIPME <YES | NO>]
+fn kill(ctx: &mut Ctx, args: &mut Args) -> Reply {
+    if args.left() > 1 {
+        let victims = Victims::parse(args)?;
+        let count = victims.end(ctx);
+        return ctx.reply.count(count);
+    }
+    let victims = Victims { addr: Some(args.bytes()?), ..Victims::default() };
+    if victims.end(ctx) == 0 {
+        return Err(Error::NO_CLIENT);
+    }
+    ctx.reply.ok()
+}
+
+/// CLIENT NO-EVICT <ON | OFF>
+fn no_evict(ctx: &mut Ctx, args: &mut Args) -> Reply {
+    let on = yes_or_no(args, "on", "off")?;
+    ctx.session.handle.set(flag::NO_EVICT, on);
+    ctx.reply.ok()
+}
+
+/// CLIENT NO-TOUCH <ON | OFF>
+fn no_touch(ctx: &mut Ctx, args: &mut Args) -> Reply {
+    let on = yes_or_no(args, "on", "off")?;
+    ctx.session.no_touch = on;
+    ctx.session.handle.set(flag::NO_TOUCH, on);
+    ctx.reply.ok()
+}
+
+/// CLIENT PAUSE timeout [WRITE | ALL]
+fn pause(ctx: &mut Ctx, args: &mut Args) -> Reply {
+    if args.left() > 2 {
+        return Err(error::subcommand_syntax(args.argv()[1], "client"));
+    }
+    let timeout = args.bytes()?;
+    let mode = match args.peek() {
+        Some(word) if word.eq_ignore_ascii_case(b"write") => Mode::Write,
+        Some(word) if !word.eq_ignore_ascii_case(b"all") => return Err(Error::CLIENT_PAUSE_MODE),
+        _ => Mode::All,
+    };
+    let timeout_ms = num::parse_i64(timeout).ok_or(Error::TIMEOUT_NOT_INTEGER)?;
+    if timeout_ms < 0 {
+        return Err(Error::TIMEOUT_NEGATIVE);
+    }
+    let until_ms = match timeout_ms {
+        0 => 0,
+        ms => ms.checked_add(ctx.now_ms).ok_or(Error::TIMEOUT_RANGE)?,
+    };
+    if ctx.in_exec {
+        // Our own transaction holds shards, so it cannot wait for those of others.
+        ctx.server.pause.begin(mode, until_ms);
+    } else {
+        dispatch::pause(ctx.server, mode, until_ms);
+    }
+    ctx.reply.ok()
+}
+
+/// CLIENT UNPAUSE
+fn unpause(ctx: &mut Ctx, _args: &mut Args) -> Reply {
+    ctx.server.pause.end();
+    ctx.reply.ok()
+}
+
+/// CLIENT REPLY <ON | OFF | SKIP>
+fn reply(ctx: &mut Ctx, args: &mut Args) -> Reply {
+    let session = &mut *ctx.session;
+    if args.word("on") {
+        session.reply_mode = ReplyMode::On;
+        return ctx.reply.ok();
+    }
+    if args.word("off") {
+        session.reply_mode = ReplyMode::Off;
+    } else if args.word("skip") {
+        if session.reply_mode != ReplyMode::Off {
+            session.reply_mode = ReplyMode::SkipNext;
+        }
+    } else {
+        return Err(Error::SYNTAX);
+    }
+    ctx.reply.none()
+}
+
+/// CLIENT SETINFO <LIB-NAME libname | LIB-VER libver>
+fn setinfo(ctx: &mut Ctx, args: &mut Args) -> Reply {
+    let (option, value) = (args.bytes()?, args.bytes()?);
+    let is_name = option.eq_ignore_ascii_case(b"lib-name");
+    if !is_name && !option.eq_ignore_ascii_case(b"lib-ver") {
+        return Err(Error::quoting("ERR Unrecognized option '", option, "'"));
+    }
+    if !Meta::is_valid(value) {
+        let what = " cannot contain spaces, newlines or special characters.";
+        return Err(Error::quoting("ERR ", option, what));
+    }
+    let value = String::from_utf8_lossy(value).into_owned();
+    let mut meta = ctx.session.handle.meta.lock();
+    let field = if is_name { &mut meta.lib_name } else { &mut meta.lib_ver };
+    *field = value;
+    drop(meta);
+    ctx.reply.ok()
+}
+
+/// CLIENT SETNAME connection-name
+fn setname(ctx: &mut Ctx, args: &mut Args) -> Reply {
+    let name = args.bytes()?;
+    Session::check_name(name)?;
+    ctx.session.rename(name);
+    ctx.reply.ok()
+}
+
+/// CLIENT UNBLOCK client-id [TIMEOUT | ERROR]
+fn unblock(ctx: &mut Ctx, args: &mut Args) -> Reply {
+    if args.left() > 2 {
+        return Err(error::subcommand_syntax(args.argv()[1], "client"));
+    }
+    let id = args.bytes()?;
+    let how = if args.is_empty() || args.word("timeout") {
+        Unblock::Timeout
+    } else if args.word("error") {
+        Unblock::Error
+    } else {
+        return Err(Error::CLIENT_UNBLOCK_REASON);
+    };
+    let id = num::parse_i64(id).ok_or(Error::NOT_INTEGER)?;
+    let client = u64::try_from(id).ok().and_then(|id| ctx.server.clients.get(id));
+    ctx.reply.flag(client.is_some_and(|client| client.unblock(how)))
+}
+
+/// CLIENT HELP
+fn help(ctx: &mut Ctx, _args: &mut Args) -> Reply {
+    ctx.reply.lines(&[
+        "CLIENT <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
+        "GETNAME",
+        "    Shows this connection's name.",
+        "HELP",
+        "    Shows this text.",
+        "ID",
+        "    Shows this connection's number.",
+        "INFO",
+        "    Shows this connection as LIST does.",
+        "KILL <ip:port>",
+        "    Ends the connection from that address.",
+        "KILL <option> <value> [<option> <value> [...]]",
+        "    Ends all connections that every option fits:",
+        "    * ADDR (<ip:port>|<unixsocket>:0)",
+        "      From that address.",
+        "    * ID <client-id>",
+        "      With that number.",
+        "    * LADDR (<ip:port>|<unixsocket>:0)",
+        "      To that address of the server.",
+        "    * SKIPME (YES|NO)",
+        "      Whether this connection is left alone (YES by default).",
+        "    * TYPE (NORMAL|MASTER|REPLICA|PUBSUB)",
+        "      Of that kind.",
+        "    * USER <username>",
+        "      Authenticated as that user.",
+        "LIST [options ...]",
+        "    Shows connections, one per line. Options are:",
+        "    * ID <client-id> [<client-id> [...]]",
+        "      Only those with these numbers.",
+        "    * TYPE (NORMAL|MASTER|REPLICA|PUBSUB)",
+        "      Only those of that kind.",
+        "NO-EVICT (ON|OFF)",
+        "    Whether this connection is never cut for lack of memory.",
+        "NO-TOUCH (ON|OFF)",
+        "    Whether this connection's reads leave no trace in a key's idle time.",
+        "PAUSE <timeout> [WRITE|ALL]",
+        "    Holds up all commands, or those that write, for so many milliseconds.",
+        "REPLY (ON|OFF|SKIP)",
+        "    Whether this connection gets replies; SKIP leaves out the next one.",
+        "SETINFO <option> <value>",
+        "    Says what the client is. Options are:",
+        "    * LIB-NAME <name>",
+        "      The library's name.",
+        "    * LIB-VER <version>",
+        "      The library's version.",
+        "SETNAME <name>",
+        "    Gives this connection a name.",
+        "UNBLOCK <clientid> [TIMEOUT|ERROR]",
+        "    Ends the wait of a client, as its time-out or an error would.",
+        "UNPAUSE",
+        "    Ends a pause at once.",
+    ])
+}

@@ -1,6 +1,157 @@
-//! CONFIG.
+//! CONFIG: the parameters of the running server.
 
-use crate::engine::Command;
+use crate::engine::spec::flag::{ADMIN, LOADING, NOSCRIPT, STALE};
+use crate::engine::{Args, Command, Ctx, Reply};
+use crate::resp::error::Error;
+use crate::state::clients::reserve_sockets;
+use crate::state::config::{ApplyError, Origin, Refusal, Settings};
+use crate::state::{Server, replica_limit};
+
+const RIGHTS: u32 = ADMIN | NOSCRIPT | LOADING | STALE;
 
 /// The commands of this file.
-pub const COMMANDS: &[Command] = &[];
+pub const COMMANDS: &[Command] = &[Command::container("config")
+    .since("2.0.0")
+    .summary("A container for the commands about parameters.")
+    .subcommands(&[
+        Command::new("get", get)
+            .since("2.0.0")
+            .arity(-3)
+            .flags(RIGHTS)
+            .syntax("parameter [parameter ...]")
+            .complexity("O(N) when N is the number of configuration parameters provided")
+            .summary("Returns the values of parameters."),
+        Command::new("set", set)
+            .since("2.0.0")
+            .arity(-4)
+            .flags(RIGHTS)
+            .tips(&["request_policy:all_nodes", "response_policy:all_succeeded"])
+            .syntax("parameter value [parameter value ...]")
+            .complexity("O(N) when N is the number of configuration parameters provided")
+            .summary("Changes parameters, all of them or none."),
+        Command::new("resetstat", resetstat)
+            .since("2.0.0")
+            .arity(2)
+            .flags(RIGHTS)
+            .tips(&["request_policy:all_nodes", "response_policy:all_succeeded"])
+            .complexity("O(1)")
+            .summary("Sets the counters of INFO to zero."),
+        Command::new("rewrite", rewrite)
+            .since("2.8.0")
+            .arity(2)
+            .flags(RIGHTS)
+            .tips(&["request_policy:all_nodes", "response_policy:all_succeeded"])
+            .complexity("O(1)")
+            .summary("Writes the parameters into the configuration file."),
+        Command::new("help", help)
+            .since("5.0.0")
+            .arity(2)
+            .flags(LOADING | STALE)
+            .complexity("O(1)")
+            .summary("Describes the subcommands."),
+    ])];
+
+const HELP: &[&str] = &[
+    "CONFIG <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
+    "GET <pattern> [<pattern> ...]",
+    "    The parameters whose names match a pattern, with their values.",
+    "SET <parameter> <value> [<parameter> <value> ...]",
+    "    Changes parameters, all of them or none.",
+    "RESETSTAT",
+    "    Sets the counters of INFO to zero.",
+    "REWRITE",
+    "    Brings the configuration file up to date.",
+    "HELP",
+    "    Prints this help.",
+];
+
+/// CONFIG GET parameter [parameter ...]
+fn get(ctx: &mut Ctx, args: &mut Args) -> Reply {
+    let found = ctx.server.config.get_params(args.take_rest());
+    let out = ctx.reply.parts();
+    out.map(found.len());
+    for (name, value) in found {
+        out.bulk(name.as_bytes());
+        out.bulk(&value);
+    }
+    ctx.reply.done()
+}
+
+/// CONFIG SET parameter value [parameter value ...]
+fn set(ctx: &mut Ctx, args: &mut Args) -> Reply {
+    let rest = args.take_rest();
+    if !rest.len().is_multiple_of(2) {
+        return Err(Error::SYNTAX);
+    }
+    let pairs: Vec<(&[u8], &[u8])> = rest.chunks_exact(2).map(|pair| (pair[0], pair[1])).collect();
+    let loading = ctx.server.persistence.loading.load(std::sync::atomic::Ordering::Relaxed);
+    let origin = Origin { is_local: ctx.is_local(), is_loading: loading };
+    let server = ctx.server;
+    let apply =
+        |_: &Settings, new: &Settings, changed: &[&'static str]| apply(server, new, changed);
+    match server.config.set_params(&pairs, origin, apply) {
+        Ok(_) => ctx.reply.ok(),
+        Err(Refusal::Loading) => Err(Error::LOADING),
+        Err(Refusal::Error(text)) => Err(Error::owned(text)),
+    }
+}
+
+/// Makes changes true that are not simply read where they are needed. What may fail comes first, and the
+/// sockets last of that, so that nothing has to be undone.
+fn apply(server: &Server, new: &Settings, changed: &[&'static str]) -> Result<(), ApplyError> {
+    let is_changed = |name: &str| changed.contains(&name);
+    if is_changed("maxclients")
+        && let Err((_, fits)) = reserve_sockets(new.maxclients)
+    {
+        let text = format!(
+            "The operating system is not able to handle the specified number of clients, try with {fits}"
+        );
+        return Err(("maxclients", text));
+    }
+    let sockets = changed.iter().find(|name| matches!(**name, "port" | "bind"));
+    if let Some(&name) = sockets
+        && !server.rebind(new)
+    {
+        let text = match name {
+            "port" => "Unable to listen on this port. Check server logs.",
+            _ => "Failed to bind to specified addresses.",
+        };
+        return Err((name, text.to_owned()));
+    }
+    if is_changed("loglevel") {
+        server.logger.set_threshold(new.loglevel);
+    }
+    if is_changed("repl-backlog-size") {
+        server.log.set_backlog_size(new.repl_backlog_size);
+    }
+    if is_changed("repl-backlog-size") || is_changed("client-output-buffer-limit") {
+        server.log.set_limit(replica_limit(new));
+    }
+    Ok(())
+}
+
+/// CONFIG RESETSTAT
+fn resetstat(ctx: &mut Ctx, _args: &mut Args) -> Reply {
+    if ctx.in_exec {
+        // It visits all shards one by one, of which a transaction holds some.
+        return Err(Error::NOT_IN_MULTI);
+    }
+    ctx.server.stats.reset();
+    ctx.server.keyspace.reset_stats();
+    ctx.reply.ok()
+}
+
+/// CONFIG REWRITE
+fn rewrite(ctx: &mut Ctx, _args: &mut Args) -> Reply {
+    if let Err(text) = ctx.server.config.rewrite() {
+        ctx.server.logger.warning(&format!("CONFIG REWRITE failed: {text}"));
+        return Err(Error::from(text));
+    }
+    ctx.server.logger.notice("CONFIG REWRITE executed with success.");
+    ctx.reply.ok()
+}
+
+/// CONFIG HELP
+fn help(ctx: &mut Ctx, _args: &mut Args) -> Reply {
+    ctx.reply.lines(HELP)
+}

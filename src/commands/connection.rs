@@ -1,7 +1,19 @@
-//! The connection's commands.
+//! The connection's own commands: who it is, which protocol and database it uses, and its end.
 
-use crate::engine::spec::flag::{FAST, HEALTH, LOADING, STALE};
-use crate::engine::{Args, Command, Ctx, Group, Reply};
+use std::hint::black_box;
+use std::sync::atomic::Ordering;
+
+use crate::engine::session::{ReplyMode, Session};
+use crate::engine::spec::flag::{
+    ALLOW_BUSY, FAST, HEALTH, LOADING, NO_AUTH, NOSCRIPT, NOT_QUEUED, STALE,
+};
+use crate::engine::{Args, Command, Ctx, Group, Reply, transaction};
+use crate::resp::error::{self, Error};
+use crate::state::clients::flag;
+use crate::state::config::{REDIS_VERSION, Settings};
+
+/// What works before authentication and while nothing else does.
+const ALWAYS: u32 = NOSCRIPT | LOADING | STALE | FAST | NO_AUTH | ALLOW_BUSY;
 
 /// The commands of this file.
 pub const COMMANDS: &[Command] = &[
@@ -11,7 +23,8 @@ pub const COMMANDS: &[Command] = &[
         .flags(FAST | HEALTH)
         .syntax("[message]")
         .complexity("O(1)")
-        .summary("Answers PONG, or the message."),
+        .summary("Answers PONG, or the message.")
+        .tips(&["request_policy:all_shards", "response_policy:all_succeeded"]),
     Command::new("echo", echo)
         .group(Group::Connection)
         .arity(2)
@@ -19,18 +32,226 @@ pub const COMMANDS: &[Command] = &[
         .syntax("message")
         .complexity("O(1)")
         .summary("Answers the message."),
+    Command::new("hello", hello)
+        .group(Group::Connection)
+        .since("6.0.0")
+        .arity(-1)
+        .flags(ALWAYS)
+        .syntax("[protover [AUTH username password] [SETNAME clientname]]")
+        .complexity("O(1)")
+        .summary("Agrees on a protocol, authenticates and names the connection in one step."),
+    Command::new("auth", auth)
+        .group(Group::Connection)
+        .arity(-2)
+        .flags(ALWAYS)
+        .syntax("[username] password")
+        .complexity("O(N) where N is the number of passwords defined for the user")
+        .summary("Authenticates the connection."),
+    Command::new("select", select)
+        .group(Group::Connection)
+        .arity(2)
+        .flags(FAST | LOADING | STALE)
+        .syntax("index")
+        .complexity("O(1)")
+        .summary("Goes over to another database."),
+    Command::new("quit", quit)
+        .group(Group::Connection)
+        .arity(-1)
+        .flags(ALWAYS | NOT_QUEUED)
+        .complexity("O(1)")
+        .summary("Closes the connection once all replies are sent.")
+        .deprecated("7.2.0", "just closing the connection"),
+    Command::new("reset", reset)
+        .group(Group::Connection)
+        .since("6.2.0")
+        .arity(1)
+        .flags(ALWAYS | NOT_QUEUED)
+        .complexity("O(1)")
+        .summary("Makes the connection as it was when it was new."),
 ];
+
+/// The only user.
+const DEFAULT_USER: &[u8] = b"default";
 
 /// PING [message]
 fn ping(ctx: &mut Ctx, args: &mut Args) -> Reply {
     match args.left() {
         0 => ctx.reply.simple("PONG"),
         1 => ctx.reply.bulk(args.key()),
-        _ => Err(crate::resp::error::wrong_args("ping")),
+        _ => Err(error::wrong_args("ping")),
     }
 }
 
 /// ECHO message
 fn echo(ctx: &mut Ctx, args: &mut Args) -> Reply {
     ctx.reply.bulk(args.key())
+}
+
+/// What HELLO asks for.
+#[derive(Default)]
+struct Hello<'a> {
+    proto: Option<u8>,
+    user_and_password: Option<(&'a [u8], &'a [u8])>,
+    name: Option<&'a [u8]>,
+}
+
+impl<'a> Hello<'a> {
+    fn parse(args: &mut Args<'a>) -> Result<Self, Error> {
+        let mut hello = Hello::default();
+        if args.is_empty() {
+            return Ok(hello);
+        }
+        let proto = args.int_or(Error::PROTOCOL_NOT_INTEGER)?;
+        hello.proto =
+            Some(u8::try_from(proto).ok().filter(|v| (2..=3).contains(v)).ok_or(Error::NOPROTO)?);
+        while let Some(option) = args.peek() {
+            if args.left() > 2 && args.word("auth") {
+                hello.user_and_password = Some((args.bytes()?, args.bytes()?));
+            } else if args.left() > 1 && args.word("setname") {
+                let name = args.bytes()?;
+                Session::check_name(name)?;
+                hello.name = Some(name);
+            } else {
+                return Err(Error::quoting("ERR Syntax error in HELLO option '", option, "'"));
+            }
+        }
+        Ok(hello)
+    }
+}
+
+/// HELLO [protover [AUTH username password] [SETNAME clientname]]
+fn hello(ctx: &mut Ctx, args: &mut Args) -> Reply {
+    let hello = Hello::parse(args)?;
+    if let Some((user, password)) = hello.user_and_password {
+        authenticate(ctx.session, ctx.settings, user, password)?;
+    }
+    if !ctx.session.authenticated {
+        return Err(Error::HELLO_NOAUTH);
+    }
+    if let Some(name) = hello.name {
+        ctx.session.rename(name);
+    }
+    if let Some(proto) = hello.proto {
+        ctx.reply.parts().set_proto(proto);
+        ctx.session.handle.proto.store(u64::from(proto), Ordering::Relaxed);
+    }
+    let role = if ctx.server.replication.is_replica() { "replica" } else { "master" };
+    let id = ctx.session.handle.id;
+    let out = ctx.reply.parts();
+    let proto = out.proto();
+    out.map(7);
+    for (key, value) in [("server", "redis"), ("version", REDIS_VERSION)] {
+        out.bulk(key.as_bytes());
+        out.bulk(value.as_bytes());
+    }
+    for (key, value) in [("proto", i64::from(proto)), ("id", i64::try_from(id).unwrap_or(i64::MAX))]
+    {
+        out.bulk(key.as_bytes());
+        out.int(value);
+    }
+    for (key, value) in [("mode", "standalone"), ("role", role)] {
+        out.bulk(key.as_bytes());
+        out.bulk(value.as_bytes());
+    }
+    out.bulk(b"modules");
+    out.array(0);
+    ctx.reply.done()
+}
+
+/// AUTH [username] password
+fn auth(ctx: &mut Ctx, args: &mut Args) -> Reply {
+    let (user, password) = match *args.take_rest() {
+        [_] if ctx.settings.requirepass.is_empty() => return Err(Error::AUTH_NO_PASSWORD),
+        [password] => (DEFAULT_USER, password),
+        [user, password] => (user, password),
+        _ => return Err(Error::SYNTAX),
+    };
+    authenticate(ctx.session, ctx.settings, user, password)?;
+    ctx.reply.ok()
+}
+
+/// Authenticates, or leaves everything as it is. Without a password any is right.
+fn authenticate(
+    session: &mut Session,
+    settings: &Settings,
+    user: &[u8],
+    password: &[u8],
+) -> Result<(), Error> {
+    let wanted = &settings.requirepass;
+    let right = wanted.is_empty() || is_same_secret(wanted, password);
+    if user != DEFAULT_USER || !right {
+        return Err(Error::WRONGPASS);
+    }
+    session.authenticated = true;
+    Ok(())
+}
+
+/// Compares in a time that depends on the length of the guess only.
+fn is_same_secret(secret: &[u8], guess: &[u8]) -> bool {
+    let pairs = guess.iter().zip(secret.iter().cycle());
+    let differing = pairs.fold(0, |bits, (a, b)| black_box(bits | (a ^ b)));
+    differing == 0 && secret.len() == guess.len()
+}
+
+/// SELECT index
+fn select(ctx: &mut Ctx, args: &mut Args) -> Reply {
+    let (min, max) = (i64::from(i32::MIN), i64::from(i32::MAX));
+    let index = args.int()?;
+    if !(min..=max).contains(&index) {
+        return Err(error::out_of_bounds(min, max));
+    }
+    let databases = ctx.server.keyspace.databases();
+    let index = usize::try_from(index).ok().filter(|index| *index < databases);
+    ctx.session.select(index.ok_or(Error::DB_INDEX)?);
+    ctx.reply.ok()
+}
+
+/// QUIT
+fn quit(ctx: &mut Ctx, _args: &mut Args) -> Reply {
+    ctx.session.close = true;
+    ctx.reply.ok()
+}
+
+/// RESET
+fn reset(ctx: &mut Ctx, _args: &mut Args) -> Reply {
+    let session = &mut *ctx.session;
+    if session.handle.has(flag::REPLICA | flag::MASTER) {
+        return Err(Error::RESET_NORMAL_ONLY);
+    }
+    if session.handle.has(flag::MONITOR) {
+        ctx.server.monitors.fetch_sub(1, Ordering::SeqCst);
+    }
+    session.handle.set(flag::MONITOR | flag::NO_EVICT | flag::NO_TOUCH, false);
+    transaction::forget(session);
+    session.select(0);
+    session.rename(b"");
+    session.authenticated = ctx.settings.requirepass.is_empty();
+    session.reply_mode = ReplyMode::On;
+    session.no_touch = false;
+    ctx.reply.parts().set_proto(2);
+    session.handle.proto.store(2, Ordering::Relaxed);
+    ctx.reply.simple("RESET")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets() {
+        for (secret, guess, same) in [
+            ("abc", "abc", true),
+            ("abc", "abd", false),
+            ("abc", "ab", false),
+            ("abc", "", false),
+            ("ab", "abab", false),
+            ("a", "aa", false),
+        ] {
+            assert_eq!(
+                is_same_secret(secret.as_bytes(), guess.as_bytes()),
+                same,
+                "{secret} {guess}"
+            );
+        }
+    }
 }

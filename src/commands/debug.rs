@@ -1,6 +1,370 @@
-//! DEBUG.
+//! DEBUG: what tests need to look inside a server and to bring about what is rare. It has to be allowed by
+//! `enable-debug-command`.
 
-use crate::engine::Command;
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::base::num;
+use crate::data::{Str, Value};
+use crate::engine::load::{self, Existing};
+use crate::engine::spec::flag::{ADMIN, LOADING, NOSCRIPT, STALE};
+use crate::engine::{Args, Command, Ctx, Reply, digest};
+use crate::rdb;
+use crate::resp::error::{self, Error};
+use crate::state::{Server, persistence};
+use crate::store::{Changes, Db, Entry, Expiry, Plan};
 
 /// The commands of this file.
-pub const COMMANDS: &[Command] = &[];
+pub const COMMANDS: &[Command] = &[Command::new("debug", debug)
+    .flags(ADMIN | NOSCRIPT | LOADING | STALE)
+    .syntax("subcommand [arg [arg ...]]")
+    .complexity("Depends on subcommand.")
+    .summary("Looks inside the server, for tests.")];
+
+const HELP: &[&str] = &[
+    "DEBUG <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
+    "CHANGE-REPL-ID",
+    "    Takes a new replication id, so that no replica can continue.",
+    "DIGEST",
+    "    A digest of all keys and values.",
+    "DIGEST-VALUE <key> [<key> ...]",
+    "    Digests of the values of these keys.",
+    "ERROR <string>",
+    "    Answers this error.",
+    "LOG <message>",
+    "    Writes a line to the log.",
+    "OBJECT <key>",
+    "    How the value of a key is kept.",
+    "PANIC",
+    "    Makes the server crash.",
+    "POPULATE <count> [<prefix>] [<size>]",
+    "    Creates keys <prefix>:0, <prefix>:1, ... which replicas do not get.",
+    "PROTOCOL <type>",
+    "    Answers a reply of this kind: string, integer, double, bignum, null, array, set, map, attrib, push,",
+    "    verbatim, true, false.",
+    "RELOAD [MERGE] [NOFLUSH] [NOSAVE]",
+    "    Saves the keys, forgets them and loads them again. NOSAVE loads the file that is there; NOFLUSH",
+    "    forgets nothing; MERGE lets keys of the file replace those that are there.",
+    "SET-ACTIVE-EXPIRE <0|1>",
+    "    Whether keys are removed at their deadline even if nobody asks for them.",
+    "SLEEP <seconds>",
+    "    Stops the server for a while.",
+    "HELP",
+    "    Prints this help.",
+];
+
+const DENIED: Error = Error::new(
+    "ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", you can run it \
+     from a local connection, otherwise you need to set this option in the configuration file, and then \
+     restart the server.",
+);
+const RELOAD_OPTIONS: Error =
+    Error::new("ERR DEBUG RELOAD only supports the MERGE, NOFLUSH and NOSAVE options.");
+const RELOAD_FAILED: Error = Error::new("ERR Error trying to load the RDB dump");
+const PROTOCOL_TYPES: Error = Error::new(
+    "ERR Wrong protocol type name. Please use one of the following: \
+     string|integer|double|bignum|null|array|set|map|attrib|push|verbatim|true|false",
+);
+const NO_PUSH: Error = Error::new("ERR RESP2 is not supported by this command");
+
+type Body = fn(&mut Ctx, &[&[u8]]) -> Reply;
+
+/// The subcommands: name, smallest and largest number of arguments.
+const SUBCOMMANDS: &[(&str, usize, usize, Body)] = &[
+    ("change-repl-id", 0, 0, change_repl_id),
+    ("digest", 0, 0, digest_all),
+    ("digest-value", 0, usize::MAX, digest_values),
+    ("error", 1, 1, answer_error),
+    ("help", 0, 0, help),
+    ("log", 1, 1, log),
+    ("object", 1, 1, object),
+    ("panic", 0, 0, panic),
+    ("populate", 1, 3, populate),
+    ("protocol", 1, 1, protocol),
+    ("reload", 0, usize::MAX, reload),
+    ("set-active-expire", 1, 1, set_active_expire),
+    ("sleep", 1, 1, sleep),
+];
+
+/// DEBUG subcommand [arg [arg ...]]
+fn debug(ctx: &mut Ctx, args: &mut Args) -> Reply {
+    if !ctx.settings.enable_debug_command.allows(ctx.is_local()) {
+        return Err(DENIED);
+    }
+    let name = args.key();
+    let rest = args.take_rest();
+    let fits = |&&(known, min, max, _): &&(&str, usize, usize, Body)| {
+        name.eq_ignore_ascii_case(known.as_bytes()) && (min..=max).contains(&rest.len())
+    };
+    match SUBCOMMANDS.iter().find(fits) {
+        Some((.., body)) => body(ctx, rest),
+        None => Err(error::subcommand_syntax(name, "debug")),
+    }
+}
+
+/// What visits shards by itself cannot do so inside a transaction, which holds some already.
+fn apart_from_exec(ctx: &Ctx) -> Result<(), Error> {
+    if ctx.in_exec { Err(Error::NOT_IN_MULTI) } else { Ok(()) }
+}
+
+/// DEBUG CHANGE-REPL-ID
+fn change_repl_id(ctx: &mut Ctx, _: &[&[u8]]) -> Reply {
+    ctx.server.logger.warning("Changing replication IDs after receiving DEBUG change-repl-id");
+    ctx.server.log.change_id();
+    ctx.reply.ok()
+}
+
+/// DEBUG DIGEST
+fn digest_all(ctx: &mut Ctx, _: &[&[u8]]) -> Reply {
+    apart_from_exec(ctx)?;
+    let digest = digest::of_everything(ctx.engine);
+    ctx.reply.simple(&digest.to_string())
+}
+
+/// DEBUG DIGEST-VALUE [key [key ...]]
+fn digest_values(ctx: &mut Ctx, keys: &[&[u8]]) -> Reply {
+    apart_from_exec(ctx)?;
+    let digests: Vec<_> = keys
+        .iter()
+        .map(|key| look(ctx, key, |entry| digest::of_value(entry)).unwrap_or_default())
+        .collect();
+    let out = ctx.reply.parts();
+    out.array(digests.len());
+    digests.iter().for_each(|digest| out.simple(&digest.to_string()));
+    ctx.reply.done()
+}
+
+/// Looks at a key without any side effect, even if its deadline has passed.
+fn look<R>(ctx: &Ctx, key: &[u8], at: impl FnOnce(&Entry) -> R) -> Option<R> {
+    let keyspace = &ctx.server.keyspace;
+    let hash = keyspace.hash(key);
+    let shard = keyspace.lock_shard(keyspace.shard_of(key));
+    shard.parts[ctx.session.db].dict.get(hash, key).map(at)
+}
+
+/// DEBUG ERROR string
+fn answer_error(_: &mut Ctx, args: &[&[u8]]) -> Reply {
+    Err(Error::quoting("", args[0], ""))
+}
+
+/// DEBUG HELP
+fn help(ctx: &mut Ctx, _: &[&[u8]]) -> Reply {
+    ctx.reply.lines(HELP)
+}
+
+/// DEBUG LOG message
+fn log(ctx: &mut Ctx, args: &[&[u8]]) -> Reply {
+    ctx.server.logger.warning(&format!("DEBUG LOG: {}", String::from_utf8_lossy(args[0])));
+    ctx.reply.ok()
+}
+
+/// Integers below this are one object for all keys in Redis, which shows in their number of references.
+const SHARED_INTEGERS: i64 = 10_000;
+
+/// DEBUG OBJECT key
+fn object(ctx: &mut Ctx, args: &[&[u8]]) -> Reply {
+    apart_from_exec(ctx)?;
+    let (now_ms, compress) = (ctx.now_ms, ctx.settings.rdbcompression);
+    let options = rdb::Options { compress, checksum: false };
+    let describe = |entry: &Entry| {
+        let address = &raw const entry.value as usize;
+        (address, entry.value.clone(), entry.idle_seconds(now_ms))
+    };
+    let (address, value, idle) = look(ctx, args[0], describe).ok_or(Error::NO_KEY)?;
+    let mut encoded = Vec::new();
+    rdb::encode_value(&mut encoded, &value, &options);
+    let Value::String(text) = &value;
+    let shared = text.as_int().is_some_and(|n| (0..SHARED_INTEGERS).contains(&n));
+    let references = if shared { i32::MAX } else { 1 };
+    let lru = (now_ms / 1000 - idle as i64) & 0xff_ffff;
+    ctx.reply.simple(&format!(
+        "Value at:{address:#x} refcount:{references} encoding:{} serializedlength:{} lru:{lru} \
+         lru_seconds_idle:{idle}",
+        value.encoding(),
+        encoded.len() - 1,
+    ))
+}
+
+/// DEBUG PANIC
+fn panic(ctx: &mut Ctx, _: &[&[u8]]) -> Reply {
+    ctx.server.logger.warning("Crashing because DEBUG PANIC asks for it");
+    std::process::abort()
+}
+
+/// DEBUG POPULATE count [prefix] [size]
+fn populate(ctx: &mut Ctx, args: &[&[u8]]) -> Reply {
+    apart_from_exec(ctx)?;
+    let count = positive(args[0])?;
+    let prefix = args.get(1).copied().unwrap_or(b"key");
+    let size = args.get(2).map_or(Ok(0), |size| positive(size))?;
+    if size > ctx.settings.proto_max_bulk_len as u64 {
+        return Err(Error::STRING_TOO_LONG);
+    }
+    for number in 0..count {
+        if ctx.server.has_ended() {
+            break;
+        }
+        let key = [prefix, b":", number.to_string().as_bytes()].concat();
+        let mut value = format!("value:{number}").into_bytes();
+        if size > 0 {
+            value.resize(size as usize, 0);
+        }
+        add(ctx, &key, Value::String(Str::text(&value)));
+    }
+    ctx.reply.ok()
+}
+
+fn positive(number: &[u8]) -> Result<u64, Error> {
+    num::parse_i64(number).and_then(|n| u64::try_from(n).ok()).ok_or(Error::NOT_POSITIVE)
+}
+
+/// Creates a key unless it is there; neither the log nor the save points hear of it.
+fn add(ctx: &Ctx, key: &[u8], value: Value) {
+    let keyspace = &ctx.server.keyspace;
+    let mut held = keyspace.hold(&Plan::One(keyspace.shard_of(key)));
+    let mut changes = Changes::default();
+    let mut db = Db::new(&mut held, ctx.session.db, ctx.now_ms, Expiry::Ignore, &mut changes);
+    if !db.exists(key) {
+        db.set(key, value, None);
+    }
+}
+
+/// DEBUG PROTOCOL type
+fn protocol(ctx: &mut Ctx, args: &[&[u8]]) -> Reply {
+    let name = args[0].to_ascii_lowercase();
+    let out = ctx.reply.parts();
+    let resp3 = out.proto() == 3;
+    let numbers = |out: &mut crate::resp::out::Out| (0..3).for_each(|n| out.int(n));
+    match name.as_slice() {
+        b"string" => out.bulk(b"Hello World"),
+        b"integer" => out.int(12345),
+        b"double" => out.double(3.141),
+        b"null" => out.null(),
+        b"array" => {
+            out.array(3);
+            numbers(out);
+        }
+        b"set" => {
+            out.set(3);
+            numbers(out);
+        }
+        b"map" => {
+            out.map(3);
+            for n in 0..3 {
+                out.int(n);
+                out.boolean(n == 1);
+            }
+        }
+        b"attrib" => {
+            if resp3 {
+                out.raw(b"|1\r\n");
+                out.bulk(b"key-popularity");
+                out.array(2);
+                out.bulk(b"key:123");
+                out.int(90);
+            }
+            out.bulk(b"Some real reply following the attribute");
+        }
+        b"push" if !resp3 => return Err(NO_PUSH),
+        b"push" => {
+            out.push(2);
+            out.bulk(b"server-cpu-usage");
+            out.int(42);
+            // The push comes out of turn; this is the command's own reply.
+            out.bulk(b"Some real reply following the push reply");
+        }
+        b"verbatim" => out.verbatim("txt", b"This is a verbatim\nstring"),
+        b"true" => out.boolean(true),
+        b"false" => out.boolean(false),
+        b"bignum" => out.big_number(b"1234567999999999999999999999999999999"),
+        _ => return Err(PROTOCOL_TYPES),
+    }
+    ctx.reply.done()
+}
+
+/// DEBUG RELOAD [MERGE] [NOFLUSH] [NOSAVE]
+fn reload(ctx: &mut Ctx, args: &[&[u8]]) -> Reply {
+    let (mut existing, mut flush, mut save) = (Existing::Refuse, true, true);
+    for arg in args {
+        match arg.to_ascii_lowercase().as_slice() {
+            b"merge" => existing = Existing::Replace,
+            b"noflush" => flush = false,
+            b"nosave" => save = false,
+            _ => return Err(RELOAD_OPTIONS),
+        }
+    }
+    apart_from_exec(ctx)?;
+    let server = ctx.server;
+    if server.persistence.loading.swap(true, Ordering::SeqCst) {
+        return Err(Error::LOADING);
+    }
+    let result = reload_apart(ctx, existing, flush, save);
+    server.persistence.loading.store(false, Ordering::SeqCst);
+    result?;
+    server.logger.warning("DB reloaded by DEBUG RELOAD");
+    ctx.reply.ok()
+}
+
+/// Does the reloading while other clients are told that the data set is being loaded.
+fn reload_apart(ctx: &Ctx, existing: Existing, flush: bool, save: bool) -> Result<(), Error> {
+    let server = ctx.server;
+    if save {
+        persistence::save(server, false).map_err(|_| Error::GENERIC)?;
+    }
+    if flush {
+        let mut held = server.keyspace.hold(&Plan::All);
+        (0..server.keyspace.databases()).for_each(|db| held.flush(db));
+    }
+    match load::load_file(ctx.engine, existing) {
+        Ok(Some(_)) => Ok(()),
+        Ok(None) => Err(RELOAD_FAILED),
+        Err(e) => {
+            server.logger.warning(&format!("{e}"));
+            Err(RELOAD_FAILED)
+        }
+    }
+}
+
+/// DEBUG SET-ACTIVE-EXPIRE <0 | 1>
+fn set_active_expire(ctx: &mut Ctx, args: &[&[u8]]) -> Reply {
+    let on = leading_float(args[0]) as i64 != 0;
+    ctx.server.active_expire.store(on, Ordering::Relaxed);
+    ctx.reply.ok()
+}
+
+/// How often a sleeping server looks whether it is to end.
+const SLEEP_SLICE: Duration = Duration::from_millis(20);
+
+/// DEBUG SLEEP seconds
+fn sleep(ctx: &mut Ctx, args: &[&[u8]]) -> Reply {
+    let seconds = leading_float(args[0]);
+    let Ok(time) = Duration::try_from_secs_f64(seconds.clamp(0.0, u32::MAX.into())) else {
+        return ctx.reply.ok();
+    };
+    if ctx.in_exec {
+        // The transaction's keys are held already; nobody else's command waits for the others.
+        doze(ctx.server, time);
+        return ctx.reply.ok();
+    }
+    let everything = ctx.server.keyspace.lock_all();
+    doze(ctx.server, time);
+    drop(everything);
+    ctx.reply.ok()
+}
+
+fn doze(server: &Server, time: Duration) {
+    let deadline = Instant::now() + time;
+    while !server.is_ending() {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return;
+        }
+        thread::sleep(left.min(SLEEP_SLICE));
+    }
+}
+
+/// The number that a text begins with, as C's `strtod` reads it; 0 when there is none.
+fn leading_float(text: &[u8]) -> f64 {
+    (1..=text.len().min(32)).rev().find_map(|end| num::parse_f64(&text[..end])).unwrap_or(0.0)
+}

@@ -1,6 +1,112 @@
-//! SAVE, BGSAVE, LASTSAVE, SHUTDOWN.
+//! Saving the keyspace, and the end of the server.
 
-use crate::engine::Command;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use crate::engine::spec::flag::{
+    ADMIN, ALLOW_BUSY, FAST, LOADING, NO_ASYNC_LOADING, NO_MULTI, NOSCRIPT, STALE,
+};
+use crate::engine::{Args, Command, Ctx, Reply, shutdown};
+use crate::resp::error::Error;
+use crate::state::clients::flag;
+use crate::state::config::ShutdownOn;
+use crate::state::persistence;
 
 /// The commands of this file.
-pub const COMMANDS: &[Command] = &[];
+pub const COMMANDS: &[Command] = &[
+    Command::new("save", save)
+        .arity(1)
+        .flags(ADMIN | NOSCRIPT | NO_ASYNC_LOADING | NO_MULTI)
+        .complexity("O(N) where N is the total number of keys in all databases")
+        .summary("Writes the RDB file and answers when it is on disk."),
+    Command::new("bgsave", bgsave)
+        .arity(-1)
+        .flags(ADMIN | NOSCRIPT | NO_ASYNC_LOADING)
+        .syntax("[SCHEDULE]")
+        .complexity("O(1)")
+        .summary("Begins to write the RDB file in the background."),
+    Command::new("lastsave", lastsave)
+        .arity(1)
+        .flags(LOADING | STALE | FAST)
+        .categories(&["admin", "dangerous"])
+        .tips(&["nondeterministic_output"])
+        .complexity("O(1)")
+        .summary("Returns the Unix time of the last successful save."),
+    Command::new("shutdown", shut_down)
+        .arity(-1)
+        .flags(ADMIN | NOSCRIPT | LOADING | STALE | NO_MULTI | ALLOW_BUSY)
+        .syntax("[NOSAVE | SAVE] [NOW] [FORCE] [ABORT]")
+        .complexity(
+            "O(N) when saving, where N is the total number of keys in all databases when saving data, \
+             otherwise O(1)",
+        )
+        .summary("Ends the server, after saving its keys where that is wanted."),
+];
+
+/// SAVE
+fn save(ctx: &mut Ctx, _args: &mut Args) -> Reply {
+    if ctx.server.persistence.is_saving() {
+        return Err(Error::SAVE_IN_PROGRESS);
+    }
+    // The reason is in the log; Redis gives none either.
+    persistence::save(ctx.server, false).map_err(|_| Error::GENERIC)?;
+    ctx.reply.ok()
+}
+
+/// BGSAVE [SCHEDULE]
+fn bgsave(ctx: &mut Ctx, args: &mut Args) -> Reply {
+    args.word("SCHEDULE");
+    args.end()?;
+    if ctx.in_exec && !ctx.server.persistence.is_saving() {
+        // The save must not begin in the middle of a transaction.
+        ctx.server.persistence.state.lock().scheduled = true;
+        return ctx.reply.simple("Background saving scheduled");
+    }
+    if persistence::start_background_save(ctx.server) {
+        ctx.reply.simple("Background saving started")
+    } else {
+        Err(Error::SAVE_IN_PROGRESS)
+    }
+}
+
+/// LASTSAVE
+fn lastsave(ctx: &mut Ctx, _args: &mut Args) -> Reply {
+    let last_save = ctx.server.persistence.state.lock().last_save;
+    ctx.reply.int(last_save)
+}
+
+/// SHUTDOWN [NOSAVE | SAVE] [NOW] [FORCE] [ABORT]
+fn shut_down(ctx: &mut Ctx, args: &mut Args) -> Reply {
+    let (mut options, mut abort) = (ShutdownOn::default(), false);
+    while !args.is_empty() {
+        if args.word("NOSAVE") {
+            options.nosave = true;
+        } else if args.word("SAVE") {
+            options.save = true;
+        } else if args.word("NOW") {
+            options.now = true;
+        } else if args.word("FORCE") {
+            options.force = true;
+        } else if args.word("ABORT") {
+            abort = true;
+        } else {
+            return Err(Error::SYNTAX);
+        }
+    }
+    if (abort && options != ShutdownOn::default()) || (options.save && options.nosave) {
+        return Err(Error::SYNTAX);
+    }
+    if abort {
+        return if shutdown::abort(ctx.server) { ctx.reply.ok() } else { Err(Error::NO_SHUTDOWN) };
+    }
+    let patience = Duration::from_secs(ctx.settings.shutdown_timeout);
+    ctx.session.handle.set(flag::BLOCKED, true);
+    ctx.server.blocked.fetch_add(1, Ordering::Relaxed);
+    let result = shutdown::shutdown(ctx.engine, options, patience);
+    ctx.server.blocked.fetch_sub(1, Ordering::Relaxed);
+    ctx.session.handle.set(flag::BLOCKED, false);
+    result?;
+    // The connection ends without a word, as the whole server does.
+    ctx.session.close = true;
+    ctx.reply.none()
+}

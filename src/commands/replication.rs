@@ -12,7 +12,7 @@ use crate::engine::spec::flag::{
     ADMIN, ALLOW_BUSY, BLOCKING, DANGEROUS, FAST, LOADING, NO_ASYNC_LOADING, NO_MULTI, NOSCRIPT,
     STALE, UNPAUSABLE,
 };
-use crate::engine::{Args, Command, Ctx, Reply};
+use crate::engine::{Args, Command, Ctx, Reply, dispatch};
 use crate::resp::error::{self, Error};
 use crate::state::clients::{Kind, Unblock, flag};
 use crate::state::pause::Mode;
@@ -133,9 +133,8 @@ fn promote(ctx: &mut Ctx) {
 /// Clients that wait for something that only a primary can give wait no longer.
 fn release_blocked(ctx: &Ctx) {
     for client in ctx.server.clients.all() {
-        if client.has(flag::BLOCKED) && client.kind() != Kind::Master {
-            *client.unblock.lock() = Some(Unblock::RoleChange);
-            client.wake();
+        if client.kind() != Kind::Master {
+            client.unblock(Unblock::RoleChange);
         }
     }
 }
@@ -248,7 +247,7 @@ fn failover(ctx: &mut Ctx, args: &mut Args) -> Reply {
     *state = Failover::Waiting;
     drop(state);
     server.logger.notice("FAILOVER requested.");
-    server.pause.begin(Mode::Write, i64::MAX);
+    dispatch::pause(server, Mode::Write, i64::MAX);
     server.start_job(Job::Failover(plan));
     ctx.reply.ok()
 }

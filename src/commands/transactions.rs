@@ -1,8 +1,8 @@
 //! MULTI, EXEC, DISCARD.
 
-use std::sync::atomic::Ordering;
-
-use crate::engine::spec::flag::{FAST, LOADING, NOSCRIPT, NOT_QUEUED, SKIP_SLOWLOG, STALE};
+use crate::engine::spec::flag::{
+    ALLOW_BUSY, FAST, LOADING, NOSCRIPT, NOT_QUEUED, SKIP_SLOWLOG, STALE,
+};
 use crate::engine::{Args, Command, Ctx, Group, Reply, transaction};
 use crate::resp::error::Error;
 
@@ -14,14 +14,14 @@ pub const COMMANDS: &[Command] = &[
         .group(Group::Transactions)
         .since("1.2.0")
         .arity(1)
-        .flags(COMMON | FAST)
+        .flags(COMMON | FAST | ALLOW_BUSY)
         .complexity("O(1)")
         .summary("Begins to queue commands for one atomic execution."),
     Command::new("exec", exec)
         .group(Group::Transactions)
         .since("1.2.0")
         .arity(1)
-        .flags(NOSCRIPT | LOADING | STALE | NOT_QUEUED | SKIP_SLOWLOG)
+        .flags(COMMON | SKIP_SLOWLOG)
         .locks_queued()
         .complexity("Depends on commands in the transaction")
         .summary("Runs all queued commands as one."),
@@ -29,18 +29,16 @@ pub const COMMANDS: &[Command] = &[
         .group(Group::Transactions)
         .since("2.0.0")
         .arity(1)
-        .flags(COMMON | FAST)
+        .flags(COMMON | FAST | ALLOW_BUSY)
         .complexity("O(N), when N is the number of queued commands")
         .summary("Forgets all queued commands."),
 ];
 
 /// MULTI
 fn multi(ctx: &mut Ctx, _args: &mut Args) -> Reply {
-    if ctx.session.multi.is_some() {
+    if !transaction::begin(ctx.session) {
         return Err(Error::NESTED_MULTI);
     }
-    ctx.session.multi = Some(Default::default());
-    ctx.session.handle.multi.store(1, Ordering::Relaxed);
     ctx.reply.ok()
 }
 

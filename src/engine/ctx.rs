@@ -15,6 +15,8 @@ use crate::resp::out::Out;
 use crate::state::Server;
 use crate::state::clients::{Unblock, flag};
 use crate::state::config::Settings;
+use crate::store::keyspace::SHARDS;
+use crate::store::shard::{Shard, ShardStats};
 use crate::store::{Changes, Db, Plan};
 
 /// The proof that a reply was written; only a [`Replier`] makes one.
@@ -200,6 +202,27 @@ impl<'k> Ctx<'_, 'k> {
             && !self.server.replication.is_replica()
     }
 
+    /// Visits all shards, each held only meanwhile; inside EXEC all of them are held. For commands that are
+    /// defined with `locks_one_by_one`.
+    pub fn each_shard(&mut self, mut visit: impl FnMut(&mut Shard)) {
+        if self.in_exec {
+            (0..SHARDS).for_each(|index| visit(self.db.held().shard(index)));
+        } else {
+            self.server.keyspace.each_shard(visit);
+        }
+    }
+
+    /// CONFIG RESETSTAT: sets all counters to zero. The command must be defined with `locks_one_by_one`.
+    pub fn reset_stats(&mut self) {
+        self.server.reset_stats();
+        self.each_shard(|shard| shard.stats = ShardStats::default());
+    }
+
+    /// Hides an argument (counted from the command's name, which is 0) from MONITOR and the slow log.
+    pub fn redact(&mut self, index: usize) {
+        self.session.redacted.push(index);
+    }
+
     /// Sends the replies so far and waits until `done`, the time is over, or the client goes. No shard may be
     /// held.
     pub fn wait(&mut self, deadline: Option<Instant>, done: impl FnMut() -> bool) -> Woken {
@@ -207,25 +230,26 @@ impl<'k> Ctx<'_, 'k> {
         let limit = self.server.output_limit(self.settings, handle.kind());
         self.server.clients.send(&handle, self.reply.out, limit);
         let began = Instant::now();
-        handle.set(flag::BLOCKED, true);
+        handle.begin_wait();
         self.server.blocked.fetch_add(1, Ordering::Relaxed);
         let woken = self.wait_marked(deadline, done);
         self.server.blocked.fetch_sub(1, Ordering::Relaxed);
-        handle.set(flag::BLOCKED, false);
         self.session.waited_nanos += began.elapsed().as_nanos() as u64;
-        woken
+        // Who goes on behind a client that has gone would execute commands for nobody.
+        self.session.close |= woken == Woken::HungUp;
+        // What CLIENT UNBLOCK was told it did has to be what happens.
+        handle.end_wait().map_or(woken, Woken::Unblocked)
     }
 
     fn wait_marked(&mut self, deadline: Option<Instant>, mut done: impl FnMut() -> bool) -> Woken {
         let handle = &self.session.handle;
         let Ok(waker) = handle.waker() else { return Woken::HungUp };
-        *handle.unblock.lock() = None;
         loop {
             waker.clear();
             if done() {
                 return Woken::Done;
             }
-            if let Some(how) = handle.unblock.lock().take() {
+            if let Some(how) = handle.is_unblocked() {
                 return Woken::Unblocked(how);
             }
             let left = deadline.map(|d| d.saturating_duration_since(Instant::now()));

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::base::clock;
 use crate::engine::Engine;
@@ -18,7 +18,9 @@ use crate::engine::transaction;
 use crate::resp::error::{self, Error};
 use crate::resp::out::Out;
 use crate::state::Server;
+use crate::state::clients::flag as client;
 use crate::state::config::Settings;
+use crate::state::pause::Mode;
 use crate::store::{Changes, Db, Expiry, Held, Plan};
 
 /// Executes one command and writes its reply to `out`. `raw` are the bytes that it came in, which a stream from
@@ -30,7 +32,7 @@ pub fn execute(
     out: &mut Out,
     raw: Option<&[u8]>,
 ) {
-    let settings = current_settings(engine, session);
+    let settings = session.take_settings(&engine.server.config);
     let mark = out.mark();
     if session.reply_mode == ReplyMode::SkipNext {
         session.reply_mode = ReplyMode::Skip;
@@ -38,25 +40,13 @@ pub fn execute(
     if let Some(raw) = raw {
         session.unapplied.extend_from_slice(raw);
     }
-    match admit(engine, session, &settings, argv) {
-        Ok(known) if session.multi.is_some() && !known.command.has(flag::NOT_QUEUED) => {
-            transaction::queue(session, argv);
-            out.simple("QUEUED");
-        }
-        Ok(known) => {
-            wait_for_pause(engine, session, known);
-            run(engine, session, &settings, known, argv, out);
-        }
-        Err((known, error)) => {
-            if let Some(multi) = &mut session.multi {
-                multi.aborted = true;
-            }
-            if let Some(known) = known {
-                engine.server.stats.rejected(session.handle.id, known.id);
-            }
-            engine.server.stats.error(error.code());
-            out.error(&error);
-            pass_on(engine, session);
+    while let Step::Paused(known) = step(engine, session, &settings, argv, out) {
+        // What is answered already must not wait too.
+        let limit = engine.server.output_limit(&settings, session.handle.kind());
+        engine.server.clients.send(&session.handle, out, limit);
+        if !wait_for_pause(engine, session, known) {
+            session.close = true;
+            break;
         }
     }
     match session.reply_mode {
@@ -67,19 +57,56 @@ pub fn execute(
             session.reply_mode = ReplyMode::On;
         }
     }
-    session.settings = Some(settings);
+    session.put_settings(settings);
 }
 
-/// The parameters as they are now; the session keeps a copy while they do not change.
-fn current_settings(engine: &Engine, session: &mut Session) -> Arc<Settings> {
-    let version = engine.server.config.version();
-    match session.settings.take() {
-        Some(settings) if session.settings_version == version => settings,
-        _ => {
-            session.settings_version = version;
-            engine.server.config.get()
+/// What became of a command.
+enum Step<'e> {
+    /// It is answered.
+    Done,
+    /// It has to wait for the end of a pause, and then may be refused.
+    Paused(&'e Known),
+}
+
+/// Refuses, queues or runs a command.
+fn step<'e>(
+    engine: &'e Engine,
+    session: &mut Session,
+    settings: &Settings,
+    argv: &[&[u8]],
+    out: &mut Out,
+) -> Step<'e> {
+    match admit(engine, session, settings, argv) {
+        Ok(known) if is_paused(engine, session, known) => return Step::Paused(known),
+        Ok(known) if session.multi.is_some() && !known.command.has(flag::NOT_QUEUED) => {
+            transaction::queue(session, argv);
+            out.simple("QUEUED");
+        }
+        Ok(known) => return run(engine, session, settings, known, argv, out),
+        Err((known, error)) => refuse(engine, session, known, error, out),
+    }
+    Step::Done
+}
+
+fn refuse(
+    engine: &Engine,
+    session: &mut Session,
+    known: Option<&Known>,
+    mut error: Error,
+    out: &mut Out,
+) {
+    if let Some(multi) = &mut session.multi {
+        multi.aborted = true;
+    }
+    if let Some(known) = known {
+        engine.server.stats.rejected(session.handle.id, known.id);
+        if known.command.locking == Locking::Queued {
+            error = transaction::abort(session, &error);
         }
     }
+    engine.server.stats.error(error.code());
+    out.error(&error);
+    pass_on(engine, session);
 }
 
 type Refused<'e> = (Option<&'e Known>, Error);
@@ -91,7 +118,14 @@ fn admit<'e>(
     settings: &Settings,
     argv: &[&[u8]],
 ) -> Result<&'e Known, Refused<'e>> {
-    let known = resolve(engine, argv)?;
+    let found = resolve(engine, argv);
+    // For CLIENT LIST, which shows a refused command too.
+    let shown = found.as_ref().map_or_else(|(known, _)| *known, |known| Some(*known));
+    session
+        .handle
+        .last_command
+        .store(shown.map_or(0, |known| known.id as u64 + 1), Ordering::Relaxed);
+    let known = found?;
     let asking = Asking {
         server: &engine.server,
         settings,
@@ -115,11 +149,10 @@ pub fn resolve<'e>(engine: &'e Engine, argv: &[&[u8]]) -> Result<&'e Known, Refu
     if !known.subcommands.is_empty() && argv.len() > 1 {
         match engine.table.find_sub(known, argv[1]) {
             Some(sub) => known = sub,
-            None if known.command.handler.is_none() => {
+            None => {
                 let error = error::unknown_subcommand(argv[1], known.command.name);
                 return Err((None, error));
             }
-            None => {}
         }
     }
     if known.command.handler.is_none() || !known.command.accepts(argv.len()) {
@@ -137,33 +170,57 @@ fn writes(engine: &Engine, session: &Session, known: &Known, bit: u32) -> bool {
             }))
 }
 
-fn wait_for_pause(engine: &Engine, session: &Session, known: &Known) {
-    let pause = &engine.server.pause;
-    if session.role == Role::Primary || known.command.has(flag::UNPAUSABLE) {
-        return;
-    }
-    let may_write = writes(engine, session, known, flag::WRITE | flag::MAY_REPLICATE);
-    let handle = &session.handle;
-    while pause.stops(may_write) && !handle.has(crate::state::clients::flag::REPLICA) {
-        pause.wait(may_write, std::time::Duration::from_millis(100));
-        if engine.server.has_ended() {
-            return;
-        }
-    }
+/// Begins a pause and returns when all commands that went on before it are done. No shard may be held.
+pub fn pause(server: &Server, mode: Mode, until_ms: i64) {
+    server.pause.begin(mode, until_ms);
+    // Who holds a shard now may have looked too early; who comes later looks again (in `run`).
+    drop(server.keyspace.lock_all());
 }
 
+/// Whether a pause holds the command up.
+fn is_paused(engine: &Engine, session: &Session, known: &Known) -> bool {
+    let pause = &engine.server.pause;
+    if pause.mode() == Mode::Off || session.role == Role::Primary {
+        return false;
+    }
+    !known.command.has(flag::UNPAUSABLE)
+        && !session.handle.has(client::REPLICA)
+        && pause.stops(writes(engine, session, known, flag::WRITE | flag::MAY_REPLICATE))
+}
+
+/// Waits until nothing holds the command up any more; `false` when the client has gone meanwhile.
+fn wait_for_pause(engine: &Engine, session: &Session, known: &Known) -> bool {
+    let (server, handle) = (&engine.server, &session.handle);
+    let may_write = writes(engine, session, known, flag::WRITE | flag::MAY_REPLICATE);
+    handle.set(client::PAUSED, true);
+    server.blocked.fetch_add(1, Ordering::Relaxed);
+    let mut here = true;
+    while here && is_paused(engine, session, known) {
+        server.pause.wait(may_write, PAUSE_SLICE);
+        here = !server.has_ended() && !handle.has_hung_up();
+    }
+    server.blocked.fetch_sub(1, Ordering::Relaxed);
+    handle.set(client::PAUSED, false);
+    here
+}
+
+/// How often a client that is paused is looked at: whether it is still there.
+const PAUSE_SLICE: Duration = Duration::from_millis(100);
+
 /// Locks, runs, publishes, counts.
-fn run(
-    engine: &Engine,
+fn run<'e>(
+    engine: &'e Engine,
     session: &mut Session,
     settings: &Settings,
-    known: &Known,
+    known: &'e Known,
     argv: &[&[u8]],
     out: &mut Out,
-) {
-    monitor::show(engine, session, known, argv);
+) -> Step<'e> {
     let plan = plan_for(engine, session, known.command, argv);
     let mut held = engine.server.keyspace.hold(&plan);
+    if is_paused(engine, session, known) {
+        return Step::Paused(known);
+    }
     let mut unit = Unit::default();
     let began = Instant::now();
     session.waited_nanos = 0;
@@ -178,6 +235,9 @@ fn run(
         action(&engine.server);
     }
     account(engine, session, settings, known, argv, began, failed);
+    monitor::note(engine, session, known, argv);
+    monitor::send(engine, session, settings, out);
+    Step::Done
 }
 
 /// What stays the same for all commands of a unit.
@@ -237,6 +297,7 @@ pub fn call<'k>(
         in_exec: run.in_exec,
         unit: Unit::default(),
     };
+    ctx.session.redacted.clear();
     let mut args = Args::new(argv, if known.parent.is_some() { 2 } else { 1 });
     let handler = known.command.handler.expect("only commands with a handler are resolved");
     let result = handler(&mut ctx, &mut args);
@@ -258,7 +319,6 @@ pub fn call_queued(ctx: &mut Ctx, argv: &[&[u8]]) {
         // It was right when it was queued, and commands do not change.
         Err((_, error)) => return ctx.reply.parts().error(&error),
     };
-    monitor::show(engine, ctx.session, known, argv);
     let run = Run { engine, settings: ctx.settings, now_ms: ctx.now_ms, in_exec: true };
     let began = Instant::now();
     let mut unit = std::mem::take(&mut ctx.unit);
@@ -266,6 +326,7 @@ pub fn call_queued(ctx: &mut Ctx, argv: &[&[u8]]) {
     let failed = call(&run, ctx.session, ctx.db.held(), known, argv, out, &mut unit);
     ctx.unit = unit;
     account(engine, ctx.session, ctx.settings, known, argv, began, failed);
+    monitor::note(engine, ctx.session, known, argv);
 }
 
 impl Unit {
@@ -404,13 +465,13 @@ fn account(
     let server = &engine.server;
     let nanos = (began.elapsed().as_nanos() as u64).saturating_sub(session.waited_nanos);
     let handle = &session.handle;
-    server.stats.executed(handle.id, known.id, nanos, failed);
-    handle.last_command.store(known.id as u64 + 1, Ordering::Relaxed);
+    server.stats.executed(handle.id, known.id, nanos, failed, settings.latency_tracking);
     let (micros, command) = (nanos / 1000, known.command);
     let threshold = settings.slowlog_log_slower_than;
     if threshold >= 0 && micros >= threshold as u64 && !command.has(flag::SKIP_SLOWLOG) {
-        let max_len = usize::try_from(settings.slowlog_max_len).unwrap_or(usize::MAX);
-        server.slowlog.add(micros, argv, &handle.addr, &session.name, max_len);
+        let shown = session.without_secrets(argv);
+        let max_len = settings.slowlog_max_len;
+        server.slowlog.add(micros, &shown, &handle.addr, &session.name, max_len);
     }
     let event = if command.has(flag::FAST) { "fast-command" } else { "command" };
     let threshold = u64::try_from(settings.latency_monitor_threshold).unwrap_or(0);

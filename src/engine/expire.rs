@@ -3,6 +3,9 @@
 //! Each shard keeps its deadlines in order and announces the earliest, so that a look costs one atomic read
 //! per shard, however many keys have a deadline.
 
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
 use crate::base::clock;
 use crate::engine::Engine;
 use crate::engine::dispatch;
@@ -18,7 +21,10 @@ pub fn sweep(engine: &Engine) -> usize {
     let now_ms = clock::unix_ms();
     for shard in 0..SHARDS {
         while engine.server.keyspace.noted_deadline(shard) < now_ms {
+            let began = Instant::now();
             removed += sweep_shard(engine, shard, now_ms);
+            let nanos = began.elapsed().as_nanos() as u64;
+            engine.server.stats.expire_nanos.fetch_add(nanos, Ordering::Relaxed);
         }
     }
     removed

@@ -7,6 +7,7 @@ use crate::engine::spec::flag;
 use crate::engine::table::Known;
 use crate::resp::error::Error;
 use crate::state::Server;
+use crate::state::clients::flag as client;
 use crate::state::config::Settings;
 
 /// A command that asks to be executed.
@@ -37,6 +38,7 @@ const REFUSALS: &[Refusal] = &[
     read_only_replica,
     stale_replica,
     loading,
+    keyspace_of_a_follower,
 ];
 
 /// Why the command may not run now, if so.
@@ -49,8 +51,9 @@ pub fn refuse(asking: &Asking) -> Option<Error> {
 }
 
 fn unauthenticated(asking: &Asking) -> Option<Error> {
-    let needed = !asking.session.authenticated && !asking.known.command.has(flag::NO_AUTH);
-    needed.then_some(Error::NOAUTH)
+    let refused =
+        asking.session.needs_auth(asking.settings) && !asking.known.command.has(flag::NO_AUTH);
+    refused.then_some(Error::NOAUTH)
 }
 
 fn not_in_multi(asking: &Asking) -> Option<Error> {
@@ -106,4 +109,11 @@ fn loading(asking: &Asking) -> Option<Error> {
     let refused = asking.server.persistence.loading.load(Ordering::Relaxed)
         && !asking.known.command.has(flag::LOADING);
     refused.then_some(Error::LOADING)
+}
+
+/// Who gets a stream from us, of writes or of MONITOR, could not tell it from replies with data.
+fn keyspace_of_a_follower(asking: &Asking) -> Option<Error> {
+    let refused = asking.session.handle.has(client::REPLICA | client::MONITOR)
+        && (asking.writes || asking.known.command.has(flag::READONLY | flag::MAY_REPLICATE));
+    refused.then_some(Error::REPLICA_KEYSPACE)
 }

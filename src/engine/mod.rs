@@ -5,15 +5,21 @@
 //! its reply, and its effect goes to the log before the shards are let go.
 
 pub mod args;
+pub mod categories;
 pub mod ctx;
+pub mod digest;
 pub mod dispatch;
 pub mod effects;
 pub mod expire;
 pub mod gate;
+pub mod info;
 pub mod lazyfree;
+pub mod load;
 pub mod monitor;
 pub mod session;
+pub mod shutdown;
 pub mod spec;
+pub mod syntax;
 pub mod table;
 pub mod transaction;
 

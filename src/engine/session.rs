@@ -1,9 +1,11 @@
 //! The state of one connection that only its own thread needs.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crate::state::clients::ClientHandle;
+use crate::resp::error::Error;
+use crate::state::clients::{ClientHandle, Meta};
 use crate::state::config::{Config, Settings};
 
 /// On whose behalf commands are executed.
@@ -60,6 +62,8 @@ pub type Queued = Vec<Vec<u8>>;
 pub struct Multi {
     /// The commands so far.
     pub queue: Vec<Queued>,
+    /// Bytes of their arguments.
+    pub bytes: usize,
     /// A command was refused, so EXEC will be.
     pub aborted: bool,
 }
@@ -94,11 +98,15 @@ pub struct Session {
     pub unapplied: Vec<u8>,
     /// Nanoseconds that the command spent waiting, which do not count as execution.
     pub waited_nanos: u64,
-    /// Name and library as the log of slow commands shows them; a copy of the shared ones.
+    /// Indexes of arguments of the command being executed that MONITOR and the slow log do not show.
+    pub redacted: Vec<usize>,
+    /// Lines for MONITOR about what was executed while shards were held.
+    pub(super) monitor_lines: Vec<u8>,
+    /// CLIENT SETNAME; a copy of the shared one.
     pub name: String,
-    /// The parameters as of `settings_version`; taken out while a command runs.
-    pub(super) settings: Option<Arc<Settings>>,
-    pub(super) settings_version: u64,
+    /// The parameters as of `settings_version`.
+    settings: Option<Arc<Settings>>,
+    settings_version: u64,
 }
 
 impl Session {
@@ -119,10 +127,36 @@ impl Session {
             takeover: None,
             unapplied: Vec::new(),
             waited_nanos: 0,
+            redacted: Vec::new(),
+            monitor_lines: Vec::new(),
             name: String::new(),
             settings: None,
             settings_version: 0,
         }
+    }
+
+    /// The parameters as they are now; a copy is kept while they do not change.
+    pub fn settings(&mut self, config: &Config) -> &Arc<Settings> {
+        let settings = self.take_settings(config);
+        self.settings.insert(settings)
+    }
+
+    /// As [`Session::settings`], but taken out for a command, so that no count that all connections share is
+    /// touched for each. To be put back.
+    pub(super) fn take_settings(&mut self, config: &Config) -> Arc<Settings> {
+        let version = config.version();
+        match self.settings.take() {
+            Some(settings) if self.settings_version == version => settings,
+            _ => {
+                self.settings_version = version;
+                config.get()
+            }
+        }
+    }
+
+    /// Puts back what was taken out.
+    pub(super) fn put_settings(&mut self, settings: Arc<Settings>) {
+        self.settings = Some(settings);
     }
 
     /// `proto-max-bulk-len`; a primary may send anything.
@@ -136,6 +170,37 @@ impl Session {
             }
             _ => config.get().proto_max_bulk_len as u64,
         }
+    }
+
+    /// The arguments of a command as MONITOR and the slow log may show them.
+    pub fn without_secrets<'a>(&self, argv: &'a [&'a [u8]]) -> Cow<'a, [&'a [u8]]> {
+        if self.redacted.is_empty() {
+            return Cow::Borrowed(argv);
+        }
+        let mut shown = argv.to_vec();
+        for &index in &self.redacted {
+            if let Some(arg) = shown.get_mut(index) {
+                *arg = b"(redacted)";
+            }
+        }
+        Cow::Owned(shown)
+    }
+
+    /// Whether it has to authenticate first. Without a password nobody has to, but who had to once is only
+    /// authenticated by saying so.
+    pub fn needs_auth(&self, settings: &Settings) -> bool {
+        !self.authenticated && !settings.requirepass.is_empty()
+    }
+
+    /// Refuses a name that would break the lines of CLIENT LIST.
+    pub fn check_name(name: &[u8]) -> Result<(), Error> {
+        if Meta::is_valid(name) { Ok(()) } else { Err(Error::CLIENT_NAME) }
+    }
+
+    /// Gives the connection a valid name, or takes it away if it is empty.
+    pub fn rename(&mut self, name: &[u8]) {
+        self.name = String::from_utf8_lossy(name).into_owned();
+        self.handle.meta.lock().name.clone_from(&self.name);
     }
 
     /// Goes over to another database.

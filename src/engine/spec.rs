@@ -203,7 +203,7 @@ pub enum Locking {
     Keys,
     /// All.
     All,
-    /// All, but each only while it is looked at (`Ctx::with_shard`); inside EXEC all.
+    /// All, but each only while it is looked at (`Ctx::with_shard`, `Ctx::each_shard`); inside EXEC all.
     OneByOne,
     /// Those of the commands that MULTI has queued.
     Queued,
@@ -238,6 +238,8 @@ pub struct Command {
     pub tips: &'static [&'static str],
     /// Its subcommands.
     pub subcommands: &'static [Command],
+    /// Categories of ACL besides those that follow from the flags; empty: the one of its group.
+    pub categories: &'static [&'static str],
     /// Name of the command that replaces it, and since when it is deprecated.
     pub deprecated: Option<(&'static str, &'static str)>,
 }
@@ -266,6 +268,7 @@ impl Command {
             summary: "",
             tips: &[],
             subcommands: &[],
+            categories: &[],
             deprecated: None,
         }
     }
@@ -365,6 +368,12 @@ impl Command {
     /// Its subcommands.
     pub const fn subcommands(mut self, subcommands: &'static [Command]) -> Self {
         self.subcommands = subcommands;
+        self
+    }
+
+    /// Its categories of ACL, where they are not that of its group.
+    pub const fn categories(mut self, categories: &'static [&'static str]) -> Self {
+        self.categories = categories;
         self
     }
 

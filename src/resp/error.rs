@@ -198,6 +198,8 @@ impl Error {
     pub const NOPROTO: Self = Self::new("NOPROTO unsupported protocol version");
     pub const PROTOCOL_NOT_INTEGER: Self =
         Self::new("ERR Protocol version is not an integer or out of range");
+    pub const CLIENT_NAME: Self =
+        Self::new("ERR Client names cannot contain spaces, newlines or special characters.");
     pub const NO_CLIENT: Self = Self::new("ERR No such client");
     pub const CLIENT_ID: Self = Self::new("ERR Invalid client ID");
     pub const CLIENT_ID_NOT_POSITIVE: Self = Self::new("ERR client-id should be greater than 0");

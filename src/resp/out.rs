@@ -46,6 +46,7 @@ impl AsRef<[u8]> for Chunk {
 pub struct Mark {
     len: usize,
     shared: usize,
+    batch: u32,
 }
 
 /// An aggregate whose length is not known yet. Nothing is written for it until it is finished, so
@@ -61,6 +62,8 @@ pub struct Out {
     shared: Vec<Insert>,
     shared_len: usize,
     proto: u8,
+    /// How often the replies so far were taken away; a mark of an earlier batch is before all of this one.
+    batch: u32,
 }
 
 impl Default for Out {
@@ -72,7 +75,7 @@ impl Default for Out {
 impl Out {
     /// An empty writer that speaks RESP2. Nothing is allocated.
     pub fn new() -> Self {
-        Self { buf: Vec::new(), shared: Vec::new(), shared_len: 0, proto: 2 }
+        Self { buf: Vec::new(), shared: Vec::new(), shared_len: 0, proto: 2, batch: 0 }
     }
 
     /// Speaks RESP3 from 3 on, RESP2 below.
@@ -281,14 +284,27 @@ impl Out {
 impl Out {
     /// The present end of the reply.
     pub fn mark(&self) -> Mark {
-        Mark { len: self.buf.len(), shared: self.shared.len() }
+        Mark { len: self.buf.len(), shared: self.shared.len(), batch: self.batch }
     }
 
-    /// Drops everything written since `mark`.
+    /// Drops everything written since `mark`, as far as it has not been taken away.
     pub fn truncate(&mut self, mark: Mark) {
-        self.buf.truncate(mark.len);
-        for insert in self.shared.drain(mark.shared.min(self.shared.len())..) {
+        let (len, shared) = if mark.batch == self.batch { (mark.len, mark.shared) } else { (0, 0) };
+        self.buf.truncate(len);
+        for insert in self.shared.drain(shared.min(self.shared.len())..) {
             self.shared_len -= insert.bytes.len();
+        }
+    }
+
+    /// Bytes of memory that are kept for replies to come.
+    pub fn capacity(&self) -> usize {
+        self.buf.capacity()
+    }
+
+    /// Gives back what is kept for replies to come, when none are waiting.
+    pub fn release(&mut self) {
+        if self.is_empty() {
+            self.buf = Vec::new();
         }
     }
 
@@ -309,6 +325,7 @@ impl Out {
         // A list of shared strings is rare enough not to keep room for one.
         self.shared = Vec::new();
         self.shared_len = 0;
+        self.batch = self.batch.wrapping_add(1);
     }
 
     /// The reply's bytes in order, without empty pieces.
@@ -338,6 +355,7 @@ impl Out {
         chunks.retain(|chunk| !chunk.as_ref().is_empty());
         chunks.reverse();
         self.shared_len = 0;
+        self.batch = self.batch.wrapping_add(1);
         chunks
     }
 

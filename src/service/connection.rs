@@ -3,12 +3,14 @@
 //! The thread blocks only in reading. Replies of all commands that one read brought leave in one write, which
 //! never blocks (see `state::outbox`).
 
+use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use crate::base::clock;
 use crate::engine::session::Role;
-use crate::engine::{Engine, Session, dispatch};
+use crate::engine::{Engine, Session, dispatch, monitor};
 use crate::resp::out::Out;
 use crate::resp::request::{Limits, Request, Status};
 use crate::service::feeder;
@@ -19,12 +21,16 @@ use crate::state::outbox::Sent;
 const BUFFER_MIN: usize = 1024;
 /// The request buffer grows to this by itself; beyond it only as a large argument arrives.
 const BUFFER_MAX: usize = 64 * 1024;
-/// How much of a large argument is asked for in one go.
-const LARGE_STEP: usize = 4 * 1024 * 1024;
+/// How much of a large command is asked for in one go.
+const LARGE_STEP: usize = 256 * 1024;
 /// Replies are sent when this much has gathered, even if more commands wait.
 const SEND_AT: usize = 256 * 1024;
 /// Small reads in a row after which a large buffer shrinks.
 const CALM_READS: u32 = 32;
+/// After this much silence a connection gives back buffers that together hold more than it is allowed.
+const SILENCE: Duration = Duration::from_secs(2);
+/// What the buffers of a silent connection may hold.
+const SILENT_BUFFERS_MAX: usize = 4 * 1024;
 /// What a client that is not authenticated may leave unread before it is cut.
 const UNAUTHENTICATED_OUTPUT_MAX: u64 = 64 * 1024;
 /// Commands with at most this many arguments need no allocation for the argument list.
@@ -34,7 +40,6 @@ const FEW_ARGS: usize = 8;
 pub fn serve(engine: &Arc<Engine>, handle: Arc<ClientHandle>) {
     let mut session = Session::new(Arc::clone(&handle), Role::Client);
     session.authenticated = engine.server.config.get().requirepass.is_empty();
-    handle.authenticated.store(session.authenticated, Ordering::Relaxed);
     handle.meta.lock().user = "default".to_owned();
     let mut connection = Connection {
         engine,
@@ -43,6 +48,7 @@ pub fn serve(engine: &Arc<Engine>, handle: Arc<ClientHandle>) {
         input: Input::default(),
         request: Request::new(),
         out: Out::new(),
+        is_watched: false,
     };
     while connection.step() {}
     connection.end();
@@ -64,6 +70,8 @@ struct Connection<'e> {
     input: Input,
     request: Request,
     out: Out,
+    /// A read ends after [`SILENCE`], because the buffers are large.
+    is_watched: bool,
 }
 
 impl Connection<'_> {
@@ -79,35 +87,65 @@ impl Connection<'_> {
         if self.session.takeover.is_some() {
             feeder::take_over(self.engine, &mut self.session);
         }
-        match self.input.fill(&self.handle, want) {
+        match self.read(want) {
             Ok(0) | Err(_) => false,
             Ok(n) => {
                 self.handle.bytes_in.fetch_add(n as u64, Ordering::Relaxed);
-                self.engine.server.stats.net_in.fetch_add(n as u64, Ordering::Relaxed);
-                self.note_input()
+                let stats = &self.engine.server.stats;
+                stats.net_in.fetch_add(n as u64, Ordering::Relaxed);
+                stats.reads.fetch_add(1, Ordering::Relaxed);
+                self.note_input();
+                self.is_within_limit()
             }
         }
     }
 
-    /// Writes down how much waits; whether that is within the limit.
-    fn note_input(&self) -> bool {
+    /// Reads more of a command that lacks `want` bytes.
+    fn read(&mut self, want: usize) -> io::Result<usize> {
+        loop {
+            let is_large = self.input.bytes.capacity() + self.out.capacity() > SILENT_BUFFERS_MAX;
+            if is_large != self.is_watched {
+                self.handle.stream.set_read_timeout(is_large.then_some(SILENCE))?;
+                self.is_watched = is_large;
+            }
+            match self.input.fill(&self.handle, want) {
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                    self.input.shrink();
+                    self.out.release();
+                    self.note_input();
+                }
+                result => return result,
+            }
+        }
+    }
+
+    /// Writes down for others how much waits.
+    fn note_input(&self) {
         let waiting = self.input.end - self.input.start;
         self.handle.query_bytes.store(waiting as u64, Ordering::Relaxed);
         self.handle.query_capacity.store(self.input.bytes.capacity() as u64, Ordering::Relaxed);
+    }
+
+    /// Whether what waits to be executed, MULTI's queue included, is within the limit.
+    fn is_within_limit(&self) -> bool {
+        let queued = self.session.multi.as_ref().map_or(0, |multi| multi.bytes);
+        let waiting = (self.input.end - self.input.start).saturating_add(queued);
+        // The smallest limit that can be set is larger.
         if waiting <= BUFFER_MAX {
             return true;
         }
-        let limit = self.engine.server.config.get().client_query_buffer_limit;
-        if waiting > limit {
-            let stats = &self.engine.server.stats;
-            stats.query_buffer_cuts.fetch_add(1, Ordering::Relaxed);
+        let server = &self.engine.server;
+        let within = waiting <= server.config.get().client_query_buffer_limit;
+        if !within {
+            server.stats.query_buffer_cuts.fetch_add(1, Ordering::Relaxed);
             let message = format!(
                 "Closing client that reached max query buffer length: id={} addr={}",
                 self.handle.id, self.handle.addr
             );
-            self.engine.server.logger.warning(&message);
+            server.logger.warning(&message);
         }
-        waiting <= limit
+        within
     }
 
     /// Executes all commands that are whole. Returns how many bytes the next one lacks at least, or `None` when
@@ -119,6 +157,7 @@ impl Connection<'_> {
             let data = &self.input.bytes[self.input.start..self.input.end];
             if data.is_empty() {
                 self.input.reset();
+                self.note_input();
                 return Some(1);
             }
             let used = match self.request.parse(data, &limits) {
@@ -155,6 +194,9 @@ impl Connection<'_> {
             if self.session.close || self.session.takeover.is_some() {
                 return Some(1);
             }
+            if self.handle.has(flag::KILLED) {
+                return None;
+            }
             if self.out.len() >= SEND_AT && !self.send() {
                 return None;
             }
@@ -162,8 +204,10 @@ impl Connection<'_> {
     }
 
     fn limits(&self) -> Limits {
-        let max_bulk = self.session.max_bulk(&self.engine.server.config);
-        Limits { max_bulk, authenticated: self.session.authenticated }
+        let config = &self.engine.server.config;
+        let max_bulk = self.session.max_bulk(config);
+        let authenticated = self.session.authenticated || !self.session.needs_auth(&config.get());
+        Limits { max_bulk, authenticated }
     }
 
     /// Sends the replies so far; whether the connection is still there.
@@ -173,42 +217,55 @@ impl Connection<'_> {
         }
         let server = &self.engine.server;
         server.stats.net_out.fetch_add(self.out.len() as u64, Ordering::Relaxed);
-        let settings = server.config.get();
-        let limit = server.output_limit(&settings, self.handle.kind());
+        server.stats.writes.fetch_add(1, Ordering::Relaxed);
+        let may_pile_up = self.session.authenticated;
+        let settings = self.session.settings(&server.config);
+        let limit = server.output_limit(settings, self.handle.kind());
+        let must_be_modest = !may_pile_up && !settings.requirepass.is_empty();
         match server.clients.send(&self.handle, &mut self.out, limit) {
             Sent::All => true,
             Sent::Waiting | Sent::TellDrain => {
                 let (_, waiting) = self.handle.outbox.waiting();
-                self.session.authenticated || waiting <= UNAUTHENTICATED_OUTPUT_MAX
+                let within = !must_be_modest || waiting <= UNAUTHENTICATED_OUTPUT_MAX;
+                if !within {
+                    server.clients.over_limit.fetch_add(1, Ordering::Relaxed);
+                    warn_of_limit(self.engine, &self.handle);
+                    self.handle.kill();
+                }
+                within
             }
             Sent::OverLimit => {
-                let message = format!(
-                    "Client id={} addr={} closed for overcoming of output buffer limits.",
-                    self.handle.id, self.handle.addr
-                );
-                server.logger.warning(&message);
+                warn_of_limit(self.engine, &self.handle);
                 false
             }
             Sent::Gone => false,
         }
     }
 
-    /// Leaves the registry and closes the socket once everything is sent.
+    /// Closes the socket and leaves the registry; the drain thread does, when replies wait to be sent.
     fn end(&mut self) {
         let server = &self.engine.server;
-        if self.handle.has(flag::MONITOR) {
-            server.monitors.fetch_sub(1, Ordering::SeqCst);
-        }
+        monitor::leave(server, &self.handle);
         if let Some(replica) = server.replication.remove(self.handle.id) {
             let message = format!("Connection with replica {}:{} lost.", replica.ip, replica.port);
             server.logger.notice(&message);
             server.replication.wake_waiting();
         }
-        server.clients.remove(self.handle.id);
+        self.handle.set(flag::CLOSING, true);
         if !self.handle.outbox.close_when_empty() {
+            server.clients.remove(self.handle.id);
             self.handle.kill();
         }
     }
+}
+
+/// Says in the log that a client was cut because it did not read.
+pub fn warn_of_limit(engine: &Engine, handle: &ClientHandle) {
+    let message = format!(
+        "Client id={} addr={} closed for overcoming of output buffer limits.",
+        handle.id, handle.addr
+    );
+    engine.server.logger.warning(&message);
 }
 
 impl Input {
@@ -224,34 +281,53 @@ impl Input {
         }
     }
 
+    /// Gives back what is not needed to keep the bytes that are here.
+    fn shrink(&mut self) {
+        self.compact();
+        self.bytes.truncate(self.end);
+        self.bytes.shrink_to_fit();
+        self.calm = 0;
+    }
+
+    /// Moves the bytes to the front.
+    fn compact(&mut self) {
+        self.bytes.copy_within(self.start..self.end, 0);
+        self.end -= self.start;
+        self.start = 0;
+    }
+
+    /// Makes room for more of a command that lacks `want` bytes.
+    fn make_room(&mut self, want: usize) {
+        if self.start > 0 && (self.start == self.end || self.bytes.len() - self.end < want) {
+            self.compact();
+        }
+        let least = want.min(LARGE_STEP).max(BUFFER_MIN / 2);
+        if self.bytes.len() - self.end >= least {
+            return;
+        }
+        if self.end + least <= BUFFER_MAX {
+            let doubled = (self.bytes.len() * 2).clamp(BUFFER_MIN, BUFFER_MAX);
+            return self.bytes.resize(doubled.max(self.end + least), 0);
+        }
+        if self.bytes.capacity() - self.end < least {
+            // Exactly what is needed in the end, but not more at a time than has come already, so that an
+            // announcement alone reserves little. Many small arguments do not announce what they need.
+            let more = want.min(self.end.max(LARGE_STEP)).max(least).max(self.end / 8);
+            self.bytes.reserve_exact(self.end + more - self.bytes.len());
+        }
+        self.bytes.resize((self.end + LARGE_STEP).min(self.bytes.capacity()), 0);
+    }
+
     /// Reads more, at least one byte, of a command that lacks `want`.
     fn fill(&mut self, handle: &ClientHandle, want: usize) -> std::io::Result<usize> {
-        if self.start > 0 && (self.start == self.end || self.bytes.len() - self.end < want) {
-            self.bytes.copy_within(self.start..self.end, 0);
-            self.end -= self.start;
-            self.start = 0;
-        }
-        if want > BUFFER_MAX {
-            // A large argument: read straight into reserved memory, in steps, so that an announcement alone
-            // reserves little.
-            self.bytes.truncate(self.end);
-            let step = want.min(LARGE_STEP.max(self.end));
-            self.bytes.reserve(step);
-            let n = handle.stream.read_exactly_up_to(step as u64, &mut self.bytes)?;
-            self.end += n;
-            return Ok(n);
-        }
-        if self.bytes.len() - self.end < want.max(BUFFER_MIN / 2) {
-            let size = (self.bytes.len() * 2).clamp(BUFFER_MIN, BUFFER_MAX).max(self.end + want);
-            self.bytes.resize(size, 0);
-        }
+        self.make_room(want);
         let room = self.bytes.len() - self.end;
         let n = handle.stream.read(&mut self.bytes[self.end..])?;
         self.end += n;
         self.calm = if n * 8 > room { 0 } else { self.calm.saturating_add(1) };
         if n == room && self.bytes.len() < BUFFER_MAX {
             // More is likely to come: a larger buffer needs fewer reads.
-            self.bytes.resize(self.bytes.len() * 4, 0);
+            self.bytes.resize((self.bytes.len() * 4).min(BUFFER_MAX), 0);
         }
         Ok(n)
     }

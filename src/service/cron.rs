@@ -9,13 +9,13 @@ use crate::engine::{Engine, expire};
 use crate::state::clients::{Kind, flag};
 use crate::state::config::Settings;
 use crate::state::replication::{ReplicaState, Wants};
-use crate::state::{Server, persistence};
+use crate::state::{CRON_HZ, Server, persistence};
 
 /// How often expired keys are looked for: well below the 50 ms within which a key has to be gone.
 const EXPIRY_TICK: Duration = Duration::from_millis(10);
 
 /// How often the rest is looked at.
-const TICK: Duration = Duration::from_millis(100);
+const TICK: Duration = Duration::from_millis(1000 / CRON_HZ);
 
 /// Seconds between a failed background save and the next try.
 const SAVE_RETRY_SECONDS: i64 = 5;
@@ -53,12 +53,7 @@ pub fn run(engine: &Arc<Engine>) {
 
 fn sample_rates(server: &Server) {
     let stats = &server.stats;
-    let totals = [
-        stats.total_commands(),
-        stats.net_in.load(Ordering::Relaxed),
-        stats.net_out.load(Ordering::Relaxed),
-    ];
-    stats.rates.lock().sample(clock::unix_ms(), totals);
+    stats.rates.lock().sample(clock::unix_ms(), stats.totals());
 }
 
 /// Closes clients that have been silent for longer than `timeout`.
@@ -75,9 +70,9 @@ fn close_idle(server: &Server, settings: &Settings) {
     });
 }
 
-/// Starts a background save when one of the save points says so.
+/// Starts a background save when BGSAVE has put one off, or one of the save points says so.
 fn save_if_due(server: &Arc<Server>, settings: &Settings) {
-    if settings.save.is_empty() || server.persistence.loading.load(Ordering::Relaxed) {
+    if server.persistence.loading.load(Ordering::Relaxed) {
         return;
     }
     let dirty = server.persistence.dirty.load(Ordering::Relaxed);
@@ -85,6 +80,10 @@ fn save_if_due(server: &Arc<Server>, settings: &Settings) {
     let now_ms = clock::unix_ms();
     let waited = state.last_ok || now_ms - state.last_try_ms > SAVE_RETRY_SECONDS * 1000;
     if state.running || !waited {
+        return;
+    }
+    if state.scheduled {
+        persistence::start_background_save(server);
         return;
     }
     let elapsed = u64::try_from(now_ms / 1000 - state.last_save).unwrap_or(0);

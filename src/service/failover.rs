@@ -59,12 +59,12 @@ fn hand_over(engine: &Engine, replica: &Replica) {
     server.logger.set_role(b'S');
     let generation = server.replication.generation.load(Ordering::SeqCst);
     server.start_job(Job::FollowPrimary(generation));
-    server.pause.end();
+    server.pause.let_writes_go();
 }
 
 fn give_up(engine: &Engine, why: &str) {
     let server = &engine.server;
     server.logger.warning(&format!("Failover aborted: {why}"));
     *server.replication.failover.lock() = Failover::None;
-    server.pause.end();
+    server.pause.let_writes_go();
 }

@@ -78,7 +78,7 @@ pub fn stream(engine: &Arc<Engine>, replica: &Replica, reader: u64) {
                 let message =
                     format!("Replica {} closed: it fell too far behind the stream.", name(replica));
                 server.logger.warning(&message);
-                server.stats.output_buffer_cuts.fetch_add(1, Ordering::Relaxed);
+                server.clients.over_limit.fetch_add(1, Ordering::Relaxed);
                 break;
             }
         }

@@ -21,11 +21,8 @@ use crate::resp::error::Error;
 use crate::resp::out::Out;
 use crate::service::{Threads, connection};
 use crate::state::Server;
-use crate::state::clients::Stream;
+use crate::state::clients::{Stream, reserve_sockets};
 use crate::state::config::Settings;
-
-/// Files that the server needs besides its connections.
-const RESERVED_FILES: usize = 32;
 
 /// One listening socket.
 enum Listener {
@@ -76,6 +73,33 @@ impl Listeners {
         Ok(Listeners { sockets, bell: Waker::new()?, unix_path })
     }
 
+    /// Listens where `settings` says instead of where it does now; whether that worked. If not, nothing has
+    /// changed.
+    fn rebind(&self, server: &Server, settings: &Settings) -> bool {
+        let old = server.config.get();
+        let in_use = server.port.load(Ordering::Relaxed) as u16;
+        let port = if settings.port == old.port { in_use } else { settings.port };
+        let mut sockets = self.sockets.lock();
+        let (mut tcp, unix): (Vec<_>, Vec<_>) =
+            sockets.drain(..).partition(|socket| matches!(socket, Listener::Tcp(_)));
+        if port == in_use {
+            // An address can be bound again only when it is free.
+            tcp.clear();
+        }
+        let bound = if port == 0 { Ok(Vec::new()) } else { bind_tcp(server, settings, port) };
+        let works = bound.is_ok();
+        tcp = match bound {
+            Ok(bound) => bound,
+            Err(_) if tcp.is_empty() => bind_tcp(server, &old, in_use).unwrap_or_default(),
+            Err(_) => tcp,
+        };
+        server.port.store(u64::from(if works { port } else { in_use }), Ordering::Relaxed);
+        sockets.extend(tcp);
+        sockets.extend(unix);
+        self.bell.wake();
+        works
+    }
+
     /// Says that connections are welcome.
     pub fn announce(&self, server: &Server) {
         for socket in self.sockets.lock().iter() {
@@ -101,14 +125,20 @@ impl Listeners {
     }
 }
 
+/// Lets CONFIG SET change where the server listens.
+pub fn install(engine: &Arc<Engine>, listeners: &Arc<Listeners>) {
+    // Weak, because the server holds the closure and would otherwise hold itself.
+    let (weak, listeners) = (Arc::downgrade(engine), Arc::clone(listeners));
+    engine.server.set_rebinder(Box::new(move |settings| {
+        weak.upgrade().is_some_and(|engine| listeners.rebind(&engine.server, settings))
+    }));
+}
+
 fn raise_limits(server: &Server, settings: &Settings) {
-    let wanted = settings.maxclients + RESERVED_FILES;
-    let limit = sys::raise_open_files(wanted as u64) as usize;
-    if limit < wanted {
-        let fits = limit.saturating_sub(RESERVED_FILES).max(1);
+    if let Err((limit, fits)) = reserve_sockets(settings.maxclients) {
         server.logger.warning(&format!(
-            "You requested maxclients of {} requiring at least {wanted} max file descriptors. Current \
-             maximum open files is {limit}. maxclients has been reduced to {fits}.",
+            "You requested maxclients of {}, but only {limit} files may be open. maxclients has been reduced \
+             to {fits}.",
             settings.maxclients
         ));
         server.config.update(|settings| settings.maxclients = fits);

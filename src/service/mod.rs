@@ -9,19 +9,18 @@ mod feeder;
 mod full_sync;
 mod jobs;
 mod listener;
-mod load;
 mod primary;
 pub mod signals;
 
-use std::fs;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use crate::base::process;
 use crate::commands;
-use crate::engine::{Engine, table::Table};
+use crate::engine::{Engine, load, table::Table};
 use crate::state::config::{Config, Startup};
 use crate::state::{Job, Server};
 
@@ -47,17 +46,11 @@ pub struct Running {
 
 /// For programs that do not count their memory: the resident set.
 pub fn no_gauge() -> u64 {
-    resident_memory()
+    process::resident_memory()
 }
 
-/// Resident memory of the process in bytes, as the operating system sees it; 0 where it does not say.
-pub fn resident_memory() -> u64 {
-    let statm = fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    let pages = statm.split(' ').nth(1).and_then(|field| field.parse::<u64>().ok());
-    pages.unwrap_or(0) * 4096
-}
-
-/// Starts a server: binds, loads its file, accepts. `any_port` lets the operating system choose the port.
+/// Starts a server: binds and accepts; [`Running::load`] comes next. `any_port` lets the operating system
+/// choose the port.
 pub fn start(startup: Startup, any_port: bool, gauge: fn() -> u64) -> io::Result<Running> {
     let table = Table::new(commands::ALL);
     let config = Config::new(startup);
@@ -75,9 +68,9 @@ pub fn start(startup: Startup, any_port: bool, gauge: fn() -> u64) -> io::Result
     let server = &running.engine.server;
     server.persistence.loading.store(true, Ordering::SeqCst);
     server.logger.notice("Server initialized");
+    listener::install(&running.engine, &running.listeners);
     let (listeners, accepting) = (Arc::clone(&running.listeners), Arc::clone(&passing));
     running.spawn("accept", move |engine| listener::run(engine, &listeners, &accepting))?;
-    running.load()?;
     Ok(running)
 }
 
@@ -107,9 +100,12 @@ impl Running {
     }
 
     /// Loads the data file, while clients are told to wait, and begins to follow a primary.
-    fn load(&self) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// A damaged file, or one that cannot be read.
+    pub fn load(&self) -> io::Result<()> {
         let server = &self.engine.server;
-        load::load_file(&self.engine)?;
+        load::load_at_start(&self.engine)?;
         server.persistence.loading.store(false, Ordering::SeqCst);
         let settings = server.config.get();
         if let Some(primary) = settings.replicaof.clone() {

@@ -8,13 +8,14 @@ use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use crate::base::clock;
 use crate::base::lock::{Lock, rank};
+use crate::base::sys::{Interest, POLL_ERR_HUP, POLL_RDHUP, wait_for};
 use crate::base::wake::Waker;
+use crate::base::{clock, sys};
 use crate::resp::out::{Chunk, Out};
 use crate::state::outbox::{Limit, Outbox, Sent};
 
@@ -44,14 +45,6 @@ impl Stream {
         }
     }
 
-    /// Appends up to `max` bytes to `buf`, waiting until they are there or the stream ends.
-    pub fn read_exactly_up_to(&self, max: u64, buf: &mut Vec<u8>) -> io::Result<usize> {
-        match self {
-            Stream::Tcp(s) => s.take(max).read_to_end(buf),
-            Stream::Unix(s) => s.take(max).read_to_end(buf),
-        }
-    }
-
     /// Writes everything, waiting as long as the write time-out allows.
     pub fn write_all(&self, bytes: &[u8]) -> io::Result<()> {
         match self {
@@ -71,6 +64,14 @@ impl Stream {
                 s.set_read_timeout(Some(timeout))?;
                 s.set_write_timeout(Some(timeout))
             }
+        }
+    }
+
+    /// How long a read may wait; `None` for ever.
+    pub fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        match self {
+            Stream::Tcp(s) => s.set_read_timeout(timeout),
+            Stream::Unix(s) => s.set_read_timeout(timeout),
         }
     }
 
@@ -137,6 +138,13 @@ pub struct Meta {
     pub user: String,
 }
 
+impl Meta {
+    /// Whether a text fits into a field of CLIENT LIST: printable ASCII without blanks.
+    pub fn is_valid(text: &[u8]) -> bool {
+        text.iter().all(u8::is_ascii_graphic)
+    }
+}
+
 /// Flags of a client, one bit each; see CLIENT LIST's `flags`.
 pub mod flag {
     /// Waits in a blocking command.
@@ -147,8 +155,8 @@ pub mod flag {
     pub const REPLICA: u64 = 1 << 2;
     /// Our primary.
     pub const MASTER: u64 = 1 << 3;
-    /// Inside MULTI.
-    pub const MULTI: u64 = 1 << 4;
+    /// Waits for the end of CLIENT PAUSE.
+    pub const PAUSED: u64 = 1 << 4;
     /// Over a Unix socket.
     pub const UNIX: u64 = 1 << 5;
     /// CLIENT NO-EVICT on.
@@ -159,10 +167,8 @@ pub mod flag {
     pub const CLOSING: u64 = 1 << 8;
     /// Subscribed to something.
     pub const PUBSUB: u64 = 1 << 9;
-    /// A watched key has changed.
-    pub const DIRTY_CAS: u64 = 1 << 10;
-    /// READONLY mode.
-    pub const READONLY: u64 = 1 << 11;
+    /// Ended by somebody else; nothing of it is executed any more.
+    pub const KILLED: u64 = 1 << 10;
 }
 
 /// How CLIENT UNBLOCK ends a wait.
@@ -174,6 +180,15 @@ pub enum Unblock {
     Error,
     /// With the error for a role that has changed.
     RoleChange,
+}
+
+/// Whether a client waits in a blocking command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Waiting {
+    No,
+    Yes,
+    /// It still does, but was told to end that.
+    Told(Unblock),
 }
 
 /// One connection, as other threads see it.
@@ -208,16 +223,13 @@ pub struct ClientHandle {
     pub query_capacity: AtomicU64,
     /// Commands queued by MULTI, plus one; 0 outside of MULTI.
     pub multi: AtomicU64,
+    /// Bytes of their arguments.
+    pub multi_bytes: AtomicU64,
     /// Total bytes read.
     pub bytes_in: AtomicU64,
     /// Total bytes handed to the socket or the queue.
     pub bytes_out: AtomicU64,
-    /// Total commands.
-    pub commands: AtomicU64,
-    /// Whether the connection is authenticated, for limits.
-    pub authenticated: AtomicBool,
-    /// Set by CLIENT UNBLOCK.
-    pub unblock: Lock<Option<Unblock>>,
+    waiting: Lock<Waiting>,
     waker: OnceLock<Waker>,
 }
 
@@ -251,6 +263,7 @@ impl ClientHandle {
 
     /// Ends the connection from any thread: its own thread finds the stream ended.
     pub fn kill(&self) {
+        self.set(flag::KILLED, true);
         self.outbox.close();
         self.stream.shutdown();
         self.wake();
@@ -265,12 +278,67 @@ impl ClientHandle {
         Ok(self.waker.get_or_init(|| waker))
     }
 
+    /// A blocking command begins to wait.
+    pub fn begin_wait(&self) {
+        *self.waiting.lock() = Waiting::Yes;
+        self.set(flag::BLOCKED, true);
+    }
+
+    /// It waits no longer; how it was told to end, if it was.
+    pub fn end_wait(&self) -> Option<Unblock> {
+        self.set(flag::BLOCKED, false);
+        match std::mem::replace(&mut *self.waiting.lock(), Waiting::No) {
+            Waiting::Told(how) => Some(how),
+            _ => None,
+        }
+    }
+
+    /// How a wait was told to end, if it was.
+    pub fn is_unblocked(&self) -> Option<Unblock> {
+        match *self.waiting.lock() {
+            Waiting::Told(how) => Some(how),
+            _ => None,
+        }
+    }
+
+    /// Ends the wait of a blocking command from any thread. `false`: there is none, or it ends already.
+    pub fn unblock(&self, how: Unblock) -> bool {
+        let mut waiting = self.waiting.lock();
+        if *waiting != Waiting::Yes {
+            return false;
+        }
+        *waiting = Waiting::Told(how);
+        drop(waiting);
+        self.wake();
+        true
+    }
+
+    /// Whether the peer has closed its side, or somebody has ended the connection.
+    pub fn has_hung_up(&self) -> bool {
+        let mut list = [Interest::new(self.stream.fd(), POLL_RDHUP)];
+        wait_for(&mut list, Some(Duration::ZERO));
+        self.has(flag::KILLED) || list[0].happened & (POLL_RDHUP | POLL_ERR_HUP) != 0
+    }
+
     /// Makes a blocked command look again.
     pub fn wake(&self) {
         if let Some(waker) = self.waker.get() {
             waker.wake();
         }
     }
+}
+
+/// Files that the server needs besides its connections.
+const RESERVED_FILES: usize = 32;
+
+/// Makes room for the sockets of that many clients; how many there is room for, if that is less.
+///
+/// # Errors
+/// The limit of open files and the number of clients that fit into it.
+pub fn reserve_sockets(clients: usize) -> Result<(), (usize, usize)> {
+    let wanted = clients.saturating_add(RESERVED_FILES);
+    let limit = sys::raise_open_files(wanted as u64) as usize;
+    if limit >= wanted { Ok(()) } else { Err((limit, limit.saturating_sub(RESERVED_FILES).max(1))) }
 }
 
 /// Output limits by class, and how pending output reaches the drain thread.
@@ -317,11 +385,10 @@ impl Clients {
             query_bytes: AtomicU64::new(0),
             query_capacity: AtomicU64::new(0),
             multi: AtomicU64::new(0),
+            multi_bytes: AtomicU64::new(0),
             bytes_in: AtomicU64::new(0),
             bytes_out: AtomicU64::new(0),
-            commands: AtomicU64::new(0),
-            authenticated: AtomicBool::new(false),
-            unblock: Lock::new(rank::LEAF + 10, None),
+            waiting: Lock::new(rank::LEAF + 10, Waiting::No),
             waker: OnceLock::new(),
         });
         self.list.lock().insert(handle.id, Arc::clone(&handle));
@@ -343,7 +410,7 @@ impl Clients {
         self.list.lock().get(&id).cloned()
     }
 
-    /// Number of connections, without our link to the primary.
+    /// Number of connections.
     pub fn count(&self) -> usize {
         self.list.lock().len()
     }
@@ -388,13 +455,13 @@ impl Clients {
         &self.drain_bell
     }
 
-    /// Ends all connections that `which` names; how many.
+    /// Ends all connections that `which` names, and takes them off the list at once; how many.
     pub fn kill_all(&self, which: impl Fn(&ClientHandle) -> bool) -> usize {
         let chosen: Vec<_> = self.all().into_iter().filter(|c| which(c)).collect();
-        chosen.iter().for_each(|client| client.kill());
+        for client in &chosen {
+            self.remove(client.id);
+            client.kill();
+        }
         chosen.len()
     }
 }
-
-/// How long a blocked wait sleeps at most before it looks again.
-pub const WAIT_SLICE: Duration = Duration::from_secs(3600);

@@ -5,7 +5,9 @@
 
 pub mod clients;
 pub mod config;
+pub mod histogram;
 pub mod latency;
+pub mod memory;
 pub mod outbox;
 pub mod pause;
 pub mod persistence;
@@ -71,7 +73,14 @@ pub enum Ending {
     Now,
 }
 
+/// How often per second the server looks after itself (INFO's `hz`).
+pub const CRON_HZ: u64 = 10;
+
 type JobRunner = Box<dyn Fn(Job) + Send + Sync>;
+
+/// Listens on the addresses and the port of new parameters instead of the present ones, or changes nothing and
+/// returns `false`.
+type Rebinder = Box<dyn Fn(&Settings) -> bool + Send + Sync>;
 
 /// One server: its data and everything known about it.
 pub struct Server {
@@ -110,8 +119,13 @@ pub struct Server {
     /// The port in use, which differs from the parameter when that is 0.
     pub port: AtomicU64,
     ending: Lock<Ending>,
+    /// Whether `ending` is not `Running`, readable under any lock.
+    is_ending: AtomicBool,
     ended: Condvar,
+    /// Bytes in use before there were keys or clients.
+    pub startup_memory: u64,
     job_runner: OnceLock<JobRunner>,
+    rebinder: OnceLock<Rebinder>,
     memory_gauge: fn() -> u64,
 }
 
@@ -140,8 +154,11 @@ impl Server {
             started_ms: clock::unix_ms(),
             port: AtomicU64::new(u64::from(settings.port)),
             ending: Lock::new(rank::ADMIN + 4, Ending::Running),
+            is_ending: AtomicBool::new(false),
             ended: Condvar::new(),
             job_runner: OnceLock::new(),
+            rebinder: OnceLock::new(),
+            startup_memory: memory_gauge(),
             memory_gauge,
             config,
         })
@@ -159,11 +176,27 @@ impl Server {
         }
     }
 
+    /// Says who owns the listening sockets; `service` does, once.
+    pub fn set_rebinder(&self, rebinder: Rebinder) {
+        let _ = self.rebinder.set(rebinder);
+    }
+
+    /// Listens where `settings` says from now on (CONFIG SET port, bind); whether that worked.
+    pub fn rebind(&self, settings: &Settings) -> bool {
+        self.rebinder.get().is_some_and(|rebind| rebind(settings))
+    }
+
     /// Bytes of memory in use.
     pub fn used_memory(&self) -> u64 {
         let used = (self.memory_gauge)();
         self.stats.peak_memory.fetch_max(used, Ordering::Relaxed);
         used
+    }
+
+    /// Sets all counters to zero but those of the shards (CONFIG RESETSTAT, which has to hold them for that).
+    pub fn reset_stats(&self) {
+        self.stats.reset();
+        self.clients.over_limit.store(0, Ordering::Relaxed);
     }
 
     /// The output limit of a class of clients.
@@ -179,7 +212,7 @@ impl Server {
 
     /// Whether the server is about to end.
     pub fn is_ending(&self) -> bool {
-        *self.ending.lock() != Ending::Running
+        self.is_ending.load(Ordering::SeqCst)
     }
 
     /// Begins to end; `false` when somebody has begun already.
@@ -188,6 +221,7 @@ impl Server {
         let first = *ending == Ending::Running;
         if first {
             *ending = Ending::Preparing;
+            self.is_ending.store(true, Ordering::SeqCst);
         }
         first
     }
@@ -198,6 +232,7 @@ impl Server {
         let preparing = *ending == Ending::Preparing;
         if preparing {
             *ending = Ending::Running;
+            self.is_ending.store(false, Ordering::SeqCst);
         }
         preparing
     }
@@ -205,6 +240,7 @@ impl Server {
     /// Ends: whoever waits in [`Server::wait_for_end`] goes on.
     pub fn end(&self) {
         *self.ending.lock() = Ending::Now;
+        self.is_ending.store(true, Ordering::SeqCst);
         self.ended.notify_all();
     }
 

@@ -14,6 +14,12 @@ use crate::base::lock::{Lock, rank};
 use crate::base::sys;
 use crate::resp::out::{Chunk, Out};
 
+/// Small pieces are put together up to this size, so that bookkeeping does not outweigh what it is for.
+const PIECE_MAX: usize = 16 * 1024;
+
+/// What the drain thread sends to one client before the others have their turn.
+const TURN: usize = 1024 * 1024;
+
 /// `client-output-buffer-limit` of a class of clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limit {
@@ -38,6 +44,15 @@ pub enum Sent {
     OverLimit,
     /// The connection is gone.
     Gone,
+}
+
+/// What [`Outbox::drain`] did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Drained {
+    /// Bytes that the socket took.
+    pub sent: usize,
+    /// Nothing is left.
+    pub empty: bool,
 }
 
 #[derive(Default)]
@@ -100,8 +115,8 @@ impl Outbox {
         if queue.with_drain {
             return queue.judge(limit);
         }
-        match queue.flush(self.fd) {
-            Ok(()) => queue.judge(limit),
+        match queue.flush(self.fd, usize::MAX) {
+            Ok(_) => queue.judge(limit),
             Err(_) => queue.fail(),
         }
     }
@@ -126,23 +141,26 @@ impl Outbox {
         Ok(sent)
     }
 
-    /// Sends what the socket takes; `Ok(true)` when nothing is left. Called by the drain thread, which lets go
-    /// of the queue when nothing is left.
-    pub fn drain(&self) -> io::Result<bool> {
+    /// Sends what the socket takes, or a turn's share of it. Called by the drain thread, which lets go of the
+    /// queue when nothing is left.
+    pub fn drain(&self) -> io::Result<Drained> {
         let mut queue = self.queue.lock();
         if queue.gone {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
-        if let Err(e) = queue.flush(self.fd) {
-            queue.fail();
-            return Err(e);
-        }
+        let sent = match queue.flush(self.fd, TURN) {
+            Ok(sent) => sent,
+            Err(e) => {
+                queue.fail();
+                return Err(e);
+            }
+        };
         let empty = queue.chunks.is_empty();
         if empty {
             queue.with_drain = false;
             queue.soft_since = None;
         }
-        Ok(empty)
+        Ok(Drained { sent, empty })
     }
 
     /// Whether the client has exceeded its soft limit for too long.
@@ -180,12 +198,22 @@ impl Outbox {
 }
 
 impl Queue {
-    fn push(&mut self, chunk: Chunk) {
-        let len = chunk.as_ref().len() as u64;
-        if len > 0 {
-            self.bytes += len;
-            self.chunks.push_back(chunk);
+    fn push(&mut self, mut chunk: Chunk) {
+        let len = chunk.as_ref().len();
+        if len == 0 {
+            return;
         }
+        self.bytes += len as u64;
+        if let Chunk::Owned(bytes) = &mut chunk {
+            match self.chunks.back_mut() {
+                Some(Chunk::Owned(last)) if last.len() + len <= PIECE_MAX => {
+                    return last.extend_from_slice(bytes);
+                }
+                // It may wait for long: without the room that was meant for more replies.
+                _ => bytes.shrink_to_fit(),
+            }
+        }
+        self.chunks.push_back(chunk);
     }
 
     /// Queues chunks of which the first `sent` bytes are gone already. The queue must be empty.
@@ -206,11 +234,17 @@ impl Queue {
         }
     }
 
-    fn flush(&mut self, fd: RawFd) -> io::Result<()> {
+    /// Sends what the socket takes, and little more than `most` bytes; how many those were.
+    fn flush(&mut self, fd: RawFd, most: usize) -> io::Result<usize> {
+        let mut sent = 0;
         while let Some(chunk) = self.chunks.front() {
+            if sent >= most {
+                break;
+            }
             let rest = &chunk.as_ref()[self.head..];
             match sys::send_nowait(fd, rest) {
                 Ok(n) => {
+                    sent += n;
                     self.bytes -= n as u64;
                     self.head += n;
                     if n == rest.len() {
@@ -219,11 +253,11 @@ impl Queue {
                     }
                 }
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
                 Err(e) => return Err(e),
             }
         }
-        Ok(())
+        Ok(sent)
     }
 
     fn judge(&mut self, limit: Limit) -> Sent {
@@ -246,7 +280,7 @@ impl Queue {
 
     fn fail(&mut self) -> Sent {
         self.gone = true;
-        self.chunks.clear();
+        self.chunks = VecDeque::new();
         self.bytes = 0;
         Sent::Gone
     }

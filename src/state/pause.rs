@@ -1,4 +1,5 @@
-//! CLIENT PAUSE: commands wait until a time, or until they are let go.
+//! CLIENT PAUSE: commands wait until a time, or until they are let go. The server itself holds writes back in
+//! the same way, but apart from what clients ask for: neither ends the other's pause.
 
 use std::sync::Condvar;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -22,7 +23,17 @@ struct Inner {
     mode: Mode,
     /// Unix ms.
     until: i64,
+    /// How many tasks of the server's hold writes back.
+    holders: usize,
     waiting: usize,
+}
+
+impl Inner {
+    /// The mode at this time.
+    fn mode(&self, now_ms: i64) -> Mode {
+        let asked = if self.until <= now_ms { Mode::Off } else { self.mode };
+        if self.holders > 0 { asked.max(Mode::Write) } else { asked }
+    }
 }
 
 /// The pause of one server.
@@ -35,7 +46,7 @@ pub struct Pause {
 
 impl Default for Pause {
     fn default() -> Self {
-        let inner = Inner { mode: Mode::Off, until: 0, waiting: 0 };
+        let inner = Inner { mode: Mode::Off, until: 0, holders: 0, waiting: 0 };
         let glance = AtomicU8::new(0);
         Pause { inner: Lock::new(rank::LEAF + 60, inner), ended: Condvar::new(), glance }
     }
@@ -50,7 +61,7 @@ impl Pause {
         }
         inner.mode = inner.mode.max(mode);
         inner.until = inner.until.max(until);
-        self.glance.store(inner.mode as u8, Ordering::SeqCst);
+        self.renew(&inner);
         // A waiting command may have to wait longer, or no longer.
         self.ended.notify_all();
     }
@@ -60,8 +71,28 @@ impl Pause {
         let mut inner = self.inner.lock();
         inner.mode = Mode::Off;
         inner.until = 0;
-        self.glance.store(0, Ordering::SeqCst);
+        self.renew(&inner);
         self.ended.notify_all();
+    }
+
+    /// Holds writes back until the same caller's [`Pause::let_writes_go`].
+    pub fn hold_writes(&self) {
+        let mut inner = self.inner.lock();
+        inner.holders += 1;
+        self.renew(&inner);
+    }
+
+    /// Ends what [`Pause::hold_writes`] began.
+    pub fn let_writes_go(&self) {
+        let mut inner = self.inner.lock();
+        inner.holders = inner.holders.saturating_sub(1);
+        self.renew(&inner);
+        self.ended.notify_all();
+    }
+
+    fn renew(&self, inner: &Inner) {
+        let held = if inner.holders > 0 { Mode::Write } else { Mode::Off };
+        self.glance.store(inner.mode.max(held) as u8, Ordering::SeqCst);
     }
 
     /// What waits now.
@@ -70,7 +101,12 @@ impl Pause {
             return Mode::Off;
         }
         let inner = self.inner.lock();
-        if inner.until <= clock::unix_ms() { Mode::Off } else { inner.mode }
+        let mode = inner.mode(clock::unix_ms());
+        if mode == Mode::Off {
+            // The next commands need not look at the clock again.
+            self.glance.store(0, Ordering::SeqCst);
+        }
+        mode
     }
 
     /// Whether a command has to wait.
@@ -85,13 +121,19 @@ impl Pause {
     /// Waits for the end of the pause, at most for `slice`.
     pub fn wait(&self, may_write: bool, slice: Duration) {
         let mut inner = self.inner.lock();
-        let left = inner.until - clock::unix_ms();
-        let stops = inner.mode == Mode::All || (inner.mode == Mode::Write && may_write);
-        if !stops || left <= 0 {
+        let now_ms = clock::unix_ms();
+        let stops = match inner.mode(now_ms) {
+            Mode::Off => false,
+            Mode::Write => may_write,
+            Mode::All => true,
+        };
+        if !stops {
             return;
         }
+        let left = u64::try_from(inner.until - now_ms).unwrap_or(0);
+        // A hold has no end of its own; its end wakes us.
+        let slice = if left == 0 { slice } else { slice.min(Duration::from_millis(left)) };
         inner.waiting += 1;
-        let slice = slice.min(Duration::from_millis(left as u64));
         inner = inner.wait_timeout(&self.ended, slice);
         inner.waiting -= 1;
     }
@@ -119,5 +161,18 @@ mod tests {
         assert!(!pause.stops(true));
         pause.begin(Mode::Write, now + 10_000);
         assert!(pause.stops(true) && !pause.stops(false));
+    }
+
+    #[test]
+    fn the_servers_own_hold_is_apart() {
+        let pause = Pause::default();
+        pause.hold_writes();
+        pause.end();
+        assert!(pause.stops(true) && !pause.stops(false));
+        pause.begin(Mode::All, clock::unix_ms() + 10_000);
+        pause.let_writes_go();
+        assert!(pause.stops(false));
+        pause.end();
+        assert!(!pause.stops(true));
     }
 }

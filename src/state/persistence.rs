@@ -67,6 +67,8 @@ pub struct Persistence {
     pub save_failed: AtomicBool,
     /// Ends the save that runs (FLUSHALL, SHUTDOWN).
     pub abort_save: AtomicBool,
+    /// Held from a save's beginning to its end: they share a temporary file.
+    saving: Lock<()>,
 }
 
 impl Default for Persistence {
@@ -95,6 +97,7 @@ impl Default for Persistence {
             save_total: AtomicU64::new(0),
             save_failed: AtomicBool::new(false),
             abort_save: AtomicBool::new(false),
+            saving: Lock::new(rank::ADMIN, ()),
         }
     }
 }
@@ -165,12 +168,22 @@ pub fn rdb_path(server: &Server) -> PathBuf {
     Path::new(&settings.dir).join(&settings.dbfilename)
 }
 
+fn temporary_path(server: &Server) -> PathBuf {
+    let name = format!("temp-{}-{}.rdb", std::process::id(), &server.run_id[..8]);
+    server.config.get().dir.join(name)
+}
+
+/// Removes what a save that cannot finish any more has written.
+pub fn remove_temporary(server: &Server) {
+    let _ = fs::remove_file(temporary_path(server));
+}
+
 /// Saves the keyspace to the RDB file (SAVE, BGSAVE, SHUTDOWN, save points).
 pub fn save(server: &Server, abortable: bool) -> io::Result<()> {
+    let _alone = server.persistence.saving.lock();
     let target = rdb_path(server);
     let directory = target.parent().map(Path::to_path_buf).unwrap_or_default();
-    let name = format!("temp-{}-{}.rdb", std::process::id(), &server.run_id[..8]);
-    let temporary = directory.join(name);
+    let temporary = temporary_path(server);
     let result = save_as(server, &temporary, &target, &directory, abortable);
     if let Err(e) = &result {
         let _ = fs::remove_file(&temporary);
@@ -193,7 +206,8 @@ fn save_as(
     fs::rename(temporary, target)?;
     // The rename itself has to reach the disk too.
     File::open(directory)?.sync_all()?;
-    server.persistence.dirty.fetch_sub(epoch.dirty, Ordering::SeqCst);
+    let unsaved = |dirty: u64| Some(dirty.saturating_sub(epoch.dirty));
+    let _ = server.persistence.dirty.fetch_update(Ordering::SeqCst, Ordering::SeqCst, unsaved);
     let mut state = server.persistence.state.lock();
     state.last_save = clock::unix_ms() / 1000;
     state.saves += 1;
@@ -302,9 +316,9 @@ impl Progress {
     }
 }
 
-/// Starts a background save unless one runs; whether it was started.
+/// Starts a background save unless one runs or the server is about to end; whether it was started.
 pub fn start_background_save(server: &Arc<Server>) -> bool {
-    let started = server.persistence.begin_background();
+    let started = !server.is_ending() && server.persistence.begin_background();
     if started {
         server.start_job(crate::state::Job::BackgroundSave);
     }

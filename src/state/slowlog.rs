@@ -45,15 +45,16 @@ impl Default for Slowlog {
 impl Slowlog {
     /// Adds a command and drops the oldest ones beyond `max_len`.
     pub fn add(&self, micros: u64, args: &[&[u8]], addr: &str, name: &str, max_len: usize) {
-        let mut inner = self.0.lock();
-        let entry = Entry {
-            id: inner.next_id,
+        let mut entry = Entry {
+            id: 0,
             time: clock::unix_ms() / 1000,
             micros,
             args: shorten(args),
             addr: addr.to_owned(),
             name: name.to_owned(),
         };
+        let mut inner = self.0.lock();
+        entry.id = inner.next_id;
         inner.next_id += 1;
         inner.entries.push_front(entry);
         inner.entries.truncate(max_len);

@@ -2,21 +2,20 @@
 //! counting costs no traffic between cores.
 
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::base::lock::{Lock, rank};
+use crate::state::histogram::{Counting, Histogram};
 
 /// Lanes of counters; a client uses the one of its id.
 const LANES: usize = 8;
-
-/// Classes of a latency histogram: bucket n counts calls of less than 2^n nanoseconds.
-pub const HISTOGRAM_CLASSES: usize = 40;
 
 /// Distinct error codes that are counted; more would be somebody's attempt to fill memory.
 const ERROR_CODES_MAX: usize = 128;
 
 /// The counters of one command.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
+#[derive(Debug, Default, Clone)]
 pub struct CommandStats {
     /// Calls that were executed.
     pub calls: u64,
@@ -26,28 +25,18 @@ pub struct CommandStats {
     pub rejected: u64,
     /// Calls that answered an error.
     pub failed: u64,
-    /// Calls by duration; see [`HISTOGRAM_CLASSES`].
-    pub histogram: Vec<u64>,
+    /// Calls by duration.
+    pub histogram: Histogram,
 }
 
+#[derive(Default)]
 struct Cell {
     calls: AtomicU64,
     nanos: AtomicU64,
     rejected: AtomicU64,
     failed: AtomicU64,
-    histogram: [AtomicU64; HISTOGRAM_CLASSES],
-}
-
-impl Cell {
-    fn new() -> Self {
-        Cell {
-            calls: AtomicU64::new(0),
-            nanos: AtomicU64::new(0),
-            rejected: AtomicU64::new(0),
-            failed: AtomicU64::new(0),
-            histogram: [const { AtomicU64::new(0) }; HISTOGRAM_CLASSES],
-        }
-    }
+    /// Made by the first call: most commands are never called.
+    histogram: OnceLock<Box<Counting>>,
 }
 
 /// All counters of a server.
@@ -64,6 +53,10 @@ pub struct Stats {
     pub net_in: AtomicU64,
     /// Bytes sent to clients.
     pub net_out: AtomicU64,
+    /// Reads from clients' sockets that brought something.
+    pub reads: AtomicU64,
+    /// Times that replies were sent.
+    pub writes: AtomicU64,
     /// Bytes read from the primary.
     pub repl_in: AtomicU64,
     /// Bytes sent to replicas.
@@ -76,8 +69,8 @@ pub struct Stats {
     pub sync_partial_err: AtomicU64,
     /// Clients cut because their request buffer grew too large.
     pub query_buffer_cuts: AtomicU64,
-    /// Clients cut because they did not read.
-    pub output_buffer_cuts: AtomicU64,
+    /// Nanoseconds spent removing keys at their deadline.
+    pub expire_nanos: AtomicU64,
     /// Keys freed in the background.
     pub lazy_freed: AtomicU64,
     /// Keys that wait to be freed in the background.
@@ -91,16 +84,18 @@ pub struct Stats {
 /// Samples of the last 1.6 seconds, as Redis keeps them.
 #[derive(Debug, Default)]
 pub struct Rates {
-    samples: [[u64; RATE_SAMPLES]; 3],
+    samples: [[u64; RATE_SAMPLES]; RATES],
     next: usize,
-    last: Option<(i64, [u64; 3])>,
+    last: Option<(i64, [u64; RATES])>,
 }
 
 const RATE_SAMPLES: usize = 16;
+/// Rates that are kept: commands, bytes in, bytes out, of which replication in and replication out.
+pub const RATES: usize = 5;
 
 impl Rates {
-    /// Takes a sample: totals of (commands, bytes in, bytes out) at `now_ms`.
-    pub fn sample(&mut self, now_ms: i64, totals: [u64; 3]) {
+    /// Takes a sample of [`Stats::totals`] at `now_ms`.
+    pub fn sample(&mut self, now_ms: i64, totals: [u64; RATES]) {
         if let Some((then, before)) = self.last {
             let elapsed = u64::try_from(now_ms - then).unwrap_or(0).max(1);
             for (i, total) in totals.iter().enumerate() {
@@ -111,8 +106,8 @@ impl Rates {
         self.last = Some((now_ms, totals));
     }
 
-    /// Mean per second of (commands, bytes in, bytes out).
-    pub fn per_second(&self) -> [u64; 3] {
+    /// Mean per second of each.
+    pub fn per_second(&self) -> [u64; RATES] {
         self.samples.map(|series| series.iter().sum::<u64>() / RATE_SAMPLES as u64)
     }
 }
@@ -120,7 +115,7 @@ impl Rates {
 impl Stats {
     /// All zero, for that many commands.
     pub fn new(commands: usize) -> Self {
-        let lane = || (0..commands).map(|_| Cell::new()).collect();
+        let lane = || (0..commands).map(|_| Cell::default()).collect();
         Stats {
             lanes: (0..LANES).map(|_| lane()).collect(),
             errors: Lock::new(rank::LEAF + 20, BTreeMap::new()),
@@ -129,13 +124,15 @@ impl Stats {
             refused: AtomicU64::new(0),
             net_in: AtomicU64::new(0),
             net_out: AtomicU64::new(0),
+            reads: AtomicU64::new(0),
+            writes: AtomicU64::new(0),
             repl_in: AtomicU64::new(0),
             repl_out: AtomicU64::new(0),
             sync_full: AtomicU64::new(0),
             sync_partial_ok: AtomicU64::new(0),
             sync_partial_err: AtomicU64::new(0),
             query_buffer_cuts: AtomicU64::new(0),
-            output_buffer_cuts: AtomicU64::new(0),
+            expire_nanos: AtomicU64::new(0),
             lazy_freed: AtomicU64::new(0),
             lazy_pending: AtomicU64::new(0),
             peak_memory: AtomicU64::new(0),
@@ -147,16 +144,17 @@ impl Stats {
         &self.lanes[client as usize % LANES][command]
     }
 
-    /// Counts an executed call.
-    pub fn executed(&self, client: u64, command: usize, nanos: u64, failed: bool) {
+    /// Counts an executed call; `timed` whether into the histogram too.
+    pub fn executed(&self, client: u64, command: usize, nanos: u64, failed: bool, timed: bool) {
         let cell = self.cell(client, command);
         cell.calls.fetch_add(1, Ordering::Relaxed);
         cell.nanos.fetch_add(nanos, Ordering::Relaxed);
         if failed {
             cell.failed.fetch_add(1, Ordering::Relaxed);
         }
-        let class = (64 - nanos.leading_zeros() as usize).min(HISTOGRAM_CLASSES - 1);
-        cell.histogram[class].fetch_add(1, Ordering::Relaxed);
+        if timed {
+            cell.histogram.get_or_init(Box::default).count(nanos);
+        }
     }
 
     /// Counts a call that was refused before it was executed.
@@ -182,14 +180,14 @@ impl Stats {
 
     /// The counters of one command, summed.
     pub fn command(&self, command: usize) -> CommandStats {
-        let mut sum = CommandStats { histogram: vec![0; HISTOGRAM_CLASSES], ..Default::default() };
+        let mut sum = CommandStats::default();
         for cell in self.lanes.iter().map(|lane| &lane[command]) {
             sum.calls += cell.calls.load(Ordering::Relaxed);
             sum.nanos += cell.nanos.load(Ordering::Relaxed);
             sum.rejected += cell.rejected.load(Ordering::Relaxed);
             sum.failed += cell.failed.load(Ordering::Relaxed);
-            for (total, part) in sum.histogram.iter_mut().zip(&cell.histogram) {
-                *total += part.load(Ordering::Relaxed);
+            if let Some(counting) = cell.histogram.get() {
+                counting.add_to(&mut sum.histogram);
             }
         }
         sum
@@ -200,11 +198,13 @@ impl Stats {
         self.lanes.iter().flatten().map(|cell| cell.calls.load(Ordering::Relaxed)).sum()
     }
 
-    /// Sets the histogram of a command to zero.
-    pub fn reset_histogram(&self, command: usize) {
-        for cell in self.lanes.iter().map(|lane| &lane[command]) {
-            cell.histogram.iter().for_each(|class| class.store(0, Ordering::Relaxed));
-        }
+    /// Totals of what the rates are made from.
+    pub fn totals(&self) -> [u64; RATES] {
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let (repl_in, repl_out) = (load(&self.repl_in), load(&self.repl_out));
+        // As in Redis, the bytes of clients and those of replication are one sum.
+        let (net_in, net_out) = (load(&self.net_in) + repl_in, load(&self.net_out) + repl_out);
+        [self.total_commands(), net_in, net_out, repl_in, repl_out]
     }
 
     /// CONFIG RESETSTAT.
@@ -213,7 +213,9 @@ impl Stats {
             for counter in [&cell.calls, &cell.nanos, &cell.rejected, &cell.failed] {
                 counter.store(0, Ordering::Relaxed);
             }
-            cell.histogram.iter().for_each(|class| class.store(0, Ordering::Relaxed));
+            if let Some(counting) = cell.histogram.get() {
+                counting.reset();
+            }
         }
         self.errors.lock().clear();
         for counter in [
@@ -222,13 +224,15 @@ impl Stats {
             &self.refused,
             &self.net_in,
             &self.net_out,
+            &self.reads,
+            &self.writes,
             &self.repl_in,
             &self.repl_out,
             &self.sync_full,
             &self.sync_partial_ok,
             &self.sync_partial_err,
             &self.query_buffer_cuts,
-            &self.output_buffer_cuts,
+            &self.expire_nanos,
             &self.lazy_freed,
         ] {
             counter.store(0, Ordering::Relaxed);
@@ -245,11 +249,11 @@ mod tests {
     fn lanes_are_summed() {
         let stats = Stats::new(2);
         for client in 0..20 {
-            stats.executed(client, 1, 1000, client == 0);
+            stats.executed(client, 1, 1000, client == 0, client < 10);
         }
         let sum = stats.command(1);
         assert_eq!((sum.calls, sum.nanos, sum.failed), (20, 20_000, 1));
-        assert_eq!(sum.histogram[10], 20);
+        assert_eq!(sum.histogram.count(), 10);
         assert_eq!((stats.command(0).calls, stats.total_commands()), (0, 20));
         stats.reset();
         assert_eq!(stats.total_commands(), 0);
@@ -259,8 +263,8 @@ mod tests {
     fn rates_are_per_second() {
         let mut rates = Rates::default();
         for i in 0..=16 {
-            rates.sample(i * 100, [i as u64 * 50, 0, 0]);
+            rates.sample(i * 100, [i as u64 * 50, 0, 0, 0, 7]);
         }
-        assert_eq!(rates.per_second(), [500, 0, 0]);
+        assert_eq!(rates.per_second(), [500, 0, 0, 0, 0]);
     }
 }

@@ -9,6 +9,7 @@ pub mod entry;
 pub mod keyspace;
 pub mod shard;
 pub mod snapshot;
+pub mod totals;
 
 pub use db::{Changes, Db, Expiry, WrongType};
 pub use entry::{Entry, NO_EXPIRE};

@@ -28,6 +28,8 @@ pub struct Part {
     pub dict: Dict<Entry>,
     /// (deadline in Unix ms, hash of the key), earliest first.
     deadlines: BTreeSet<(i64, u64)>,
+    /// Sum of the deadlines, so that INFO's average costs nothing.
+    deadline_sum: i128,
     /// Present while a snapshot has not walked this part yet.
     pub(super) snapshot: Option<Box<SnapshotPart>>,
 }
@@ -67,7 +69,7 @@ impl Shard {
 
 impl Part {
     fn new(seed: Seed) -> Self {
-        Part { dict: Dict::new(seed), deadlines: BTreeSet::new(), snapshot: None }
+        Part { dict: Dict::new(seed), deadlines: BTreeSet::new(), deadline_sum: 0, snapshot: None }
     }
 
     /// Number of keys with a deadline.
@@ -81,8 +83,31 @@ impl Part {
     }
 
     /// Sum of the deadlines, for INFO's average time to live.
-    pub fn deadlines(&self) -> impl Iterator<Item = i64> {
-        self.deadlines.iter().map(|&(at, _)| at)
+    pub fn deadline_sum(&self) -> i128 {
+        self.deadline_sum
+    }
+
+    /// Bytes of the table without its entries, and of the index of deadlines; the latter is an estimate.
+    pub fn overhead(&self) -> (usize, usize) {
+        let table = self.dict.memory_overhead() - self.dict.len() * size_of::<Entry>();
+        // The nodes of a B-tree are about two thirds full.
+        (table, self.deadlines.len() * size_of::<(i64, u64)>() * 3 / 2)
+    }
+
+    fn note_deadline(&mut self, at: Option<i64>, hash: u64) {
+        if let Some(at) = at
+            && self.deadlines.insert((at, hash))
+        {
+            self.deadline_sum += i128::from(at);
+        }
+    }
+
+    fn forget_deadline(&mut self, at: Option<i64>, hash: u64) {
+        if let Some(at) = at
+            && self.deadlines.remove(&(at, hash))
+        {
+            self.deadline_sum -= i128::from(at);
+        }
     }
 
     /// Hands the bucket that is about to change to a running snapshot.
@@ -97,12 +122,8 @@ impl Part {
         self.before_change(hash);
         let at = entry.expire_at();
         let old = self.dict.insert(hash, entry);
-        if let Some(old_at) = old.as_ref().and_then(Entry::expire_at) {
-            self.deadlines.remove(&(old_at, hash));
-        }
-        if let Some(at) = at {
-            self.deadlines.insert((at, hash));
-        }
+        self.forget_deadline(old.as_ref().and_then(Entry::expire_at), hash);
+        self.note_deadline(at, hash);
         old
     }
 
@@ -111,9 +132,7 @@ impl Part {
         self.dict.get(hash, key)?;
         self.before_change(hash);
         let entry = self.dict.remove(hash, key)?;
-        if let Some(at) = entry.expire_at() {
-            self.deadlines.remove(&(at, hash));
-        }
+        self.forget_deadline(entry.expire_at(), hash);
         Some(entry)
     }
 
@@ -123,12 +142,8 @@ impl Part {
         let Some(entry) = self.dict.get_mut(hash, key) else { return };
         let old = entry.expire_at();
         entry.set_expire_at(at);
-        if let Some(old) = old {
-            self.deadlines.remove(&(old, hash));
-        }
-        if let Some(at) = at {
-            self.deadlines.insert((at, hash));
-        }
+        self.forget_deadline(old, hash);
+        self.note_deadline(at, hash);
     }
 
     /// A key whose deadline has passed, if there is one.
@@ -141,7 +156,7 @@ impl Part {
             let due = self.dict.find_by_hash(hash, |entry| entry.expire_at() == Some(at));
             match due {
                 Some(entry) => return Some(entry.key().to_vec()),
-                None => self.deadlines.remove(&(at, hash)),
+                None => self.forget_deadline(Some(at), hash),
             };
         }
     }

@@ -1,12 +1,15 @@
-//! Loading an RDB file into the keyspace.
+//! Loading an RDB file into the keyspace: at start-up, from a primary, and for DEBUG RELOAD.
+//!
+//! Must not know who loads or why: whether clients are told to wait, and what was there before, is the
+//! caller's affair.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use crate::base::clock;
+use crate::base::{clock, quote};
+use crate::data::Value;
 use crate::engine::Engine;
 use crate::rdb::{Eviction, Item, Reader};
 use crate::state::persistence;
@@ -21,52 +24,81 @@ pub struct StreamPlace {
     pub offset: Option<u64>,
 }
 
-/// Loads the server's RDB file, if there is one.
+/// What happens to a key of the file that is there already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Existing {
+    /// The file is damaged: no save writes a key twice.
+    Refuse,
+    /// The file's value takes its place.
+    Replace,
+}
+
+/// Loads the server's RDB file at its start, if there is one, and what it says of the primary's stream.
 ///
 /// # Errors
-/// A damaged file, with its offset; the file is left as it is.
-pub fn load_file(engine: &Arc<Engine>) -> io::Result<()> {
-    let path = persistence::rdb_path(&engine.server);
-    let file = match File::open(&path) {
-        Ok(file) => file,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(e) => {
-            return Err(io::Error::new(e.kind(), format!("Can't open {}: {e}", path.display())));
-        }
-    };
-    let size = file.metadata()?.len();
-    let began = Instant::now();
-    let place = load(engine, BufReader::with_capacity(1 << 16, file), Some(size)).map_err(|e| {
-        io::Error::other(format!("Bad file format reading {}: {e}", path.display()))
-    })?;
+/// As [`load_file`].
+pub fn load_at_start(engine: &Engine) -> io::Result<()> {
+    let Some(place) = load_file(engine, Existing::Refuse)? else { return Ok(()) };
     if let (Some(id), Some(offset)) = (&place.id, place.offset)
         && engine.server.config.get().replicaof.is_some()
     {
         engine.server.log.restore(id, offset);
         engine.server.replication.link().resumable = true;
     }
-    let seconds = began.elapsed().as_secs_f64();
-    engine.server.logger.notice(&format!("DB loaded from disk: {seconds:.3} seconds"));
     Ok(())
 }
 
+/// Loads the server's RDB file; `None` when there is none.
+///
+/// # Errors
+/// A damaged file, with its offset; the file is left as it is.
+pub fn load_file(engine: &Engine, existing: Existing) -> io::Result<Option<StreamPlace>> {
+    let path = persistence::rdb_path(&engine.server);
+    let file = match File::open(&path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => {
+            return Err(io::Error::new(e.kind(), format!("Can't open {}: {e}", path.display())));
+        }
+    };
+    let size = file.metadata()?.len();
+    let began = Instant::now();
+    let file = BufReader::with_capacity(1 << 16, file);
+    let place = load_over(engine, file, Some(size), existing).map_err(|e| {
+        io::Error::other(format!("Bad file format reading {}: {e}", path.display()))
+    })?;
+    let seconds = began.elapsed().as_secs_f64();
+    engine.server.logger.notice(&format!("DB loaded from disk: {seconds:.3} seconds"));
+    Ok(Some(place))
+}
+
 /// Loads an RDB file from a reader, whose size may be known. Clients are told to wait meanwhile by the caller.
-pub fn load<R: Read>(
-    engine: &Arc<Engine>,
+pub fn load<R: Read>(engine: &Engine, input: R, size: Option<u64>) -> Result<StreamPlace, String> {
+    load_over(engine, input, size, Existing::Refuse)
+}
+
+/// Like [`load`], into a keyspace that may have some of the file's keys.
+pub fn load_over<R: Read>(
+    engine: &Engine,
     input: R,
     size: Option<u64>,
+    existing: Existing,
 ) -> Result<StreamPlace, String> {
     let server = &engine.server;
     let settings = server.config.get();
     let progress = &server.persistence;
+    let delay = Duration::from_micros(settings.key_load_delay);
     progress.loading_start.store(clock::unix_ms() / 1000, Ordering::Relaxed);
     progress.loading_total.store(size.unwrap_or(0), Ordering::Relaxed);
     progress.loading_done.store(0, Ordering::Relaxed);
     let mut reader = Reader::new(input).limit(size).verify(settings.rdbchecksum);
-    let mut loader = Loader::new(engine);
+    let mut loader = Loader::new(engine, existing);
     let mut reported = Instant::now();
     loop {
         let item = reader.next().map_err(|e| e.to_string())?;
+        if server.has_ended() {
+            return Err("the server ends".to_owned());
+        }
         if loader.items.is_multiple_of(1024) {
             progress.loading_done.store(reader.offset(), Ordering::Relaxed);
             if reported.elapsed() >= Duration::from_secs(1) {
@@ -80,6 +112,9 @@ pub fn load<R: Read>(
             break;
         }
         loader.take(item)?;
+        if !delay.is_zero() {
+            std::thread::sleep(delay);
+        }
     }
     let mut state = server.persistence.state.lock();
     state.load_keys_loaded = loader.keys;
@@ -99,6 +134,7 @@ struct Loader<'e> {
     now_ms: i64,
     /// A replica keeps expired keys until its primary says so.
     keep_expired: bool,
+    existing: Existing,
     place: StreamPlace,
     items: u64,
     keys: u64,
@@ -106,7 +142,7 @@ struct Loader<'e> {
 }
 
 impl<'e> Loader<'e> {
-    fn new(engine: &'e Engine) -> Self {
+    fn new(engine: &'e Engine, existing: Existing) -> Self {
         let keep_expired = engine.server.replication.is_replica()
             || engine.server.config.get().replicaof.is_some();
         Loader {
@@ -114,6 +150,7 @@ impl<'e> Loader<'e> {
             db: 0,
             now_ms: clock::unix_ms(),
             keep_expired,
+            existing,
             place: StreamPlace::default(),
             items: 0,
             keys: 0,
@@ -142,16 +179,37 @@ impl<'e> Loader<'e> {
                     return Ok(());
                 }
                 self.keys += 1;
-                let keyspace = &self.engine.server.keyspace;
-                let mut held = keyspace.hold(&Plan::One(keyspace.shard_of(&key)));
-                let mut changes = Changes::default();
-                let mut db = Db::new(&mut held, self.db, self.now_ms, Expiry::Ignore, &mut changes);
-                db.set(&key, value, expire_at_ms);
-                if let Some(Eviction::Idle(seconds)) = eviction {
-                    db.set_idle(&key, seconds);
-                }
+                let idle = match eviction {
+                    Some(Eviction::Idle(seconds)) => Some(seconds),
+                    _ => None,
+                };
+                return self.put(&key, value, expire_at_ms, idle);
             }
             Item::ResizeDb(..) | Item::Function(_) | Item::ModuleAux | Item::Eof => {}
+        }
+        Ok(())
+    }
+
+    fn put(
+        &mut self,
+        key: &[u8],
+        value: Value,
+        expire_at_ms: Option<i64>,
+        idle_seconds: Option<u64>,
+    ) -> Result<(), String> {
+        let keyspace = &self.engine.server.keyspace;
+        let mut held = keyspace.hold(&Plan::One(keyspace.shard_of(key)));
+        let mut changes = Changes::default();
+        let mut db = Db::new(&mut held, self.db, self.now_ms, Expiry::Ignore, &mut changes);
+        if self.existing == Existing::Refuse && db.exists(key) {
+            let mut shown = Vec::new();
+            quote::repr(&mut shown, key);
+            let shown = String::from_utf8_lossy(&shown);
+            return Err(format!("RDB has duplicated key {shown} in DB {}", self.db));
+        }
+        db.set(key, value, expire_at_ms);
+        if let Some(seconds) = idle_seconds {
+            db.set_idle(key, seconds);
         }
         Ok(())
     }

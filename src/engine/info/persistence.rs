@@ -1,0 +1,72 @@
+//! INFO's section about saving and loading.
+
+use std::sync::atomic::Ordering;
+
+use crate::engine::info::{Facts, Fields};
+use crate::state::memory::percent;
+use crate::state::persistence::{Persistence, SaveState};
+
+/// Saving and loading.
+pub fn persistence(facts: &Facts, fields: &mut Fields) {
+    let persistence = &facts.engine.server.persistence;
+    let state = persistence.state.lock().clone();
+    let loading = persistence.loading.load(Ordering::Relaxed);
+    fields.add("loading", u8::from(loading));
+    fields.add("async_loading", 0);
+    save_in_progress(persistence, &state, fields);
+    fields.add("rdb_changes_since_last_save", persistence.dirty.load(Ordering::Relaxed));
+    fields.add("rdb_bgsave_in_progress", u8::from(state.running));
+    fields.add("rdb_last_save_time", state.last_save);
+    fields.add("rdb_last_bgsave_status", if state.last_ok { "ok" } else { "err" });
+    fields.add("rdb_last_bgsave_time_sec", state.last_seconds);
+    let running = (facts.now_ms - state.started_ms).max(0) / 1000;
+    fields.add("rdb_current_bgsave_time_sec", if state.running { running } else { -1 });
+    fields.add("rdb_saves", state.saves);
+    fields.add("rdb_last_cow_size", 0);
+    fields.add("rdb_last_load_keys_expired", state.load_keys_expired);
+    fields.add("rdb_last_load_keys_loaded", state.load_keys_loaded);
+    append_only_file(fields);
+    if loading {
+        load_in_progress(facts, persistence, fields);
+    }
+}
+
+/// Nothing is forked and no page is copied: a save reads what commands leave it (see `store::snapshot`).
+fn save_in_progress(persistence: &Persistence, state: &SaveState, fields: &mut Fields) {
+    let (mut done, mut total) = (0, 0);
+    if state.running {
+        done = persistence.save_done.load(Ordering::Relaxed);
+        total = persistence.save_total.load(Ordering::Relaxed);
+    }
+    fields.add_zeros(&["current_cow_peak", "current_cow_size", "current_cow_size_age"]);
+    fields.add("current_fork_perc", format_args!("{:.2}", percent(done, total)));
+    fields.add("current_save_keys_processed", done);
+    fields.add("current_save_keys_total", total);
+}
+
+/// There is no append only file; clients look at these whether there is one or not.
+fn append_only_file(fields: &mut Fields) {
+    fields.add_zeros(&["aof_enabled", "aof_rewrite_in_progress", "aof_rewrite_scheduled"]);
+    fields.add("aof_last_rewrite_time_sec", -1);
+    fields.add("aof_current_rewrite_time_sec", -1);
+    fields.add("aof_last_bgrewrite_status", "ok");
+    fields.add_zeros(&["aof_rewrites", "aof_rewrites_consecutive_failures"]);
+    fields.add("aof_last_write_status", "ok");
+    fields.add("aof_last_cow_size", 0);
+    fields.add_zeros(&["module_fork_in_progress", "module_fork_last_cow_size"]);
+}
+
+fn load_in_progress(facts: &Facts, persistence: &Persistence, fields: &mut Fields) {
+    let start = persistence.loading_start.load(Ordering::Relaxed);
+    let total = persistence.loading_total.load(Ordering::Relaxed);
+    let done = persistence.loading_done.load(Ordering::Relaxed);
+    let elapsed = u64::try_from(facts.now_ms / 1000 - start).unwrap_or(0);
+    // As in Redis, one second while there is nothing to judge by.
+    let rate = done.checked_div(elapsed).unwrap_or(0);
+    let eta = total.saturating_sub(done).checked_div(rate).unwrap_or(1);
+    fields.add("loading_start_time", start);
+    fields.add("loading_total_bytes", total);
+    fields.add("loading_loaded_bytes", done);
+    fields.add("loading_loaded_perc", format_args!("{:.2}", percent(done, total)));
+    fields.add("loading_eta_seconds", eta);
+}

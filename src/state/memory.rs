@@ -1,0 +1,89 @@
+//! Where the bytes in use are: the numbers behind INFO's memory section, MEMORY STATS and MEMORY DOCTOR.
+
+use std::sync::atomic::Ordering;
+
+use crate::base::process;
+use crate::state::Server;
+use crate::state::clients::{ClientHandle, Kind};
+use crate::store::totals::Totals;
+
+/// Bytes in use, by what they are used for.
+#[derive(Debug, Clone, Copy)]
+pub struct Usage {
+    /// All, as asked of the allocator.
+    pub used: u64,
+    /// The most that was ever in use.
+    pub peak: u64,
+    /// In use before there were keys or clients.
+    pub startup: u64,
+    /// Pages of the process that are in memory, as the operating system counts them.
+    pub resident: u64,
+    /// The write log: the backlog, and what replicas have not read yet.
+    pub log: u64,
+    /// Connections of replicas.
+    pub replicas: u64,
+    /// All other connections.
+    pub clients: u64,
+    /// Tables and indexes of the keyspace.
+    pub tables: u64,
+}
+
+impl Usage {
+    /// As it is now.
+    pub fn new(server: &Server, keys: &Totals) -> Self {
+        let used = server.used_memory();
+        let (mut replicas, mut clients) = (0, 0);
+        for client in server.clients.all() {
+            match client.kind() {
+                Kind::Replica => replicas += of_client(&client),
+                _ => clients += of_client(&client),
+            }
+        }
+        Usage {
+            used,
+            peak: server.stats.peak_memory.load(Ordering::Relaxed).max(used),
+            startup: server.startup_memory,
+            resident: process::resident_memory(),
+            log: server.log.memory() as u64,
+            replicas,
+            clients,
+            tables: keys.overhead(),
+        }
+    }
+
+    /// Everything but the keys and values themselves.
+    pub fn overhead(&self) -> u64 {
+        let parts = self.startup + self.log + self.replicas + self.clients + self.tables;
+        parts.min(self.used)
+    }
+
+    /// Keys and values.
+    pub fn dataset(&self) -> u64 {
+        self.used - self.overhead()
+    }
+
+    /// Share of the keys and values in what is in use beyond the beginning, in percent.
+    pub fn dataset_percent(&self) -> f64 {
+        percent(self.dataset(), self.used.saturating_sub(self.startup))
+    }
+
+    /// Resident pages per byte in use.
+    pub fn fragmentation(&self) -> f64 {
+        if self.used == 0 { 0.0 } else { self.resident as f64 / self.used as f64 }
+    }
+
+    /// Resident pages beyond what is in use.
+    pub fn fragmentation_bytes(&self) -> i64 {
+        self.resident as i64 - self.used as i64
+    }
+}
+
+/// `part` of `whole` in percent; nothing of nothing is 0.
+pub fn percent(part: u64, whole: u64) -> f64 {
+    if whole == 0 { 0.0 } else { part as f64 * 100.0 / whole as f64 }
+}
+
+fn of_client(client: &ClientHandle) -> u64 {
+    let (_, waiting) = client.outbox.waiting();
+    size_of::<ClientHandle>() as u64 + client.query_capacity.load(Ordering::Relaxed) + waiting
+}
