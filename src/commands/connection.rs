@@ -7,7 +7,7 @@ use crate::engine::session::{ReplyMode, Session};
 use crate::engine::spec::flag::{
     ALLOW_BUSY, FAST, HEALTH, LOADING, NO_AUTH, NOSCRIPT, NOT_QUEUED, STALE,
 };
-use crate::engine::{Args, Command, Ctx, Group, Reply, transaction};
+use crate::engine::{Args, Command, Ctx, Group, Reply, monitor, transaction};
 use crate::resp::error::{self, Error};
 use crate::state::clients::flag;
 use crate::state::config::{REDIS_VERSION, Settings};
@@ -96,7 +96,7 @@ struct Hello<'a> {
 }
 
 impl<'a> Hello<'a> {
-    fn parse(args: &mut Args<'a>) -> Result<Self, Error> {
+    fn parse(ctx: &mut Ctx, args: &mut Args<'a>) -> Result<Self, Error> {
         let mut hello = Hello::default();
         if args.is_empty() {
             return Ok(hello);
@@ -106,6 +106,9 @@ impl<'a> Hello<'a> {
             Some(u8::try_from(proto).ok().filter(|v| (2..=3).contains(v)).ok_or(Error::NOPROTO)?);
         while let Some(option) = args.peek() {
             if args.left() > 2 && args.word("auth") {
+                let index = args.argv().len() - args.left();
+                ctx.redact(index);
+                ctx.redact(index + 1);
                 hello.user_and_password = Some((args.bytes()?, args.bytes()?));
             } else if args.left() > 1 && args.word("setname") {
                 let name = args.bytes()?;
@@ -121,7 +124,7 @@ impl<'a> Hello<'a> {
 
 /// HELLO [protover [AUTH username password] [SETNAME clientname]]
 fn hello(ctx: &mut Ctx, args: &mut Args) -> Reply {
-    let hello = Hello::parse(args)?;
+    let hello = Hello::parse(ctx, args)?;
     if let Some((user, password)) = hello.user_and_password {
         authenticate(ctx.session, ctx.settings, user, password)?;
     }
@@ -160,6 +163,7 @@ fn hello(ctx: &mut Ctx, args: &mut Args) -> Reply {
 
 /// AUTH [username] password
 fn auth(ctx: &mut Ctx, args: &mut Args) -> Reply {
+    (1..args.argv().len()).for_each(|index| ctx.redact(index));
     let (user, password) = match *args.take_rest() {
         [_] if ctx.settings.requirepass.is_empty() => return Err(Error::AUTH_NO_PASSWORD),
         [password] => (DEFAULT_USER, password),
@@ -218,10 +222,8 @@ fn reset(ctx: &mut Ctx, _args: &mut Args) -> Reply {
     if session.handle.has(flag::REPLICA | flag::MASTER) {
         return Err(Error::RESET_NORMAL_ONLY);
     }
-    if session.handle.has(flag::MONITOR) {
-        ctx.server.monitors.fetch_sub(1, Ordering::SeqCst);
-    }
-    session.handle.set(flag::MONITOR | flag::NO_EVICT | flag::NO_TOUCH, false);
+    monitor::leave(ctx.server, &session.handle);
+    session.handle.set(flag::NO_EVICT | flag::NO_TOUCH, false);
     transaction::forget(session);
     session.select(0);
     session.rename(b"");

@@ -172,20 +172,6 @@ impl Session {
         }
     }
 
-    /// The arguments of a command as MONITOR and the slow log may show them.
-    pub fn without_secrets<'a>(&self, argv: &'a [&'a [u8]]) -> Cow<'a, [&'a [u8]]> {
-        if self.redacted.is_empty() {
-            return Cow::Borrowed(argv);
-        }
-        let mut shown = argv.to_vec();
-        for &index in &self.redacted {
-            if let Some(arg) = shown.get_mut(index) {
-                *arg = b"(redacted)";
-            }
-        }
-        Cow::Owned(shown)
-    }
-
     /// Whether it has to authenticate first. Without a password nobody has to, but who had to once is only
     /// authenticated by saying so.
     pub fn needs_auth(&self, settings: &Settings) -> bool {
@@ -201,6 +187,20 @@ impl Session {
     pub fn rename(&mut self, name: &[u8]) {
         self.name = String::from_utf8_lossy(name).into_owned();
         self.handle.meta.lock().name.clone_from(&self.name);
+    }
+
+    /// The arguments of a command as MONITOR and the slow log may show them.
+    pub fn without_secrets<'a>(&self, argv: &'a [&'a [u8]]) -> Cow<'a, [&'a [u8]]> {
+        if self.redacted.is_empty() {
+            return Cow::Borrowed(argv);
+        }
+        let mut shown = argv.to_vec();
+        for &index in &self.redacted {
+            if let Some(arg) = shown.get_mut(index) {
+                *arg = b"(redacted)";
+            }
+        }
+        Cow::Owned(shown)
     }
 
     /// Goes over to another database.
