@@ -287,7 +287,8 @@ fn prepare(stream: &Stream, settings: &Settings) -> io::Result<()> {
             tcp.set_nonblocking(false)?;
             tcp.set_nodelay(true)?;
             if settings.tcp_keepalive > 0 {
-                sys::set_keepalive(tcp.as_raw_fd(), settings.tcp_keepalive)?;
+                // Systems have a highest number of seconds. Beyond it a client is served without.
+                let _ = sys::set_keepalive(tcp.as_raw_fd(), settings.tcp_keepalive);
             }
             Ok(())
         }
