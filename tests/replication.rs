@@ -1,5 +1,5 @@
-//! Replication with all kinds of other ends: ourselves, fakes that behave badly, and (ignored by default)
-//! real redis-server, in both roles, with equal `DEBUG DIGEST` as the measure.
+//! Replication with all kinds of other ends: ourselves, fakes that behave badly, and (ignored by
+//! default) real redis-server, in both roles, with equal `DEBUG DIGEST` as the measure.
 
 mod support;
 

@@ -1,5 +1,5 @@
-//! DEBUG: what tests need to look inside a server and to bring about what is rare. It has to be allowed by
-//! `enable-debug-command`.
+//! DEBUG: what tests need to look inside a server and to bring about what is rare. It has to be
+//! allowed by `enable-debug-command`.
 
 use std::sync::atomic::Ordering;
 use std::thread;
@@ -159,7 +159,8 @@ fn log(ctx: &mut Ctx, args: &[&[u8]]) -> Reply {
     ctx.reply.ok()
 }
 
-/// Integers below this are one object for all keys in Redis, which shows in their number of references.
+/// Integers below this are one object for all keys in Redis, which shows in their number of
+/// references.
 const SHARED_INTEGERS: i64 = 10_000;
 
 /// DEBUG OBJECT key

@@ -106,7 +106,8 @@ fn replicaof(ctx: &mut Ctx, args: &mut Args) -> Reply {
         );
         return ctx.reply.simple(text);
     }
-    // The stream that we have, our own or a former primary's, may be one that the new primary continues.
+    // The stream that we have, our own or a former primary's, may be one that the new primary
+    // continues.
     server.replication.link().resumable |= server.log.is_active();
     server.replication.follow(primary.clone());
     server.config.update(|settings| settings.replicaof = primary.clone());
