@@ -100,7 +100,8 @@ impl Logger {
         let ms = now_ms.rem_euclid(1000);
         let pid = std::process::id();
         format!(
-            "{pid}:{role} {day:02} {month} {year} {hour:02}:{minute:02}:{second:02}.{ms:03} {mark} {message}\n"
+            "{pid}:{role} {day:02} {month} {year} {hour:02}:{minute:02}:{second:02}.{ms:03} \
+             {mark} {message}\n"
         )
     }
 }

@@ -413,7 +413,8 @@ fn replconf(ctx: &mut Ctx, args: &mut Args) -> Reply {
                 let ip = args.bytes()?;
                 if ip.len() > IP_MAX {
                     return Err(Error::from(format!(
-                        "ERR REPLCONF ip-address provided by replica instance is too long: {} bytes",
+                        "ERR REPLCONF ip-address provided by replica instance is too long: {} \
+                         bytes",
                         ip.len()
                     )));
                 }

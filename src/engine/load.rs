@@ -169,7 +169,8 @@ impl<'e> Loader<'e> {
                 self.db = usize::try_from(db).unwrap_or(usize::MAX);
                 if self.db >= databases {
                     let message = format!(
-                        "FATAL: Data file was created with a Redis server configured to handle more than \
+                        "FATAL: Data file was created with a Redis server configured to handle \
+                         more than \
                          {databases} databases. Exiting"
                     );
                     return Err(message);

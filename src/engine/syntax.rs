@@ -391,7 +391,8 @@ mod tests {
         check("ON|OFF", "on-off:oneof{on:pure-token(ON) off:pure-token(OFF)}");
         check(
             "[FILTERBY <MODULE module-name | PATTERN pattern>]",
-            "module-name-pattern:oneof(FILTERBY)?{module-name:string(MODULE) pattern:pattern(PATTERN)}",
+            "module-name-pattern:oneof(FILTERBY)?{module-name:string(MODULE) \
+             pattern:pattern(PATTERN)}",
         );
         check(
             "[TO host port [FORCE]] [ABORT]",

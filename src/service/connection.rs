@@ -335,8 +335,10 @@ fn is_http(name: &[u8]) -> bool {
 
 fn warn_of_http(engine: &Engine, handle: &ClientHandle) {
     let message = format!(
-        "Possible SECURITY ATTACK detected. It looks like somebody is sending POST or Host: commands to \
-         Redis. This is likely due to an attacker attempting to use Cross Protocol Scripting to compromise \
+        "Possible SECURITY ATTACK detected. It looks like somebody is sending POST or Host: \
+         commands to \
+         Redis. This is likely due to an attacker attempting to use Cross Protocol Scripting to \
+         compromise \
          your Redis instance. Connection from {} aborted.",
         handle.addr
     );

@@ -138,7 +138,8 @@ pub fn install(engine: &Arc<Engine>, listeners: &Arc<Listeners>) {
 fn raise_limits(server: &Server, settings: &Settings) {
     if let Err((limit, fits)) = reserve_sockets(settings.maxclients) {
         server.logger.warning(&format!(
-            "You requested maxclients of {}, but only {limit} files may be open. maxclients has been reduced \
+            "You requested maxclients of {}, but only {limit} files may be open. maxclients has \
+             been reduced \
              to {fits}.",
             settings.maxclients
         ));
