@@ -426,8 +426,7 @@ fn defined_commands() -> BTreeSet<String> {
     for source in sources(&["src/commands"]) {
         for line in source.text.lines() {
             let Some((builder, arguments)) = line.split_once("(\"") else { continue };
-            let is_row =
-                builder.trim_start().chars().all(|c| c.is_alphanumeric() || "_:".contains(c));
+            let is_row = builder.ends_with(|c: char| c.is_alphanumeric());
             if let Some(name) = arguments.split('"').next().filter(|_| is_row) {
                 names.insert(name.to_owned());
             }
