@@ -36,6 +36,7 @@ pub const COMMANDS: &[Command] = &[Command::container("config")
             .locks_one_by_one()
             .tips(&["request_policy:all_nodes", "response_policy:all_succeeded"])
             .complexity("O(1)")
+            .locks_one_by_one()
             .summary("Sets the counters of INFO to zero."),
         Command::new("rewrite", rewrite)
             .since("2.8.0")
@@ -81,6 +82,12 @@ fn get(ctx: &mut Ctx, args: &mut Args) -> Reply {
 /// CONFIG SET parameter value [parameter value ...]
 fn set(ctx: &mut Ctx, args: &mut Args) -> Reply {
     let rest = args.take_rest();
+    for (i, name) in rest.iter().enumerate().step_by(2) {
+        if is_sensitive(name) {
+            // Behind CONFIG, SET and the name itself.
+            ctx.redact(i + 3);
+        }
+    }
     if !rest.len().is_multiple_of(2) {
         return Err(Error::SYNTAX);
     }

@@ -15,7 +15,6 @@ use crate::engine::spec::flag::{
 use crate::engine::{Args, Command, Ctx, Reply, dispatch};
 use crate::resp::error::{self, Error};
 use crate::state::clients::{Kind, Unblock, flag};
-use crate::state::pause::Mode;
 use crate::state::replication::{Failover, LinkState, Replica, ReplicaState, Wants};
 use crate::state::{FailoverPlan, Job};
 
@@ -246,7 +245,7 @@ fn failover(ctx: &mut Ctx, args: &mut Args) -> Reply {
     *state = Failover::Waiting;
     drop(state);
     server.logger.notice("FAILOVER requested.");
-    dispatch::pause(server, Mode::Write, i64::MAX);
+    dispatch::hold_writes(server);
     server.start_job(Job::Failover(plan));
     ctx.reply.ok()
 }
@@ -290,13 +289,13 @@ fn abort_failover(ctx: &mut Ctx) -> Reply {
         Failover::None => Err(Error::new("ERR No failover in progress.")),
         Failover::Waiting => {
             drop(state);
-            server.pause.end();
+            server.pause.let_writes_go();
             ctx.reply.ok()
         }
         Failover::InProgress => {
             drop(state);
             promote(ctx);
-            server.pause.end();
+            server.pause.let_writes_go();
             ctx.reply.ok()
         }
     }

@@ -643,10 +643,28 @@ mod tests {
         out.truncate(mark);
         assert_eq!(bytes(&out), expected);
         assert_eq!(Arc::strong_count(&value), 1);
-        out.truncate(Mark { len: 0, shared: 0 });
+        out.truncate(Mark { len: 0, shared: 0, batch: 0 });
         assert!(out.is_empty());
         out.truncate(mark);
         assert!(out.is_empty());
+    }
+
+    /// A command that waits has what was answered before it sent, and its own reply may be dropped later.
+    #[test]
+    fn a_mark_outlives_what_was_before_it() {
+        let mut out = Out::new();
+        for take in [false, true] {
+            out.simple("a long reply that was sent");
+            let mark = out.mark();
+            if take {
+                drop(out.take_chunks())
+            } else {
+                out.clear()
+            }
+            out.int(1);
+            out.truncate(mark);
+            assert!(out.is_empty());
+        }
     }
 
     #[test]

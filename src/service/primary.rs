@@ -42,8 +42,10 @@ pub fn run(engine: &Arc<Engine>, generation: u64) {
                 server.logger.warning(&format!("Replication link: {e}"));
             }
         }
+        let was_up = server.replication.is_link_up();
         server.replication.set_link_state(generation, LinkState::Connect);
-        let again = Instant::now() + RETRY;
+        // A link that worked is likely to work again at once; the backlog does not wait.
+        let again = Instant::now() + if was_up { Duration::ZERO } else { RETRY };
         while current() && Instant::now() < again {
             std::thread::sleep(Duration::from_millis(20));
         }

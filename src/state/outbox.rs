@@ -285,3 +285,87 @@ impl Queue {
         Sent::Gone
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+    use std::os::fd::AsRawFd;
+    use std::os::unix::net::UnixStream;
+    use std::sync::Arc;
+
+    const FREE: Limit = Limit { hard: 0, soft: 0, soft_time: Duration::ZERO };
+
+    fn reply(text: &[u8]) -> Out {
+        let mut out = Out::new();
+        out.raw(text);
+        out
+    }
+
+    /// An outbox whose socket takes no more, and the other end of the socket.
+    fn full() -> (UnixStream, UnixStream, Outbox) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let outbox = Outbox::new(ours.as_raw_fd());
+        assert_eq!(outbox.send(&mut reply(&vec![0; 1 << 20]), FREE), Sent::TellDrain);
+        (ours, theirs, outbox)
+    }
+
+    fn read_all(outbox: &Outbox, theirs: &mut UnixStream) -> Vec<u8> {
+        let mut got = Vec::new();
+        theirs.set_nonblocking(true).unwrap();
+        loop {
+            let drained = outbox.drain().unwrap();
+            let _ = theirs.read_to_end(&mut got);
+            if drained.empty {
+                return got;
+            }
+        }
+    }
+
+    #[test]
+    fn bytes_keep_their_order_however_they_come() {
+        let (_ours, mut theirs, outbox) = full();
+        let mut expected = vec![0; 1 << 20];
+        for n in 0..200_u8 {
+            let text = vec![n; usize::from(n) * 200];
+            expected.extend_from_slice(&text);
+            let sent = match n % 3 {
+                0 => outbox.push(Chunk::Shared(Arc::new(text)), FREE),
+                1 => outbox.push(Chunk::Owned(text), FREE),
+                _ => outbox.send(&mut reply(&text), FREE),
+            };
+            assert_eq!(sent, Sent::Waiting);
+        }
+        assert!(read_all(&outbox, &mut theirs) == expected);
+        assert_eq!(outbox.waiting(), (0, 0));
+        assert_eq!(outbox.send(&mut reply(b"x"), FREE), Sent::All);
+    }
+
+    #[test]
+    fn small_pieces_are_put_together() {
+        let (_ours, _theirs, outbox) = full();
+        let (before, _) = outbox.waiting();
+        for _ in 0..10_000 {
+            outbox.send(&mut reply(b"+PONG\r\n"), FREE);
+        }
+        let (chunks, _) = outbox.waiting();
+        assert!(chunks - before <= 70_000 / PIECE_MAX + 1, "{chunks}");
+    }
+
+    #[test]
+    fn limits() {
+        let (_ours, _theirs, outbox) = full();
+        let (_, waiting) = outbox.waiting();
+        let hard = |hard| outbox.is_over(Limit { hard, ..FREE });
+        assert!(hard(waiting - 1) && !hard(waiting));
+        let soft = |seconds| {
+            outbox.is_over(Limit { hard: 0, soft: 1, soft_time: Duration::from_secs(seconds) })
+        };
+        assert!(!soft(3600));
+        std::thread::sleep(Duration::from_millis(2));
+        assert!(soft(0) && !soft(3600));
+        outbox.close();
+        assert_eq!(outbox.send(&mut reply(b"x"), FREE), Sent::Gone);
+        assert_eq!(outbox.waiting(), (0, 0));
+    }
+}
