@@ -1,6 +1,7 @@
 //! Listening sockets and the thread that accepts connections.
 //!
-//! Invariant: no error of accepting ends the loop; without file descriptors it waits a moment and goes on.
+//! Invariant: no error of accepting ends the loop; without file descriptors it waits a moment and
+//! goes on.
 
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -38,7 +39,8 @@ impl Listener {
         }
     }
 
-    /// Stops listening at once, even while the accepting thread waits for this socket, which keeps it open.
+    /// Stops listening at once, even while the accepting thread waits for this socket, which keeps
+    /// it open.
     fn close(self) {
         if let Listener::Tcp(listener) = self {
             let _ = TcpStream::from(OwnedFd::from(listener)).shutdown(Shutdown::Both);
@@ -80,8 +82,8 @@ impl Listeners {
         Ok(Listeners { sockets, bell: Waker::new()?, unix_path })
     }
 
-    /// Listens where `settings` says instead of where it does now; whether that worked. If not, nothing has
-    /// changed.
+    /// Listens where `settings` says instead of where it does now; whether that worked. If not,
+    /// nothing has changed.
     fn rebind(&self, server: &Server, settings: &Settings) -> bool {
         let old = server.config.get();
         let in_use = server.port.load(Ordering::Relaxed) as u16;
@@ -147,8 +149,8 @@ pub fn install(engine: &Arc<Engine>, listeners: &Arc<Listeners>) {
 fn raise_limits(server: &Server, settings: &Settings) {
     if let Err((limit, fits)) = reserve_sockets(settings.maxclients) {
         server.logger.warning(&format!(
-            "You requested maxclients of {}, but only {limit} files may be open. maxclients has been reduced \
-             to {fits}.",
+            "You requested maxclients of {}, but only {limit} files may be open. maxclients has \
+             been reduced to {fits}.",
             settings.maxclients
         ));
         server.config.update(|settings| settings.maxclients = fits);
@@ -165,7 +167,8 @@ fn bind_tcp(server: &Server, settings: &Settings, port: u16) -> io::Result<Vec<L
             Some(rest) => (rest, true),
             None => (address.as_str(), false),
         };
-        // std's socket for all IPv6 addresses takes IPv4 connections too, so the two wildcards share one.
+        // std's socket for all IPv6 addresses takes IPv4 connections too, so the two wildcards
+        // share one.
         let result = match address {
             "*" if both => {
                 TcpListener::bind(("::", port)).or_else(|_| TcpListener::bind(("0.0.0.0", port)))
