@@ -16,7 +16,9 @@ const fn sub(name: &'static str, handler: Handler) -> Command {
 }
 
 /// The commands of this file.
-pub const COMMANDS: &[Command] = &[sub("command", all)
+pub const COMMANDS: &[Command] = &[Command::new("command", all)
+    .flags(LOADING | STALE)
+    .categories(&["connection"])
     .since("2.8.13")
     .arity(-1)
     .tips(ORDER)

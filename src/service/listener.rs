@@ -5,8 +5,8 @@
 
 use std::fs;
 use std::io::{self, ErrorKind};
-use std::net::{TcpListener, TcpStream};
-use std::os::fd::AsRawFd;
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;
@@ -36,6 +36,14 @@ impl Listener {
         match self {
             Listener::Tcp(l) => l.as_raw_fd(),
             Listener::Unix(l) => l.as_raw_fd(),
+        }
+    }
+
+    /// Stops listening at once, even while the accepting thread waits for this socket, which keeps
+    /// it open.
+    fn close(self) {
+        if let Listener::Tcp(listener) = self {
+            let _ = TcpStream::from(OwnedFd::from(listener)).shutdown(Shutdown::Both);
         }
     }
 
@@ -84,13 +92,16 @@ impl Listeners {
         let (mut tcp, unix): (Vec<_>, Vec<_>) =
             sockets.drain(..).partition(|socket| matches!(socket, Listener::Tcp(_)));
         if port == in_use {
-            // An address can be bound again only when it is free.
-            tcp.clear();
+            // An address can be bound again only when nobody listens there.
+            tcp.drain(..).for_each(Listener::close);
         }
         let bound = if port == 0 { Ok(Vec::new()) } else { bind_tcp(server, settings, port) };
         let works = bound.is_ok();
         tcp = match bound {
-            Ok(bound) => bound,
+            Ok(bound) => {
+                tcp.into_iter().for_each(Listener::close);
+                bound
+            }
             Err(_) if tcp.is_empty() => bind_tcp(server, &old, in_use).unwrap_or_default(),
             Err(_) => tcp,
         };
@@ -139,8 +150,7 @@ fn raise_limits(server: &Server, settings: &Settings) {
     if let Err((limit, fits)) = reserve_sockets(settings.maxclients) {
         server.logger.warning(&format!(
             "You requested maxclients of {}, but only {limit} files may be open. maxclients has \
-             been reduced \
-             to {fits}.",
+             been reduced to {fits}.",
             settings.maxclients
         ));
         server.config.update(|settings| settings.maxclients = fits);
