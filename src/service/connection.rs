@@ -1,7 +1,7 @@
 //! One connection's thread: read, parse, execute, reply.
 //!
-//! The thread blocks only in reading. Replies of all commands that one read brought leave in one write, which
-//! never blocks (see `state::outbox`).
+//! The thread blocks only in reading. Replies of all commands that one read brought leave in one
+//! write, which never blocks (see `state::outbox`).
 
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
@@ -26,7 +26,8 @@ const LARGE_STEP: usize = 256 * 1024;
 const SEND_AT: usize = 256 * 1024;
 /// Small reads in a row after which a large buffer shrinks.
 const CALM_READS: u32 = 32;
-/// After this much silence a connection gives back buffers that together hold more than it is allowed.
+/// After this much silence a connection gives back buffers that together hold more than it is
+/// allowed.
 const SILENCE: Duration = Duration::from_secs(2);
 /// What the buffers of a silent connection may hold.
 const SILENT_BUFFERS_MAX: usize = 4 * 1024;
@@ -144,8 +145,8 @@ impl Connection<'_> {
         within
     }
 
-    /// Executes all commands that are whole. Returns how many bytes the next one lacks at least, or `None` when
-    /// the connection ends.
+    /// Executes all commands that are whole. Returns how many bytes the next one lacks at least, or
+    /// `None` when the connection ends.
     fn execute_buffered(&mut self) -> Option<usize> {
         self.handle.active_ms.store(clock::unix_ms(), Ordering::Relaxed);
         loop {
@@ -238,7 +239,8 @@ impl Connection<'_> {
         }
     }
 
-    /// Closes the socket and leaves the registry; the drain thread does, when replies wait to be sent.
+    /// Closes the socket and leaves the registry; the drain thread does, when replies wait to be
+    /// sent.
     fn end(&mut self) {
         let server = &self.engine.server;
         monitor::leave(server, &self.handle);
@@ -297,7 +299,7 @@ impl Input {
         if self.start > 0 && (self.start == self.end || self.bytes.len() - self.end < want) {
             self.compact();
         }
-        let least = want.min(LARGE_STEP).max(BUFFER_MIN / 2);
+        let least = want.clamp(BUFFER_MIN / 2, LARGE_STEP);
         if self.bytes.len() - self.end >= least {
             return;
         }
@@ -306,8 +308,9 @@ impl Input {
             return self.bytes.resize(doubled.max(self.end + least), 0);
         }
         if self.bytes.capacity() - self.end < least {
-            // Exactly what is needed in the end, but not more at a time than has come already, so that an
-            // announcement alone reserves little. Many small arguments do not announce what they need.
+            // Exactly what is needed in the end, but not more at a time than has come already, so
+            // that an announcement alone reserves little. Many small arguments do not announce what
+            // they need.
             let more = want.min(self.end.max(LARGE_STEP)).max(least).max(self.end / 8);
             self.bytes.reserve_exact(self.end + more - self.bytes.len());
         }

@@ -1,6 +1,7 @@
 //! Listening sockets and the thread that accepts connections.
 //!
-//! Invariant: no error of accepting ends the loop; without file descriptors it waits a moment and goes on.
+//! Invariant: no error of accepting ends the loop; without file descriptors it waits a moment and
+//! goes on.
 
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -74,8 +75,8 @@ impl Listeners {
         Ok(Listeners { sockets, bell: Waker::new()?, unix_path })
     }
 
-    /// Listens where `settings` says instead of where it does now; whether that worked. If not, nothing has
-    /// changed.
+    /// Listens where `settings` says instead of where it does now; whether that worked. If not,
+    /// nothing has changed.
     fn rebind(&self, server: &Server, settings: &Settings) -> bool {
         let old = server.config.get();
         let in_use = server.port.load(Ordering::Relaxed) as u16;
@@ -156,7 +157,8 @@ fn bind_tcp(server: &Server, settings: &Settings, port: u16) -> io::Result<Vec<L
             Some(rest) => (rest, true),
             None => (address.as_str(), false),
         };
-        // std's socket for all IPv6 addresses takes IPv4 connections too, so the two wildcards share one.
+        // std's socket for all IPv6 addresses takes IPv4 connections too, so the two wildcards
+        // share one.
         let result = match address {
             "*" if both => {
                 TcpListener::bind(("::", port)).or_else(|_| TcpListener::bind(("0.0.0.0", port)))
@@ -270,7 +272,8 @@ fn welcome(engine: &Arc<Engine>, stream: Stream, unix_path: &str, threads: &Arc<
     let handle = server.clients.add(stream, unix_path, 0);
     handle.meta.lock().user = "default".to_owned();
     let id = handle.id;
-    // Decided here and not in its thread: a password that is set from now on is for later connections.
+    // Decided here and not in its thread: a password that is set from now on is for later
+    // connections.
     let mut session = Session::new(handle, Role::Client);
     session.authenticated = settings.requirepass.is_empty();
     let engine = Arc::clone(engine);
