@@ -58,16 +58,19 @@ fn wait_for_link(replica: &Server) {
 /// Waits until both have the same offset, then compares all data.
 fn assert_same_data(primary: &Server, replica: &Server) {
     wait_for_link(replica);
-    // Short-lived keys have to be gone: a key may expire between the two digests.
-    thread::sleep(Duration::from_millis(150));
+    let digest = |server: &Server| server.client().cmd(&["DEBUG", "DIGEST"]).text();
+    // Nobody writes any more, but short-lived keys still go, perhaps between two digests.
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while digest(primary) != digest(replica) {
+        let late = Instant::now() >= deadline;
+        assert!(!late, "digests differ: {}", differences(primary, replica).join("\n"));
+        thread::sleep(Duration::from_millis(50));
+    }
+    assert_ne!(digest(primary), "0".repeat(40));
     wait_until("equal offsets", || {
         field(primary, "replication", "master_repl_offset")
             == field(replica, "replication", "master_repl_offset")
     });
-    let digest = |server: &Server| server.client().cmd(&["DEBUG", "DIGEST"]).text();
-    let (ours, theirs) = (digest(primary), digest(replica));
-    assert!(ours == theirs, "digests differ: {}", differences(primary, replica).join("\n"));
-    assert_ne!(digest(primary), "0".repeat(40));
 }
 
 /// The first keys that differ, for the message of a failed comparison.

@@ -38,7 +38,8 @@ pub const COMMANDS: &[Command] = &[
     Command::new("role", role)
         .since("2.8.12")
         .arity(1)
-        .flags(NOSCRIPT | LOADING | STALE | FAST | ADMIN_CATEGORY)
+        .flags(NOSCRIPT | LOADING | STALE | FAST)
+        .categories(&["admin", "dangerous"])
         .complexity("O(1)")
         .summary("Tells the role of this server and who is at the other end."),
     Command::new("wait", wait)
@@ -46,6 +47,7 @@ pub const COMMANDS: &[Command] = &[
         .since("3.0.0")
         .arity(3)
         .flags(BLOCKING)
+        .categories(&["connection"])
         .syntax("numreplicas timeout")
         .complexity("O(1)")
         .summary("Waits until replicas have confirmed the writes of this connection.")
@@ -75,9 +77,6 @@ pub const COMMANDS: &[Command] = &[
         .complexity("O(1)")
         .summary("What replicas tell of themselves and confirm."),
 ];
-
-/// ROLE is dangerous for ACL though it is no administrator's command.
-const ADMIN_CATEGORY: u32 = DANGEROUS;
 
 /// REPLICAOF host port | NO ONE
 fn replicaof(ctx: &mut Ctx, args: &mut Args) -> Reply {

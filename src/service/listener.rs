@@ -181,7 +181,8 @@ fn bind_tcp(server: &Server, settings: &Settings, port: u16) -> io::Result<Vec<L
                     "Could not create server TCP listening socket {address}:{port}: bind: {e}"
                 );
                 server.logger.warning(&message);
-                return Err(io::Error::new(e.kind(), "Failed listening on port, aborting."));
+                let message = format!("Failed listening on port {port} ({e}), aborting.");
+                return Err(io::Error::new(e.kind(), message));
             }
         }
     }
@@ -294,7 +295,8 @@ fn prepare(stream: &Stream, settings: &Settings) -> io::Result<()> {
             tcp.set_nonblocking(false)?;
             tcp.set_nodelay(true)?;
             if settings.tcp_keepalive > 0 {
-                sys::set_keepalive(tcp.as_raw_fd(), settings.tcp_keepalive)?;
+                // Systems have a highest number of seconds. Beyond it a client is served without.
+                let _ = sys::set_keepalive(tcp.as_raw_fd(), settings.tcp_keepalive);
             }
             Ok(())
         }

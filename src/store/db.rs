@@ -197,14 +197,6 @@ impl<'h, 'k> Db<'h, 'k> {
         }
     }
 
-    /// The value of a key, to be changed in place. The caller counts the change with [`Db::mark_dirty`].
-    pub fn value_mut(&mut self, key: &[u8]) -> Option<&mut Value> {
-        let hash = self.locate(key)?;
-        let part = self.part(hash);
-        part.before_change(hash);
-        part.dict.get_mut(hash, key).map(|entry| &mut entry.value)
-    }
-
     /// Stores a value with its deadline (Unix ms), whatever was there before.
     pub fn set(&mut self, key: &[u8], value: Value, expire_at: Option<i64>) {
         let mut entry = Entry::new(key, value, self.now_ms);
