@@ -191,11 +191,9 @@ fn push_line(text: &mut String, table: &Table, client: &ClientHandle, now_ms: i6
     let _ = writeln!(
         text,
         "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub=0 psub=0 ssub=0 \
-         multi={} \
-         qbuf={query} qbuf-free={query_free} argv-mem={} multi-mem={multi_bytes} rbs=0 rbp=0 obl=0 \
-         oll={chunks} omem={output} tot-mem={} events={} cmd={} user={} redir=-1 resp={} \
-         lib-name={} \
-         lib-ver={}",
+         multi={} qbuf={query} qbuf-free={query_free} argv-mem={} multi-mem={multi_bytes} rbs=0 \
+         rbp=0 obl=0 oll={chunks} omem={output} tot-mem={} events={} cmd={} user={} redir=-1 \
+         resp={} lib-name={} lib-ver={}",
         client.id,
         client.addr,
         client.laddr,

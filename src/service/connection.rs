@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use crate::base::clock;
 use crate::base::sys::{Interest, POLL_IN, wait_for};
-use crate::engine::session::Role;
 use crate::engine::{Engine, Session, dispatch, monitor};
 use crate::resp::out::Out;
 use crate::resp::request::{Limits, Request, Status};
@@ -36,14 +35,11 @@ const UNAUTHENTICATED_OUTPUT_MAX: u64 = 64 * 1024;
 const FEW_ARGS: usize = 8;
 
 /// Serves a connection until it ends.
-pub fn serve(engine: &Arc<Engine>, handle: Arc<ClientHandle>) {
-    let mut session = Session::new(Arc::clone(&handle), Role::Client);
-    session.authenticated = engine.server.config.get().requirepass.is_empty();
-    handle.meta.lock().user = "default".to_owned();
+pub fn serve(engine: &Arc<Engine>, session: Session) {
     let mut connection = Connection {
         engine,
+        handle: Arc::clone(&session.handle),
         session,
-        handle: Arc::clone(&handle),
         input: Input::default(),
         request: Request::new(),
         out: Out::new(),
@@ -295,7 +291,7 @@ impl Input {
         if self.start > 0 && (self.start == self.end || self.bytes.len() - self.end < want) {
             self.compact();
         }
-        let least = want.min(LARGE_STEP).max(BUFFER_MIN / 2);
+        let least = want.clamp(BUFFER_MIN / 2, LARGE_STEP);
         if self.bytes.len() - self.end >= least {
             return;
         }

@@ -17,7 +17,8 @@ use crate::base::lock::{Lock, rank};
 use crate::base::logger::Level;
 use crate::base::sys::{self, Interest, POLL_IN, wait_for};
 use crate::base::wake::Waker;
-use crate::engine::Engine;
+use crate::engine::session::Role;
+use crate::engine::{Engine, Session};
 use crate::resp::error::Error;
 use crate::resp::out::Out;
 use crate::service::{Threads, connection};
@@ -281,11 +282,16 @@ fn welcome(engine: &Arc<Engine>, stream: Stream, unix_path: &str, threads: &Arc<
     }
     server.stats.connections.fetch_add(1, Ordering::Relaxed);
     let handle = server.clients.add(stream, unix_path, 0);
+    handle.meta.lock().user = "default".to_owned();
     let id = handle.id;
+    // Decided here and not in its thread: a password that is set from now on is for later
+    // connections.
+    let mut session = Session::new(handle, Role::Client);
+    session.authenticated = settings.requirepass.is_empty();
     let engine = Arc::clone(engine);
     let spawned = threads.spawn("client", {
         let engine = Arc::clone(&engine);
-        move || connection::serve(&engine, handle)
+        move || connection::serve(&engine, session)
     });
     if let Err(e) = spawned {
         engine.server.clients.remove(id);
