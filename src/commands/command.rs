@@ -206,7 +206,9 @@ fn keys_of(ctx: &Ctx, argv: &[&[u8]]) -> Result<Vec<(usize, &'static KeySpec)>, 
     let mut known = table.find(argv[0]).ok_or(Error::COMMAND_INVALID)?;
     if let Some(sub) = argv.get(1).and_then(|name| table.find_sub(known, name)) {
         known = sub;
-    } else if known.command.handler.is_none() {
+    } else if argv.len() > 1 && !known.command.subcommands.is_empty()
+        || known.command.handler.is_none()
+    {
         return Err(Error::COMMAND_INVALID);
     }
     if known.command.keys.is_empty() {
