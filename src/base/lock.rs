@@ -12,6 +12,8 @@ use std::time::Duration;
 
 /// Ranks, in the order in which locks may be taken.
 pub mod rank {
+    /// Whole tasks that hold shards now and then: a save.
+    pub const TASK: u32 = 10;
     /// Shards: this plus the shard's index. They come first, because EXEC holds those of all its commands
     /// while commands about anything else run.
     pub const SHARD: u32 = 1000;

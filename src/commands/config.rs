@@ -4,7 +4,7 @@ use crate::engine::spec::flag::{ADMIN, LOADING, NOSCRIPT, STALE};
 use crate::engine::{Args, Command, Ctx, Reply};
 use crate::resp::error::Error;
 use crate::state::clients::reserve_sockets;
-use crate::state::config::{ApplyError, Origin, Refusal, Settings};
+use crate::state::config::{ApplyError, Origin, Refusal, Settings, is_sensitive};
 use crate::state::{Server, replica_limit};
 
 const RIGHTS: u32 = ADMIN | NOSCRIPT | LOADING | STALE;
@@ -33,8 +33,10 @@ pub const COMMANDS: &[Command] = &[Command::container("config")
             .since("2.0.0")
             .arity(2)
             .flags(RIGHTS)
+            .locks_one_by_one()
             .tips(&["request_policy:all_nodes", "response_policy:all_succeeded"])
             .complexity("O(1)")
+            .locks_one_by_one()
             .summary("Sets the counters of INFO to zero."),
         Command::new("rewrite", rewrite)
             .since("2.8.0")
@@ -80,8 +82,18 @@ fn get(ctx: &mut Ctx, args: &mut Args) -> Reply {
 /// CONFIG SET parameter value [parameter value ...]
 fn set(ctx: &mut Ctx, args: &mut Args) -> Reply {
     let rest = args.take_rest();
+    for (i, name) in rest.iter().enumerate().step_by(2) {
+        if is_sensitive(name) {
+            // Behind CONFIG, SET and the name itself.
+            ctx.redact(i + 3);
+        }
+    }
     if !rest.len().is_multiple_of(2) {
         return Err(Error::SYNTAX);
+    }
+    for at in (0..rest.len()).step_by(2).filter(|&at| is_sensitive(rest[at])) {
+        // Behind CONFIG, SET and the parameter's name.
+        ctx.redact(at + 3);
     }
     let pairs: Vec<(&[u8], &[u8])> = rest.chunks_exact(2).map(|pair| (pair[0], pair[1])).collect();
     let loading = ctx.server.persistence.loading.load(std::sync::atomic::Ordering::Relaxed);
@@ -132,12 +144,7 @@ fn apply(server: &Server, new: &Settings, changed: &[&'static str]) -> Result<()
 
 /// CONFIG RESETSTAT
 fn resetstat(ctx: &mut Ctx, _args: &mut Args) -> Reply {
-    if ctx.in_exec {
-        // It visits all shards one by one, of which a transaction holds some.
-        return Err(Error::NOT_IN_MULTI);
-    }
-    ctx.server.stats.reset();
-    ctx.server.keyspace.reset_stats();
+    ctx.reset_stats();
     ctx.reply.ok()
 }
 

@@ -13,11 +13,12 @@ use crate::engine::{Args, Command, Ctx, Reply, digest};
 use crate::rdb;
 use crate::resp::error::{self, Error};
 use crate::state::{Server, persistence};
-use crate::store::{Changes, Db, Entry, Expiry, Plan};
+use crate::store::{Entry, Plan};
 
 /// The commands of this file.
 pub const COMMANDS: &[Command] = &[Command::new("debug", debug)
     .flags(ADMIN | NOSCRIPT | LOADING | STALE)
+    .locks_one_by_one()
     .syntax("subcommand [arg [arg ...]]")
     .complexity("Depends on subcommand.")
     .summary("Looks inside the server, for tests.")];
@@ -103,11 +104,6 @@ fn debug(ctx: &mut Ctx, args: &mut Args) -> Reply {
     }
 }
 
-/// What visits shards by itself cannot do so inside a transaction, which holds some already.
-fn apart_from_exec(ctx: &Ctx) -> Result<(), Error> {
-    if ctx.in_exec { Err(Error::NOT_IN_MULTI) } else { Ok(()) }
-}
-
 /// DEBUG CHANGE-REPL-ID
 fn change_repl_id(ctx: &mut Ctx, _: &[&[u8]]) -> Reply {
     ctx.server.logger.warning("Changing replication IDs after receiving DEBUG change-repl-id");
@@ -117,14 +113,16 @@ fn change_repl_id(ctx: &mut Ctx, _: &[&[u8]]) -> Reply {
 
 /// DEBUG DIGEST
 fn digest_all(ctx: &mut Ctx, _: &[&[u8]]) -> Reply {
-    apart_from_exec(ctx)?;
-    let digest = digest::of_everything(ctx.engine);
+    let digest = if ctx.in_exec {
+        digest::of_held(ctx.db.held())
+    } else {
+        digest::of_everything(ctx.engine)
+    };
     ctx.reply.simple(&digest.to_string())
 }
 
 /// DEBUG DIGEST-VALUE [key [key ...]]
 fn digest_values(ctx: &mut Ctx, keys: &[&[u8]]) -> Reply {
-    apart_from_exec(ctx)?;
     let digests: Vec<_> = keys
         .iter()
         .map(|key| look(ctx, key, |entry| digest::of_value(entry)).unwrap_or_default())
@@ -136,11 +134,13 @@ fn digest_values(ctx: &mut Ctx, keys: &[&[u8]]) -> Reply {
 }
 
 /// Looks at a key without any side effect, even if its deadline has passed.
-fn look<R>(ctx: &Ctx, key: &[u8], at: impl FnOnce(&Entry) -> R) -> Option<R> {
+fn look<R>(ctx: &mut Ctx, key: &[u8], at: impl FnOnce(&Entry) -> R) -> Option<R> {
     let keyspace = &ctx.server.keyspace;
-    let hash = keyspace.hash(key);
-    let shard = keyspace.lock_shard(keyspace.shard_of(key));
-    shard.parts[ctx.session.db].dict.get(hash, key).map(at)
+    let (hash, index) = (keyspace.hash(key), keyspace.shard_of(key));
+    ctx.with_shard(index, |db| {
+        let number = db.index();
+        db.held().shard(index).parts[number].dict.get(hash, key).map(at)
+    })
 }
 
 /// DEBUG ERROR string
@@ -164,7 +164,6 @@ const SHARED_INTEGERS: i64 = 10_000;
 
 /// DEBUG OBJECT key
 fn object(ctx: &mut Ctx, args: &[&[u8]]) -> Reply {
-    apart_from_exec(ctx)?;
     let (now_ms, compress) = (ctx.now_ms, ctx.settings.rdbcompression);
     let options = rdb::Options { compress, checksum: false };
     let describe = |entry: &Entry| {
@@ -194,7 +193,6 @@ fn panic(ctx: &mut Ctx, _: &[&[u8]]) -> Reply {
 
 /// DEBUG POPULATE count [prefix] [size]
 fn populate(ctx: &mut Ctx, args: &[&[u8]]) -> Reply {
-    apart_from_exec(ctx)?;
     let count = positive(args[0])?;
     let prefix = args.get(1).copied().unwrap_or(b"key");
     let size = args.get(2).map_or(Ok(0), |size| positive(size))?;
@@ -220,14 +218,12 @@ fn positive(number: &[u8]) -> Result<u64, Error> {
 }
 
 /// Creates a key unless it is there; neither the log nor the save points hear of it.
-fn add(ctx: &Ctx, key: &[u8], value: Value) {
-    let keyspace = &ctx.server.keyspace;
-    let mut held = keyspace.hold(&Plan::One(keyspace.shard_of(key)));
-    let mut changes = Changes::default();
-    let mut db = Db::new(&mut held, ctx.session.db, ctx.now_ms, Expiry::Ignore, &mut changes);
-    if !db.exists(key) {
-        db.set(key, value, None);
-    }
+fn add(ctx: &mut Ctx, key: &[u8], value: Value) {
+    ctx.with_shard(ctx.server.keyspace.shard_of(key), |db| {
+        if !db.exists(key) {
+            db.set(key, value, None);
+        }
+    });
 }
 
 /// DEBUG PROTOCOL type
@@ -294,7 +290,10 @@ fn reload(ctx: &mut Ctx, args: &[&[u8]]) -> Reply {
             _ => return Err(RELOAD_OPTIONS),
         }
     }
-    apart_from_exec(ctx)?;
+    if ctx.in_exec {
+        // A transaction holds the shards that saving and loading have to visit.
+        return Err(Error::NOT_IN_MULTI);
+    }
     let server = ctx.server;
     if server.persistence.loading.swap(true, Ordering::SeqCst) {
         return Err(Error::LOADING);
@@ -342,12 +341,8 @@ fn sleep(ctx: &mut Ctx, args: &[&[u8]]) -> Reply {
     let Ok(time) = Duration::try_from_secs_f64(seconds.clamp(0.0, u32::MAX.into())) else {
         return ctx.reply.ok();
     };
-    if ctx.in_exec {
-        // The transaction's keys are held already; nobody else's command waits for the others.
-        doze(ctx.server, time);
-        return ctx.reply.ok();
-    }
-    let everything = ctx.server.keyspace.lock_all();
+    // A transaction holds all shards already.
+    let everything = (!ctx.in_exec).then(|| ctx.server.keyspace.lock_all());
     doze(ctx.server, time);
     drop(everything);
     ctx.reply.ok()

@@ -81,7 +81,7 @@ fn restore(ctx: &mut Ctx, args: &mut Args) -> Reply {
     let (key, ttl, payload) = (args.key(), args.bytes()?, args.bytes()?);
     let options = Options::parse(args)?;
     // Redis looks at the key first, then at the time and last at the payload.
-    if !options.replace && ctx.db.exists(key) {
+    if !options.replace && ctx.db.look_for_write(key).is_some() {
         return Err(Error::BUSY_KEY);
     }
     let ttl = crate::base::num::parse_i64(ttl).ok_or(Error::NOT_INTEGER)?;

@@ -161,7 +161,7 @@ fn set_deadline(
     let time = crate::base::num::parse_i64(time).ok_or(Error::NOT_INTEGER)?;
     let deadline = time.checked_mul(unit_ms).and_then(|ms| ms.checked_add(base_ms));
     let deadline = deadline.ok_or_else(|| error::invalid_expire(command))?;
-    let Some(entry) = ctx.db.peek(key) else { return ctx.reply.int(0) };
+    let Some(entry) = ctx.db.look_for_write(key) else { return ctx.reply.int(0) };
     if !conditions.allow(entry.expire_at(), deadline) {
         return ctx.reply.int(0);
     }
@@ -202,8 +202,8 @@ fn pexpiretime(ctx: &mut Ctx, args: &mut Args) -> Reply {
     tell(ctx, args, |deadline, _| deadline)
 }
 
-/// Answers what `form` makes of the deadline and the present time; -1 without a deadline, -2 without a
-/// key.
+/// Answers what `form` makes of the deadline and the present time; -1 without a deadline, -2
+/// without a key.
 fn tell(ctx: &mut Ctx, args: &mut Args, form: fn(i64, i64) -> i64) -> Reply {
     let now_ms = ctx.now_ms;
     let deadline = ctx.db.read_untouched(args.key()).map(Entry::expire_at);
@@ -218,15 +218,15 @@ fn remaining(deadline: i64, now_ms: i64) -> i64 {
     deadline.saturating_sub(now_ms).max(0)
 }
 
-/// Rounds to the nearest second.
+/// Rounds to the nearest second. Times shown here are never negative.
 fn in_seconds(ms: i64) -> i64 {
-    ms.saturating_add(500) / 1000
+    ((ms.unsigned_abs() + 500) / 1000).cast_signed()
 }
 
 /// PERSIST key
 fn persist(ctx: &mut Ctx, args: &mut Args) -> Reply {
     let key = args.key();
-    let volatile = ctx.db.peek(key).is_some_and(|entry| entry.expire_at().is_some());
+    let volatile = ctx.db.look_for_write(key).is_some_and(|entry| entry.expire_at().is_some());
     if volatile {
         ctx.db.set_expire(key, None);
         ctx.db.mark_dirty(1);

@@ -165,7 +165,7 @@ fn type_(ctx: &mut Ctx, args: &mut Args) -> Reply {
 /// RENAME key newkey
 fn rename(ctx: &mut Ctx, args: &mut Args) -> Reply {
     let (from, to) = (args.key(), args.key());
-    if !ctx.db.exists(from) {
+    if ctx.db.look_for_write(from).is_none() {
         return Err(Error::NO_KEY);
     }
     if from != to {
@@ -177,10 +177,10 @@ fn rename(ctx: &mut Ctx, args: &mut Args) -> Reply {
 /// RENAMENX key newkey
 fn renamenx(ctx: &mut Ctx, args: &mut Args) -> Reply {
     let (from, to) = (args.key(), args.key());
-    if !ctx.db.exists(from) {
+    if ctx.db.look_for_write(from).is_none() {
         return Err(Error::NO_KEY);
     }
-    if from == to || ctx.db.exists(to) {
+    if from == to || ctx.db.look_for_write(to).is_some() {
         return ctx.reply.int(0);
     }
     give_name(ctx, from, to);
@@ -217,7 +217,7 @@ fn copy(ctx: &mut Ctx, args: &mut Args) -> Reply {
     let Some(entry) = ctx.db.read(from) else { return ctx.reply.int(0) };
     let (value, deadline) = (entry.value.clone(), entry.expire_at());
     ctx.db.select(target_db);
-    let occupied = ctx.db.exists(to);
+    let occupied = ctx.db.look_for_write(to).is_some();
     if !occupied || replace {
         ctx.db.set(to, value, deadline);
         ctx.db.mark_dirty(1);
@@ -234,11 +234,11 @@ fn move_(ctx: &mut Ctx, args: &mut Args) -> Reply {
     if source_db == target_db {
         return Err(Error::SAME_OBJECT);
     }
-    if !ctx.db.exists(key) {
+    if ctx.db.look_for_write(key).is_none() {
         return ctx.reply.int(0);
     }
     ctx.db.select(target_db);
-    let occupied = ctx.db.exists(key);
+    let occupied = ctx.db.look_for_write(key).is_some();
     ctx.db.select(source_db);
     if !occupied && let Some(entry) = ctx.db.take(key) {
         let deadline = entry.expire_at();

@@ -1,7 +1,8 @@
 //! LCS: the longest common subsequence of two strings.
 //!
-//! The lengths of all prefixes' subsequences are computed row by row. Of the whole table only one bit per
-//! cell is kept, which tells the way back; the limit on the strings is that of Redis, which keeps all of it.
+//! The lengths of all prefixes' subsequences are computed row by row. Of the whole table only one
+//! bit per cell is kept, which tells the way back; the limit on the strings is that of Redis, which
+//! keeps all of it.
 
 use crate::data::Str;
 use crate::engine::spec::access::{ACCESS, RO};
@@ -86,8 +87,8 @@ fn check_memory(a: usize, b: usize, limit: usize) -> Result<(), Error> {
     if table > limit as u64 { Err(Error::LCS_MEMORY) } else { Ok(()) }
 }
 
-/// The length of the longest common subsequence. For every byte of `a`, and in it for every byte of `b`,
-/// `step` learns whether leaving out the byte of `a` is better than leaving out that of `b`.
+/// The length of the longest common subsequence. For every byte of `a`, and in it for every byte of
+/// `b`, `step` learns whether leaving out the byte of `a` is better than leaving out that of `b`.
 fn length(a: &[u8], b: &[u8], mut step: impl FnMut(bool)) -> u32 {
     let mut row = vec![0_u32; b.len()];
     let mut left = 0;

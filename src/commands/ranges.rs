@@ -93,7 +93,8 @@ fn getrange(ctx: &mut Ctx, args: &mut Args) -> Reply {
     }
 }
 
-/// The bytes from `start` to `end`, that one included; negative ones count from the end of `len` bytes.
+/// The bytes from `start` to `end`, that one included; negative ones count from the end of `len`
+/// bytes.
 fn resolve(start: i64, end: i64, len: usize) -> Range<usize> {
     // Both before the beginning would otherwise become the first byte, whatever their order.
     if len == 0 || (start < 0 && end < 0 && start > end) {

@@ -15,7 +15,6 @@ use crate::engine::spec::flag::{
 use crate::engine::{Args, Command, Ctx, Reply, dispatch};
 use crate::resp::error::{self, Error};
 use crate::state::clients::{Kind, Unblock, flag};
-use crate::state::pause::Mode;
 use crate::state::replication::{Failover, LinkState, Replica, ReplicaState, Wants};
 use crate::state::{FailoverPlan, Job};
 
@@ -39,7 +38,8 @@ pub const COMMANDS: &[Command] = &[
     Command::new("role", role)
         .since("2.8.12")
         .arity(1)
-        .flags(NOSCRIPT | LOADING | STALE | FAST | ADMIN_CATEGORY)
+        .flags(NOSCRIPT | LOADING | STALE | FAST)
+        .categories(&["admin", "dangerous"])
         .complexity("O(1)")
         .summary("Tells the role of this server and who is at the other end."),
     Command::new("wait", wait)
@@ -47,6 +47,7 @@ pub const COMMANDS: &[Command] = &[
         .since("3.0.0")
         .arity(3)
         .flags(BLOCKING)
+        .categories(&["connection"])
         .syntax("numreplicas timeout")
         .complexity("O(1)")
         .summary("Waits until replicas have confirmed the writes of this connection.")
@@ -76,9 +77,6 @@ pub const COMMANDS: &[Command] = &[
         .complexity("O(1)")
         .summary("What replicas tell of themselves and confirm."),
 ];
-
-/// ROLE is dangerous for ACL though it is no administrator's command.
-const ADMIN_CATEGORY: u32 = DANGEROUS;
 
 /// REPLICAOF host port | NO ONE
 fn replicaof(ctx: &mut Ctx, args: &mut Args) -> Reply {
@@ -247,7 +245,7 @@ fn failover(ctx: &mut Ctx, args: &mut Args) -> Reply {
     *state = Failover::Waiting;
     drop(state);
     server.logger.notice("FAILOVER requested.");
-    dispatch::pause(server, Mode::Write, i64::MAX);
+    dispatch::hold_writes(server);
     server.start_job(Job::Failover(plan));
     ctx.reply.ok()
 }
@@ -291,13 +289,13 @@ fn abort_failover(ctx: &mut Ctx) -> Reply {
         Failover::None => Err(Error::new("ERR No failover in progress.")),
         Failover::Waiting => {
             drop(state);
-            server.pause.end();
+            server.pause.let_writes_go();
             ctx.reply.ok()
         }
         Failover::InProgress => {
             drop(state);
             promote(ctx);
-            server.pause.end();
+            server.pause.let_writes_go();
             ctx.reply.ok()
         }
     }

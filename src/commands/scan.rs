@@ -1,5 +1,5 @@
-//! KEYS, SCAN, RANDOMKEY, DBSIZE: commands over the whole keyspace. They hold one shard at a time and
-//! write their reply when they hold none.
+//! KEYS, SCAN, RANDOMKEY, DBSIZE: commands over the whole keyspace. They hold one shard at a time
+//! and write their reply when they hold none.
 
 use crate::base::glob;
 use crate::base::rng::Rng;
@@ -167,8 +167,8 @@ fn parse_cursor(arg: &[u8]) -> Result<u64, Error> {
     Ok(if negative { value.wrapping_neg() } else { value })
 }
 
-/// One call of SCAN. The cursor is the place in a shard's table times [`SHARDS`], plus the shard's number;
-/// shards are visited in order.
+/// One call of SCAN. The cursor is the place in a shard's table times [`SHARDS`], plus the shard's
+/// number; shards are visited in order.
 struct Scan<'a> {
     pattern: Pattern<'a>,
     type_name: Option<&'a [u8]>,

@@ -234,7 +234,8 @@ impl<'a> NewDeadline<'a> {
     }
 }
 
-/// GETEX key [EX seconds | PX milliseconds | EXAT unix-time-seconds | PXAT unix-time-milliseconds | PERSIST]
+/// GETEX key [EX seconds | PX milliseconds | EXAT unix-time-seconds |
+/// PXAT unix-time-milliseconds | PERSIST]
 fn getex(ctx: &mut Ctx, args: &mut Args) -> Reply {
     let key = args.key();
     let change = NewDeadline::parse(args)?;
@@ -257,8 +258,8 @@ fn getex(ctx: &mut Ctx, args: &mut Args) -> Reply {
     Ok(sent)
 }
 
-/// Sets the deadline of a key that is there. A key whose time is over goes at once, except on a replica,
-/// where only the primary removes keys.
+/// Sets the deadline of a key that is there. A key whose time is over goes at once, except on a
+/// replica, where only the primary removes keys.
 fn expire_at(ctx: &mut Ctx, key: &[u8], at: i64) {
     ctx.db.mark_dirty(1);
     if at <= ctx.now_ms && !ctx.server.replication.is_replica() {

@@ -12,8 +12,9 @@ use crate::base::sha1::sha1;
 use crate::data::Value;
 use crate::engine::Engine;
 use crate::state::persistence::begin_snapshot;
-use crate::store::Entry;
 use crate::store::dict::Slot;
+use crate::store::keyspace::SHARDS;
+use crate::store::{Entry, Held};
 
 /// Number of the string type in Redis's object header.
 const TYPE_STRING: u32 = 0;
@@ -66,23 +67,50 @@ pub fn of_value(entry: &Entry) -> Digest {
 /// The digest of everything, as it is at one moment. No shard may be held.
 pub fn of_everything(engine: &Engine) -> Digest {
     let (mut snapshot, _) = begin_snapshot(&engine.server, || ());
-    let mut databases: BTreeMap<u32, Digest> = BTreeMap::new();
+    let mut databases = Databases::default();
     while let Some(batch) = snapshot.next_batch() {
-        for entry in &batch.entries {
+        databases.add(batch.db, &batch.entries);
+    }
+    databases.digest()
+}
+
+/// The same inside a transaction that holds all shards.
+pub fn of_held(held: &mut Held) -> Digest {
+    let mut databases = Databases::default();
+    for shard in 0..SHARDS {
+        for (db, part) in held.shard(shard).parts.iter().enumerate() {
+            for bucket in 0..part.dict.bucket_count() {
+                databases.add(db as u32, part.dict.bucket(bucket));
+            }
+        }
+    }
+    databases.digest()
+}
+
+/// The keys of each database so far; one without keys does not count.
+#[derive(Default)]
+struct Databases(BTreeMap<u32, Digest>);
+
+impl Databases {
+    fn add(&mut self, db: u32, entries: &[Entry]) {
+        for entry in entries {
             let mut key = Digest::default();
             key.mix(entry.key());
             key.mix_value(entry);
-            databases.entry(batch.db).or_default().xor(&key.0);
+            self.0.entry(db).or_default().xor(&key.0);
         }
     }
-    let mut all = Digest::default();
-    for (db, keys) in databases {
-        all.mix(&db.to_be_bytes());
-        for (byte, other) in all.0.iter_mut().zip(keys.0) {
-            *byte ^= other;
+
+    fn digest(&self) -> Digest {
+        let mut all = Digest::default();
+        for (db, keys) in &self.0 {
+            all.mix(&db.to_be_bytes());
+            for (byte, other) in all.0.iter_mut().zip(keys.0) {
+                *byte ^= other;
+            }
         }
+        all
     }
-    all
 }
 
 #[cfg(test)]

@@ -177,6 +177,13 @@ pub fn pause(server: &Server, mode: Mode, until_ms: i64) {
     drop(server.keyspace.lock_all());
 }
 
+/// Holds writes back until `Pause::let_writes_go`, and returns when those that went on before are done. No shard
+/// may be held.
+pub fn hold_writes(server: &Server) {
+    server.pause.hold_writes();
+    drop(server.keyspace.lock_all());
+}
+
 /// Whether a pause holds the command up.
 fn is_paused(engine: &Engine, session: &Session, known: &Known) -> bool {
     let pause = &engine.server.pause;

@@ -1,4 +1,5 @@
-//! Frees what takes long in a thread of its own, after the shards are let go, and counts it for INFO.
+//! Frees what takes long in a thread of its own, after the shards are let go, and counts it for
+//! INFO.
 //!
 //! Must not know why something was removed.
 

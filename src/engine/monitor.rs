@@ -47,7 +47,7 @@ pub fn send(engine: &Engine, session: &mut Session, settings: &Settings, out: &m
     }
     let server = &engine.server;
     let lines = Arc::new(std::mem::take(&mut session.monitor_lines));
-    for client in server.clients.all().into_iter().filter(|c| c.has(flag::MONITOR)) {
+    for client in server.clients.all_with(flag::MONITOR) {
         if client.id == session.handle.id {
             out.raw(&lines);
         } else {

@@ -236,6 +236,11 @@ impl WriteLog {
         Some(inner.attach(position))
     }
 
+    /// Whether a reader is still attached, which it is not when it fell too far behind.
+    pub fn has_reader(&self, reader: u64) -> bool {
+        self.inner.lock().readers.contains_key(&reader)
+    }
+
     /// Lets go of a reader.
     pub fn detach(&self, reader: u64) {
         let mut inner = self.inner.lock();

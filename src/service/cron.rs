@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::base::clock;
 use crate::engine::{Engine, expire};
+use crate::service::feeder;
 use crate::state::clients::{Kind, flag};
 use crate::state::config::Settings;
 use crate::state::replication::{ReplicaState, Wants};
@@ -41,6 +42,7 @@ pub fn run(engine: &Arc<Engine>) {
     while !server.wait_for_end(TICK) {
         let settings = server.config.get();
         sample_rates(server);
+        cut_lost_replicas(server);
         if tick.is_multiple_of(10) {
             close_idle(server, &settings);
             keep_replicas(server, &settings);
@@ -92,6 +94,16 @@ fn save_if_due(server: &Arc<Server>, settings: &Settings) {
         let message = format!("{} changes in {} seconds. Saving...", point.changes, point.seconds);
         server.logger.notice(&message);
         persistence::start_background_save(server);
+    }
+}
+
+/// Cuts the replicas that fell too far behind; their own threads may be stuck in a write.
+fn cut_lost_replicas(server: &Server) {
+    for replica in server.replication.replicas() {
+        let reader = replica.reader.load(Ordering::SeqCst);
+        if reader != 0 && !server.log.has_reader(reader) && !replica.client.outbox.is_gone() {
+            feeder::let_go(server, &replica);
+        }
     }
 }
 

@@ -13,8 +13,8 @@ use std::time::Duration;
 use crate::engine::session::Takeover;
 use crate::engine::{Engine, Session};
 use crate::log::Read;
-use crate::state::Job;
 use crate::state::replication::{Replica, ReplicaState, Wants};
+use crate::state::{Job, Server};
 
 /// Bytes written at a time.
 const STEP: usize = 64 * 1024;
@@ -35,6 +35,7 @@ pub fn take_over(engine: &Engine, session: &mut Session) {
 /// Sends the snapshot in `file` and then the stream.
 pub fn send_snapshot(engine: &Arc<Engine>, replica: &Replica, file: &File, reader: u64) {
     let server = &engine.server;
+    replica.reader.store(reader, Ordering::SeqCst);
     let sent = prepare(engine, replica).and_then(|()| send_file(engine, replica, file));
     if let Err(e) = sent {
         let message = format!("Sending the snapshot to {} failed: {e}", name(replica));
@@ -55,6 +56,7 @@ pub fn send_snapshot(engine: &Arc<Engine>, replica: &Replica, file: &File, reade
 pub fn stream(engine: &Arc<Engine>, replica: &Replica, reader: u64) {
     let server = &engine.server;
     let handle = &replica.client;
+    replica.reader.store(reader, Ordering::SeqCst);
     if prepare(engine, replica).is_err() {
         server.log.detach(reader);
         return handle.kill();
@@ -75,16 +77,21 @@ pub fn stream(engine: &Arc<Engine>, replica: &Replica, reader: u64) {
                 server.stats.repl_out.fetch_add(bytes.len() as u64, Ordering::Relaxed);
             }
             Read::Lost => {
-                let message =
-                    format!("Replica {} closed: it fell too far behind the stream.", name(replica));
-                server.logger.warning(&message);
-                server.clients.over_limit.fetch_add(1, Ordering::Relaxed);
+                let_go(server, replica);
                 break;
             }
         }
     }
     server.log.detach(reader);
     handle.kill();
+}
+
+/// Cuts a replica that fell too far behind the stream, also while its feeder is stuck in a write.
+pub fn let_go(server: &Server, replica: &Replica) {
+    let message = format!("Replica {} closed: it fell too far behind the stream.", name(replica));
+    server.logger.warning(&message);
+    server.clients.over_limit.fetch_add(1, Ordering::Relaxed);
+    replica.client.kill();
 }
 
 fn prepare(engine: &Engine, replica: &Replica) -> io::Result<()> {
@@ -102,6 +109,10 @@ fn send_file(engine: &Engine, replica: &Replica, file: &File) -> io::Result<()> 
         let n = file.read_at(&mut buffer, at)?;
         if n == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        if at + n as u64 >= length {
+            // Who has the last bytes may ask at once whether we count it.
+            replica.set_state(ReplicaState::Online);
         }
         stream.write_all(&buffer[..n])?;
         engine.server.stats.repl_out.fetch_add(n as u64, Ordering::Relaxed);

@@ -13,10 +13,10 @@ use std::time::{Duration, Instant};
 use crate::base::clock;
 use crate::base::sys::{Interest, POLL_IN, wait_for};
 use crate::engine::session::Role;
-use crate::engine::{Engine, Session, dispatch};
+use crate::engine::{Engine, Session, dispatch, load};
 use crate::resp::out::Out;
 use crate::resp::request::{Limits, Request, Status};
-use crate::service::{full_sync, load};
+use crate::service::full_sync;
 use crate::state::clients::{ClientHandle, Stream, flag};
 use crate::state::replication::{Failover, LinkState};
 use crate::store::Plan;
@@ -42,8 +42,10 @@ pub fn run(engine: &Arc<Engine>, generation: u64) {
                 server.logger.warning(&format!("Replication link: {e}"));
             }
         }
+        let was_up = server.replication.is_link_up();
         server.replication.set_link_state(generation, LinkState::Connect);
-        let again = Instant::now() + RETRY;
+        // A link that worked is likely to work again at once; the backlog does not wait.
+        let again = Instant::now() + if was_up { Duration::ZERO } else { RETRY };
         while current() && Instant::now() < again {
             std::thread::sleep(Duration::from_millis(20));
         }

@@ -97,7 +97,7 @@ impl Default for Persistence {
             save_total: AtomicU64::new(0),
             save_failed: AtomicBool::new(false),
             abort_save: AtomicBool::new(false),
-            saving: Lock::new(rank::ADMIN, ()),
+            saving: Lock::new(rank::TASK, ()),
         }
     }
 }

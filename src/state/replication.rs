@@ -34,6 +34,8 @@ pub struct Replica {
     pub acked: AtomicU64,
     /// Unix ms of its last confirmation.
     pub acked_ms: AtomicI64,
+    /// Its reader of the log, once it has one; 0 before.
+    pub reader: AtomicU64,
     /// How it wants its snapshot.
     pub wants: Wants,
 }
@@ -59,7 +61,16 @@ impl Replica {
         state: ReplicaState,
     ) -> Self {
         let (acked, acked_ms) = (AtomicU64::new(0), AtomicI64::new(clock::unix_ms()));
-        Replica { client, ip, port, state: AtomicU8::new(state as u8), acked, acked_ms, wants }
+        Replica {
+            client,
+            ip,
+            port,
+            state: AtomicU8::new(state as u8),
+            acked,
+            acked_ms,
+            reader: AtomicU64::new(0),
+            wants,
+        }
     }
 
     /// How far it is.

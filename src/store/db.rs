@@ -152,6 +152,17 @@ impl<'h, 'k> Db<'h, 'k> {
         Some(entry)
     }
 
+    /// Looks a key up for a write command that does not replace it, and notes the access.
+    pub fn look_for_write(&mut self, key: &[u8]) -> Option<&Entry> {
+        let (now_ms, touch) = (self.now_ms, self.touch);
+        let hash = self.locate(key)?;
+        let entry = self.part(hash).dict.get_mut(hash, key)?;
+        if touch {
+            entry.touch(now_ms);
+        }
+        Some(entry)
+    }
+
     /// Looks a key up for a write command, or without side effects on statistics.
     pub fn peek(&mut self, key: &[u8]) -> Option<&Entry> {
         let hash = self.locate(key)?;
@@ -184,14 +195,6 @@ impl<'h, 'k> Db<'h, 'k> {
         match &mut entry.value {
             Value::String(s) => Ok(Some(s)),
         }
-    }
-
-    /// The value of a key, to be changed in place. The caller counts the change with [`Db::mark_dirty`].
-    pub fn value_mut(&mut self, key: &[u8]) -> Option<&mut Value> {
-        let hash = self.locate(key)?;
-        let part = self.part(hash);
-        part.before_change(hash);
-        part.dict.get_mut(hash, key).map(|entry| &mut entry.value)
     }
 
     /// Stores a value with its deadline (Unix ms), whatever was there before.

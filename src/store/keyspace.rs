@@ -155,11 +155,6 @@ impl Keyspace {
         sum
     }
 
-    /// Sets all counters to zero.
-    pub fn reset_stats(&self) {
-        self.each_shard(|shard| shard.stats = ShardStats::default());
-    }
-
     /// Notes that a shard has a deadline at `at`.
     pub(super) fn note_deadline(&self, shard: usize, at: i64) {
         self.deadlines[shard].fetch_min(at, Ordering::Relaxed);

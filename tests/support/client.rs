@@ -52,12 +52,13 @@ impl Value {
         Value::Simple(text.as_bytes().to_vec())
     }
 
-    /// The text of a bulk, simple, error or verbatim value.
+    /// The text of a bulk, simple, error or verbatim value; `(nil)` for the absent one.
     pub fn text(&self) -> String {
         match self {
             Value::Simple(b) | Value::Error(b) | Value::Bulk(b) | Value::Verbatim(_, b) => {
                 String::from_utf8_lossy(b).into_owned()
             }
+            Value::Null | Value::Null3 => "(nil)".to_owned(),
             other => panic!("a text was expected, got {other}"),
         }
     }

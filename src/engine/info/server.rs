@@ -44,7 +44,7 @@ pub fn server(facts: &Facts, fields: &mut Fields) {
     fields.add("uptime_in_days", uptime / SECONDS_PER_DAY);
     fields.add("hz", CRON_HZ);
     fields.add("configured_hz", settings.hz);
-    fields.add("lru_clock", facts.now_ms / 1000 & LRU_CLOCK_MASK);
+    fields.add("lru_clock", (facts.now_ms / 1000) & LRU_CLOCK_MASK);
     fields.add("executable", executable.display());
     fields.add("config_file", server.config.file().unwrap_or(Path::new("")).display());
     fields.add("io_threads_active", 0);
