@@ -190,9 +190,19 @@ fn getkeysandflags(ctx: &mut Ctx, args: &mut Args) -> Reply {
     for (index, spec) in keys {
         out.array(2);
         out.bulk(argv[index]);
-        show_bits(out, spec.access, &access::SHOWN);
+        show_bits(out, access_in(argv, spec), &access::SHOWN);
     }
     ctx.reply.done()
+}
+
+/// What a command line does with a key. Where that varies, the old value is looked at only if the
+/// option GET asks for it.
+fn access_in(argv: &[&[u8]], spec: &KeySpec) -> u32 {
+    if spec.access & access::VARIABLE_FLAGS == 0 {
+        return spec.access;
+    }
+    let gets = argv.iter().skip(3).any(|word| word.eq_ignore_ascii_case(b"get"));
+    if gets { access::RW | access::ACCESS | access::UPDATE } else { access::OW | access::UPDATE }
 }
 
 /// COMMAND HELP
