@@ -29,7 +29,7 @@ const COMMANDS: &[&str] = &[
     "PING hello",
     "ECHO hello",
     "SET k v",
-    "SET k 10 PX 100000",
+    "SET k 10 EXAT 4000000000",
     "SET k v NX",
     "GET k",
     "GET nosuchkey",
