@@ -27,7 +27,10 @@ pub const COMMANDS: &[Command] = &[Command::container("client")
     .subcommands(SUBCOMMANDS)];
 
 const SUBCOMMANDS: &[Command] = &[
-    constant("getname", getname, 2).since("2.6.9").summary("Returns the name of the connection."),
+    constant("getname", getname, 2)
+        .flags(COMMON)
+        .since("2.6.9")
+        .summary("Returns the name of the connection."),
     constant("help", help, 2).since("5.0.0").summary("Lists the subcommands."),
     constant("id", id, 2)
         .flags(COMMON)
@@ -169,12 +172,13 @@ fn kind_named(name: &[u8]) -> Result<Kind, Error> {
         .ok_or_else(|| Error::quoting("ERR Unknown client type '", name, "'"))
 }
 
-/// What a connection with nothing in its buffers takes, as far as it is known: the structures and the
-/// touched part of its thread's stack.
+/// What a connection with nothing in its buffers takes, as far as it is known: the structures and
+/// the touched part of its thread's stack.
 const BARE_CLIENT_BYTES: u64 = 8 * 1024;
 
-/// A line of CLIENT LIST, with Redis's fields in their order. What does not exist here is shown as it is in a
-/// Redis that does not use it: there is no fixed reply buffer, no channel and no tracking.
+/// A line of CLIENT LIST, with Redis's fields in their order. What does not exist here is shown as
+/// it is in a Redis that does not use it: there is no fixed reply buffer, no channel and no
+/// tracking.
 fn push_line(text: &mut String, table: &Table, client: &ClientHandle, now_ms: i64) {
     let seconds = |since_ms: i64| (now_ms - since_ms).max(0) / 1000;
     let load = |fact: &std::sync::atomic::AtomicU64| fact.load(Ordering::Relaxed);
@@ -186,9 +190,11 @@ fn push_line(text: &mut String, table: &Table, client: &ClientHandle, now_ms: i6
     // Writing into a string cannot fail.
     let _ = writeln!(
         text,
-        "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub=0 psub=0 ssub=0 multi={} \
+        "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub=0 psub=0 ssub=0 \
+         multi={} \
          qbuf={query} qbuf-free={query_free} argv-mem={} multi-mem={multi_bytes} rbs=0 rbp=0 obl=0 \
-         oll={chunks} omem={output} tot-mem={} events={} cmd={} user={} redir=-1 resp={} lib-name={} \
+         oll={chunks} omem={output} tot-mem={} events={} cmd={} user={} redir=-1 resp={} \
+         lib-name={} \
          lib-ver={}",
         client.id,
         client.addr,

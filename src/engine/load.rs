@@ -1,7 +1,7 @@
 //! Loading an RDB file into the keyspace: at start-up, from a primary, and for DEBUG RELOAD.
 //!
-//! Must not know who loads or why: whether clients are told to wait, and what was there before, is the
-//! caller's affair.
+//! Must not know who loads or why: whether clients are told to wait, and what was there before, is
+//! the caller's affair.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read};
@@ -33,7 +33,8 @@ pub enum Existing {
     Replace,
 }
 
-/// Loads the server's RDB file at its start, if there is one, and what it says of the primary's stream.
+/// Loads the server's RDB file at its start, if there is one, and what it says of the primary's
+/// stream.
 ///
 /// # Errors
 /// As [`load_file`].
@@ -72,7 +73,8 @@ pub fn load_file(engine: &Engine, existing: Existing) -> io::Result<Option<Strea
     Ok(Some(place))
 }
 
-/// Loads an RDB file from a reader, whose size may be known. Clients are told to wait meanwhile by the caller.
+/// Loads an RDB file from a reader, whose size may be known. Clients are told to wait meanwhile by
+/// the caller.
 pub fn load<R: Read>(engine: &Engine, input: R, size: Option<u64>) -> Result<StreamPlace, String> {
     load_over(engine, input, size, Existing::Refuse)
 }
@@ -111,7 +113,7 @@ pub fn load_over<R: Read>(
         if let Item::Eof = item {
             break;
         }
-        loader.take(item)?;
+        loader.take(item).map_err(|e| format!("{e}, before byte {}", reader.offset()))?;
         if !delay.is_zero() {
             std::thread::sleep(delay);
         }
@@ -167,8 +169,7 @@ impl<'e> Loader<'e> {
                 self.db = usize::try_from(db).unwrap_or(usize::MAX);
                 if self.db >= databases {
                     let message = format!(
-                        "FATAL: Data file was created with a Redis server configured to handle more than \
-                         {databases} databases. Exiting"
+                        "the file was saved by a server with more than {databases} databases"
                     );
                     return Err(message);
                 }

@@ -1,5 +1,5 @@
-//! The definition of a command: one constant, from which everything about it derives. Lookup, arity errors,
-//! COMMAND's answers, the shards to lock, refusals, propagation and statistics all read it.
+//! The definition of a command: one constant, from which everything about it derives. Lookup, arity
+//! errors, COMMAND's answers, the shards to lock, refusals, propagation and statistics all read it.
 //!
 //! A plain struct with a `const` builder: no macro, no registration, easy to find.
 
@@ -203,7 +203,8 @@ pub enum Locking {
     Keys,
     /// All.
     All,
-    /// All, but each only while it is looked at (`Ctx::with_shard`, `Ctx::each_shard`); inside EXEC all.
+    /// All, but each only while it is looked at (`Ctx::with_shard`, `Ctx::each_shard`); inside EXEC
+    /// all.
     OneByOne,
     /// Those of the commands that MULTI has queued.
     Queued,

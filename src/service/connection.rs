@@ -1,7 +1,7 @@
 //! One connection's thread: read, parse, execute, reply.
 //!
-//! The thread blocks only in reading. Replies of all commands that one read brought leave in one write, which
-//! never blocks (see `state::outbox`).
+//! The thread blocks only in reading. Replies of all commands that one read brought leave in one
+//! write, which never blocks (see `state::outbox`).
 
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::base::clock;
+use crate::base::sys::{Interest, POLL_IN, wait_for};
 use crate::engine::session::Role;
 use crate::engine::{Engine, Session, dispatch, monitor};
 use crate::resp::out::Out;
@@ -17,8 +18,8 @@ use crate::service::feeder;
 use crate::state::clients::{ClientHandle, flag};
 use crate::state::outbox::Sent;
 
-/// The request buffer of a new connection, and of one that has been sending little for a while.
-const BUFFER_MIN: usize = 1024;
+/// The request buffer of a connection that has sent something lately; a silent one has none.
+const BUFFER_MIN: usize = 16 * 1024;
 /// The request buffer grows to this by itself; beyond it only as a large argument arrives.
 const BUFFER_MAX: usize = 64 * 1024;
 /// How much of a large command is asked for in one go.
@@ -26,11 +27,9 @@ const LARGE_STEP: usize = 256 * 1024;
 /// Replies are sent when this much has gathered, even if more commands wait.
 const SEND_AT: usize = 256 * 1024;
 /// Small reads in a row after which a large buffer shrinks.
-const CALM_READS: u32 = 32;
-/// After this much silence a connection gives back buffers that together hold more than it is allowed.
+const CALM_READS: u32 = 4;
+/// After this much silence a connection gives its buffers back.
 const SILENCE: Duration = Duration::from_secs(2);
-/// What the buffers of a silent connection may hold.
-const SILENT_BUFFERS_MAX: usize = 4 * 1024;
 /// What a client that is not authenticated may leave unread before it is cut.
 const UNAUTHENTICATED_OUTPUT_MAX: u64 = 64 * 1024;
 /// Commands with at most this many arguments need no allocation for the argument list.
@@ -48,8 +47,8 @@ pub fn serve(engine: &Arc<Engine>, handle: Arc<ClientHandle>) {
         input: Input::default(),
         request: Request::new(),
         out: Out::new(),
-        is_watched: false,
     };
+    let _ = handle.stream.set_read_timeout(Some(SILENCE));
     while connection.step() {}
     connection.end();
 }
@@ -70,8 +69,6 @@ struct Connection<'e> {
     input: Input,
     request: Request,
     out: Out,
-    /// A read ends after [`SILENCE`], because the buffers are large.
-    is_watched: bool,
 }
 
 impl Connection<'_> {
@@ -103,17 +100,15 @@ impl Connection<'_> {
     /// Reads more of a command that lacks `want` bytes.
     fn read(&mut self, want: usize) -> io::Result<usize> {
         loop {
-            let is_large = self.input.bytes.capacity() + self.out.capacity() > SILENT_BUFFERS_MAX;
-            if is_large != self.is_watched {
-                self.handle.stream.set_read_timeout(is_large.then_some(SILENCE))?;
-                self.is_watched = is_large;
-            }
             match self.input.fill(&self.handle, want) {
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
                 Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
                     self.input.shrink();
                     self.out.release();
                     self.note_input();
+                    // Without a buffer to read into, and for as long as it takes.
+                    let mut list = [Interest::new(self.handle.stream.fd(), POLL_IN)];
+                    wait_for(&mut list, None);
                 }
                 result => return result,
             }
@@ -148,8 +143,8 @@ impl Connection<'_> {
         within
     }
 
-    /// Executes all commands that are whole. Returns how many bytes the next one lacks at least, or `None` when
-    /// the connection ends.
+    /// Executes all commands that are whole. Returns how many bytes the next one lacks at least, or
+    /// `None` when the connection ends.
     fn execute_buffered(&mut self) -> Option<usize> {
         self.handle.active_ms.store(clock::unix_ms(), Ordering::Relaxed);
         loop {
@@ -242,7 +237,8 @@ impl Connection<'_> {
         }
     }
 
-    /// Closes the socket and leaves the registry; the drain thread does, when replies wait to be sent.
+    /// Closes the socket and leaves the registry; the drain thread does, when replies wait to be
+    /// sent.
     fn end(&mut self) {
         let server = &self.engine.server;
         monitor::leave(server, &self.handle);
@@ -273,9 +269,7 @@ impl Input {
     fn reset(&mut self) {
         self.start = 0;
         self.end = 0;
-        if self.bytes.capacity() > BUFFER_MAX
-            || (self.calm > CALM_READS && self.bytes.len() > BUFFER_MIN)
-        {
+        if self.calm > CALM_READS && self.bytes.len() > BUFFER_MIN {
             self.bytes = Vec::new();
             self.calm = 0;
         }
@@ -310,8 +304,9 @@ impl Input {
             return self.bytes.resize(doubled.max(self.end + least), 0);
         }
         if self.bytes.capacity() - self.end < least {
-            // Exactly what is needed in the end, but not more at a time than has come already, so that an
-            // announcement alone reserves little. Many small arguments do not announce what they need.
+            // Exactly what is needed in the end, but not more at a time than has come already, so
+            // that an announcement alone reserves little. Many small arguments do not announce what
+            // they need.
             let more = want.min(self.end.max(LARGE_STEP)).max(least).max(self.end / 8);
             self.bytes.reserve_exact(self.end + more - self.bytes.len());
         }
@@ -340,8 +335,10 @@ fn is_http(name: &[u8]) -> bool {
 
 fn warn_of_http(engine: &Engine, handle: &ClientHandle) {
     let message = format!(
-        "Possible SECURITY ATTACK detected. It looks like somebody is sending POST or Host: commands to \
-         Redis. This is likely due to an attacker attempting to use Cross Protocol Scripting to compromise \
+        "Possible SECURITY ATTACK detected. It looks like somebody is sending POST or Host: \
+         commands to \
+         Redis. This is likely due to an attacker attempting to use Cross Protocol Scripting to \
+         compromise \
          your Redis instance. Connection from {} aborted.",
         handle.addr
     );

@@ -1,11 +1,12 @@
 //! Listening sockets and the thread that accepts connections.
 //!
-//! Invariant: no error of accepting ends the loop; without file descriptors it waits a moment and goes on.
+//! Invariant: no error of accepting ends the loop; without file descriptors it waits a moment and
+//! goes on.
 
 use std::fs;
 use std::io::{self, ErrorKind};
-use std::net::{TcpListener, TcpStream};
-use std::os::fd::AsRawFd;
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;
@@ -35,6 +36,14 @@ impl Listener {
         match self {
             Listener::Tcp(l) => l.as_raw_fd(),
             Listener::Unix(l) => l.as_raw_fd(),
+        }
+    }
+
+    /// Stops listening at once, even while the accepting thread waits for this socket, which keeps
+    /// it open.
+    fn close(self) {
+        if let Listener::Tcp(listener) = self {
+            let _ = TcpStream::from(OwnedFd::from(listener)).shutdown(Shutdown::Both);
         }
     }
 
@@ -73,8 +82,8 @@ impl Listeners {
         Ok(Listeners { sockets, bell: Waker::new()?, unix_path })
     }
 
-    /// Listens where `settings` says instead of where it does now; whether that worked. If not, nothing has
-    /// changed.
+    /// Listens where `settings` says instead of where it does now; whether that worked. If not,
+    /// nothing has changed.
     fn rebind(&self, server: &Server, settings: &Settings) -> bool {
         let old = server.config.get();
         let in_use = server.port.load(Ordering::Relaxed) as u16;
@@ -83,13 +92,16 @@ impl Listeners {
         let (mut tcp, unix): (Vec<_>, Vec<_>) =
             sockets.drain(..).partition(|socket| matches!(socket, Listener::Tcp(_)));
         if port == in_use {
-            // An address can be bound again only when it is free.
-            tcp.clear();
+            // An address can be bound again only when nobody listens there.
+            tcp.drain(..).for_each(Listener::close);
         }
         let bound = if port == 0 { Ok(Vec::new()) } else { bind_tcp(server, settings, port) };
         let works = bound.is_ok();
         tcp = match bound {
-            Ok(bound) => bound,
+            Ok(bound) => {
+                tcp.into_iter().for_each(Listener::close);
+                bound
+            }
             Err(_) if tcp.is_empty() => bind_tcp(server, &old, in_use).unwrap_or_default(),
             Err(_) => tcp,
         };
@@ -137,8 +149,8 @@ pub fn install(engine: &Arc<Engine>, listeners: &Arc<Listeners>) {
 fn raise_limits(server: &Server, settings: &Settings) {
     if let Err((limit, fits)) = reserve_sockets(settings.maxclients) {
         server.logger.warning(&format!(
-            "You requested maxclients of {}, but only {limit} files may be open. maxclients has been reduced \
-             to {fits}.",
+            "You requested maxclients of {}, but only {limit} files may be open. maxclients has \
+             been reduced to {fits}.",
             settings.maxclients
         ));
         server.config.update(|settings| settings.maxclients = fits);
@@ -155,7 +167,8 @@ fn bind_tcp(server: &Server, settings: &Settings, port: u16) -> io::Result<Vec<L
             Some(rest) => (rest, true),
             None => (address.as_str(), false),
         };
-        // std's socket for all IPv6 addresses takes IPv4 connections too, so the two wildcards share one.
+        // std's socket for all IPv6 addresses takes IPv4 connections too, so the two wildcards
+        // share one.
         let result = match address {
             "*" if both => {
                 TcpListener::bind(("::", port)).or_else(|_| TcpListener::bind(("0.0.0.0", port)))

@@ -1,7 +1,7 @@
 //! The registry of connections: what CLIENT LIST shows and CLIENT KILL ends.
 //!
-//! Must not know commands. A connection's own thread keeps the fast-changing facts up to date in atomics;
-//! other threads only read them.
+//! Must not know commands. A connection's own thread keeps the fast-changing facts up to date in
+//! atomics; other threads only read them.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
@@ -100,8 +100,8 @@ impl Stream {
     }
 }
 
-/// An IPv4 address that came in over an IPv6 socket shows as IPv4; IPv6 ones are in brackets only where a port
-/// follows.
+/// An IPv4 address that came in over an IPv6 socket shows as IPv4; IPv6 ones are in brackets only
+/// where a port follows.
 fn show(addr: io::Result<std::net::SocketAddr>) -> String {
     match addr {
         Ok(addr) if addr.ip().to_canonical().is_ipv4() => {
@@ -301,7 +301,8 @@ impl ClientHandle {
         }
     }
 
-    /// Ends the wait of a blocking command from any thread. `false`: there is none, or it ends already.
+    /// Ends the wait of a blocking command from any thread. `false`: there is none, or it ends
+    /// already.
     pub fn unblock(&self, how: Unblock) -> bool {
         let mut waiting = self.waiting.lock();
         if *waiting != Waiting::Yes {

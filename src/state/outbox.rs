@@ -1,9 +1,10 @@
 //! What waits to be sent to one client.
 //!
-//! A reply goes to the socket at once as far as the socket takes it; the rest waits here and the drain thread
-//! sends it when the socket is writable again. So a connection thread never blocks in a write: it goes on
-//! reading, and a client that pipelines without reading cannot deadlock with us. Pushes from other threads
-//! take the same way. Invariant: bytes leave in the order in which they were handed in.
+//! A reply goes to the socket at once as far as the socket takes it; the rest waits here and the
+//! drain thread sends it when the socket is writable again. So a connection thread never blocks in
+//! a write: it goes on reading, and a client that pipelines without reading cannot deadlock with
+//! us. Pushes from other threads take the same way. Invariant: bytes leave in the order in which
+//! they were handed in.
 
 use std::collections::VecDeque;
 use std::io;
@@ -14,7 +15,8 @@ use crate::base::lock::{Lock, rank};
 use crate::base::sys;
 use crate::resp::out::{Chunk, Out};
 
-/// Small pieces are put together up to this size, so that bookkeeping does not outweigh what it is for.
+/// Small pieces are put together up to this size, so that bookkeeping does not outweigh what it is
+/// for.
 const PIECE_MAX: usize = 16 * 1024;
 
 /// What the drain thread sends to one client before the others have their turn.
@@ -141,8 +143,8 @@ impl Outbox {
         Ok(sent)
     }
 
-    /// Sends what the socket takes, or a turn's share of it. Called by the drain thread, which lets go of the
-    /// queue when nothing is left.
+    /// Sends what the socket takes, or a turn's share of it. Called by the drain thread, which lets
+    /// go of the queue when nothing is left.
     pub fn drain(&self) -> io::Result<Drained> {
         let mut queue = self.queue.lock();
         if queue.gone {

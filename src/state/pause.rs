@@ -1,5 +1,6 @@
-//! CLIENT PAUSE: commands wait until a time, or until they are let go. The server itself holds writes back in
-//! the same way, but apart from what clients ask for: neither ends the other's pause.
+//! CLIENT PAUSE: commands wait until a time, or until they are let go. The server itself holds
+//! writes back in the same way, but apart from what clients ask for: neither ends the other's
+//! pause.
 
 use std::sync::Condvar;
 use std::sync::atomic::{AtomicU8, Ordering};
