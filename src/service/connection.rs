@@ -44,7 +44,7 @@ pub fn serve(engine: &Arc<Engine>, session: Session) {
         request: Request::new(),
         out: Out::new(),
     };
-    let _ = handle.stream.set_read_timeout(Some(SILENCE));
+    let _ = connection.handle.stream.set_read_timeout(Some(SILENCE));
     while connection.step() {}
     connection.end();
 }
