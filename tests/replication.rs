@@ -231,6 +231,58 @@ fn a_chain_from_real_over_ours_to_real() {
 }
 
 #[test]
+fn a_resumed_stream_is_still_in_its_database() {
+    let (first, second, third) = (start(&[]), start(&[]), start(&[]));
+    replicate(&second, &first);
+    wait_for_link(&second);
+    let mut client = first.client();
+    client.cmd(&["SELECT", "3"]);
+    client.cmd(&["INCR", "x"]);
+    wait_until("the write", || field(&second, "keyspace", "db3").starts_with("keys=1"));
+    // A replica of the replica gets a stream that has selected long ago.
+    replicate(&third, &second);
+    wait_for_link(&third);
+    second.client().cmd(&["CLIENT", "KILL", "TYPE", "master"]);
+    wait_until("it is resumed", || field(&first, "stats", "sync_partial_ok") == "1");
+    wait_for_link(&second);
+    client.cmd(&["INCR", "x"]);
+    for replica in [&second, &third] {
+        let mut client = replica.client();
+        client.cmd(&["SELECT", "3"]);
+        wait_until("the second write", || client.cmd(&["GET", "x"]).text() == "2");
+        assert_eq!(field(replica, "keyspace", "db0"), "");
+    }
+}
+
+#[test]
+fn replicas_resume_after_their_primary_has_restarted() {
+    let mut primary = start(&["--dbfilename", "kept.rdb"]);
+    let replica = start(&[]);
+    replicate(&replica, &primary);
+    wait_for_link(&replica);
+    fill(&primary, "k", 100);
+    primary.client().cmd(&["SET", "gone", "soon", "PX", "300"]);
+    assert_same_data(&primary, &replica);
+    primary.client().send(&["SHUTDOWN", "SAVE"]);
+    assert!(primary.wait_exit(Duration::from_secs(10)).is_some());
+    thread::sleep(Duration::from_millis(350));
+    primary.relaunch();
+    assert_same_data(&primary, &replica);
+    assert_eq!(field(&primary, "stats", "sync_full"), "0");
+    assert_eq!(field(&primary, "stats", "sync_partial_ok"), "1");
+}
+
+#[test]
+fn a_writable_replica_removes_its_own_expired_keys() {
+    let (primary, replica) = (start(&[]), start(&["--replica-read-only", "no"]));
+    replicate(&replica, &primary);
+    wait_for_link(&replica);
+    let mut client = replica.client();
+    client.expect(&["SET", "own", "v", "PX", "30"], "+OK\r\n");
+    wait_until("it is gone", || client.cmd(&["DBSIZE"]).int() == 0);
+}
+
+#[test]
 fn several_replicas_share_a_snapshot_and_a_stream() {
     let primary = start(&[]);
     fill(&primary, "k", 20_000);

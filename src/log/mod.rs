@@ -237,6 +237,11 @@ impl WriteLog {
         Some(inner.attach(position))
     }
 
+    /// The database that the stream has selected.
+    pub fn selected(&self) -> Option<usize> {
+        self.inner.lock().selected
+    }
+
     /// Whether a reader is still attached, which it is not when it fell too far behind.
     pub fn has_reader(&self, reader: u64) -> bool {
         self.inner.lock().readers.contains_key(&reader)
@@ -328,9 +333,11 @@ impl WriteLog {
             Identity { id: random_id(), previous: NO_ID.to_owned(), previous_until: -1 };
     }
 
-    /// Takes id and offset over from a file that a replica of that stream had saved.
-    pub fn restore(&self, id: &str, offset: u64) {
+    /// Begins a stream of our own where the one of a file ends, which our replicas may have followed
+    /// before a restart.
+    pub fn succeed_after_restart(&self, id: &str, offset: u64) {
         self.adopt(id, offset);
+        self.promote();
     }
 }
 

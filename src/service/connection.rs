@@ -266,7 +266,7 @@ impl Input {
         self.start = 0;
         self.end = 0;
         if self.calm > CALM_READS && self.bytes.len() > BUFFER_MIN {
-            self.bytes = Vec::new();
+            self.bytes = vec![0; BUFFER_MIN];
             self.calm = 0;
         }
     }

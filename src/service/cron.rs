@@ -26,11 +26,14 @@ pub fn run_expiry(engine: &Arc<Engine>) {
     let server = &engine.server;
     while !server.wait_for_end(EXPIRY_TICK) {
         let asleep = !server.active_expire.load(Ordering::Relaxed)
-            || server.replication.is_replica()
             || server.persistence.loading.load(Ordering::Relaxed)
             || server.pause.stops(true);
-        if !asleep {
-            expire::sweep(engine);
+        match (asleep, server.replication.is_replica()) {
+            (true, _) => {}
+            (false, true) => expire::sweep_own(engine),
+            (false, false) => {
+                expire::sweep(engine);
+            }
         }
     }
 }

@@ -253,9 +253,10 @@ impl Link<'_> {
         // Our own replicas followed another stream: they have to synchronize anew.
         server.log.adopt(id, offset);
         drop(held);
-        load::load(self.engine, BufReader::with_capacity(STEP, spool), Some(length))
+        let spool = BufReader::with_capacity(STEP, spool);
+        let place = load::load(self.engine, spool, Some(length))
             .map_err(|e| io::Error::other(format!("Failed trying to load the MASTER DB: {e}")))?;
-        server.replication.link().resumable = true;
+        server.replication.resume_at(place.db);
         Ok(())
     }
 
@@ -324,6 +325,8 @@ impl Link<'_> {
     fn apply_stream(&mut self) -> io::Result<()> {
         let server = &self.engine.server;
         let mut session = Session::new(Arc::clone(&self.handle), Role::Primary);
+        let db = server.replication.stream_db.load(Ordering::SeqCst);
+        session.select(db.min(server.keyspace.databases() - 1));
         let mut request = Request::new();
         let mut out = Out::new();
         let mut last_io = Instant::now();

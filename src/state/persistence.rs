@@ -148,6 +148,8 @@ pub struct Epoch {
     pub id: String,
     /// Offset of the stream.
     pub offset: u64,
+    /// Database that the stream has selected there.
+    stream_db: usize,
     /// Changes counted so far.
     dirty: u64,
 }
@@ -158,7 +160,13 @@ pub fn begin_snapshot(server: &Server, at_epoch: impl FnOnce()) -> (Snapshot, Ep
     Snapshot::begin(&server.keyspace, || {
         at_epoch();
         let (id, offset) = server.log.id_and_offset();
-        Epoch { id, offset, dirty: server.persistence.dirty.load(Ordering::SeqCst) }
+        let stream_db = if server.replication.is_replica() {
+            server.replication.stream_db.load(Ordering::SeqCst)
+        } else {
+            // A stream of our own that has selected nothing will say what it selects.
+            server.log.selected().unwrap_or(0)
+        };
+        Epoch { id, offset, stream_db, dirty: server.persistence.dirty.load(Ordering::SeqCst) }
     })
 }
 
@@ -265,7 +273,7 @@ fn write_aux<W: Write>(
     writer.aux(b"ctime", (clock::unix_ms() / 1000).to_string().as_bytes())?;
     writer.aux(b"used-mem", server.used_memory().to_string().as_bytes())?;
     if server.log.is_active() {
-        writer.aux(b"repl-stream-db", b"0")?;
+        writer.aux(b"repl-stream-db", epoch.stream_db.to_string().as_bytes())?;
         writer.aux(b"repl-id", epoch.id.as_bytes())?;
         writer.aux(b"repl-offset", epoch.offset.to_string().as_bytes())?;
     }

@@ -3,8 +3,9 @@
 //! Must not know sockets' contents: the threads of `service` do the talking and write down here how
 //! far they are, for INFO, ROLE, WAIT and the gate.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 
 use crate::base::clock;
 use crate::base::lock::{Guard, Lock, rank};
@@ -151,10 +152,15 @@ pub struct Replication {
     /// Whether the link is up; likewise.
     link_up: AtomicBool,
     replicas: Lock<Vec<Arc<Replica>>>,
+    /// Keys with a deadline that our own clients have written while we are a writable replica.
+    own_volatile: Lock<BTreeSet<(usize, Vec<u8>)>>,
     /// Clients in WAIT, woken by each confirmation.
     waiting: Lock<Vec<Arc<ClientHandle>>>,
     /// FAILOVER's state.
     pub failover: Lock<Failover>,
+    /// The database that the primary's stream has selected. It outlives the link: a stream that is
+    /// resumed does not say it again.
+    pub stream_db: AtomicUsize,
     /// Whether a snapshot for replicas is being made; it serves those that come meanwhile, too.
     syncing: AtomicBool,
     /// Unix ms of the last PING in the stream, or of the first replica's coming.
@@ -181,8 +187,10 @@ impl Default for Replication {
             following: AtomicBool::new(false),
             link_up: AtomicBool::new(false),
             replicas: Lock::new(rank::LEAF + 70, Vec::new()),
+            own_volatile: Lock::new(rank::LEAF + 72, BTreeSet::new()),
             waiting: Lock::new(rank::LEAF + 71, Vec::new()),
             failover: Lock::new(rank::ADMIN + 2, Failover::None),
+            stream_db: AtomicUsize::new(0),
             syncing: AtomicBool::new(false),
             last_ping_ms: AtomicI64::new(0),
             no_replicas_since_ms: AtomicI64::new(0),
@@ -221,6 +229,18 @@ impl Replication {
         self.generation.fetch_add(1, Ordering::SeqCst);
     }
 
+    /// Our data are the state of the primary's stream at the log's offset, where it has selected
+    /// this database: it may be asked to go on from there.
+    pub fn resume_at(&self, db: usize) {
+        self.stream_db.store(db, Ordering::SeqCst);
+        self.link.lock().resumable = true;
+    }
+
+    /// There is no replica, as of now.
+    pub fn note_no_replicas(&self) {
+        self.no_replicas_since_ms.store(clock::unix_ms(), Ordering::Relaxed);
+    }
+
     /// The link has come this far. Ignored when `generation` is over.
     pub fn set_link_state(&self, generation: u64, state: LinkState) {
         let mut link = self.link.lock();
@@ -256,9 +276,19 @@ impl Replication {
         let at = replicas.iter().position(|r| r.client.id == client)?;
         let replica = replicas.remove(at);
         if replicas.is_empty() {
-            self.no_replicas_since_ms.store(clock::unix_ms(), Ordering::Relaxed);
+            self.note_no_replicas();
         }
         Some(replica)
+    }
+
+    /// Notes (database, key) that a writable replica's own clients gave a deadline.
+    pub fn note_own_volatile(&self, keys: Vec<(usize, Vec<u8>)>) {
+        self.own_volatile.lock().extend(keys);
+    }
+
+    /// Takes all that have been noted.
+    pub fn take_own_volatile(&self) -> BTreeSet<(usize, Vec<u8>)> {
+        std::mem::take(&mut *self.own_volatile.lock())
     }
 
     /// Begins to make a snapshot for replicas; `false` when somebody does already.

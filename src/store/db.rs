@@ -14,6 +14,9 @@ use crate::store::shard::{Part, Shard};
 pub enum Expiry {
     /// It is removed, and its removal is noted for replicas: a primary.
     Delete,
+    /// As `Delete`, and keys that get a deadline are noted: what a writable replica's clients write,
+    /// whose removal no primary will ever order.
+    DeleteOwn,
     /// It reads as absent but stays until the primary says so: a replica.
     Hide,
     /// It is there: the stream from the primary, and loading.
@@ -27,6 +30,8 @@ pub struct Changes {
     pub dirty: u64,
     /// (database, key) that were found expired and removed.
     pub expired: Vec<(usize, Vec<u8>)>,
+    /// (database, key) that got a deadline, under [`Expiry::DeleteOwn`].
+    pub own_deadlines: Vec<(usize, Vec<u8>)>,
 }
 
 /// The key holds a value of another type than the command works on.
@@ -100,7 +105,7 @@ impl<'h, 'k> Db<'h, 'k> {
         let now_ms = self.now_ms;
         let expired = self.part(hash).dict.get(hash, key)?.is_expired(now_ms);
         match self.expiry {
-            Expiry::Delete if expired => {
+            Expiry::Delete | Expiry::DeleteOwn if expired => {
                 self.expire(hash, key);
                 None
             }
@@ -225,10 +230,11 @@ impl<'h, 'k> Db<'h, 'k> {
     fn insert(&mut self, key: &[u8], entry: Entry) {
         let hash = self.held.keyspace().hash(key);
         if let Some(at) = entry.expire_at() {
-            self.held.keyspace().note_deadline(Keyspace::shard_of_hash(hash), at);
+            self.note_deadline(hash, key, at);
         }
         let Some(old) = self.part(hash).insert(hash, entry) else { return };
-        if self.expiry == Expiry::Delete && old.is_expired(self.now_ms) {
+        let deletes = matches!(self.expiry, Expiry::Delete | Expiry::DeleteOwn);
+        if deletes && old.is_expired(self.now_ms) {
             self.note_expired(hash, key);
         }
         self.throw_away(old.value);
@@ -251,11 +257,18 @@ impl<'h, 'k> Db<'h, 'k> {
         self.part(hash).remove(hash, key)
     }
 
+    fn note_deadline(&mut self, hash: u64, key: &[u8], at: i64) {
+        self.held.keyspace().note_deadline(Keyspace::shard_of_hash(hash), at);
+        if self.expiry == Expiry::DeleteOwn {
+            self.changes.own_deadlines.push((self.index, key.to_vec()));
+        }
+    }
+
     /// Sets the deadline of a key (Unix ms), or removes it; whether the key is there.
     pub fn set_expire(&mut self, key: &[u8], at: Option<i64>) -> bool {
         let Some(hash) = self.locate(key) else { return false };
         if let Some(at) = at {
-            self.held.keyspace().note_deadline(Keyspace::shard_of_hash(hash), at);
+            self.note_deadline(hash, key, at);
         }
         self.part(hash).set_expire(hash, key, at);
         true
