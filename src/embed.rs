@@ -72,8 +72,8 @@ impl Server {
     /// Starts a server in threads of its own and returns once it accepts connections.
     ///
     /// # Errors
-    /// A parameter that does not exist or has a wrong value, a port that is taken, a data file that cannot be
-    /// loaded.
+    /// A parameter that does not exist or has a wrong value, a port that is taken, a data file that
+    /// cannot be loaded.
     pub fn start(config: Config) -> Result<Server, StartError> {
         let any_port = config.args.iter().any(|arg| arg == ANY_PORT);
         let mut args = vec![b"ferrodis".to_vec()];

@@ -1,7 +1,8 @@
 //! Ferrodis: a Redis-compatible server with nothing but the standard library.
 //!
-//! The layers, each of which uses only those above it in this list: `base`, `resp` and `data`, `store`, `log` and
-//! `rdb`, `state`, `engine`, `commands`, `service`. ARCHITECTURE.md follows one SET through them.
+//! The layers, each of which uses only those above it in this list: `base`, `resp` and `data`,
+//! `store`, `log` and `rdb`, `state`, `engine`, `commands`, `service`. ARCHITECTURE.md follows one
+//! SET through them.
 //!
 //! As a library it starts servers inside another program, a test for instance:
 //!

@@ -163,7 +163,8 @@ const OFFSETS: &str = "0 1 2 5 10 43 44 45 100 300 -1 536870912 536870913 214748
 
 const FLOATS: &str = "0 -0 0.1 0.2 0.3 -0.1 1 1.5 2.5 -1.5 3.0e3 1e5 1e-5 5.0e3 1e17 1e18 -1e17 \
     1e19 1e20 -1e20 1e100 -1e100 1e400 -1e400 1e-400 1e4931 1e4932 -1e4932 1e4933 1e-4950 inf -inf \
-    +inf Infinity nan -nan NaN nan(1) 0x10 0x1p3 0x1p-3 1. .5 . e 1e 1e+ --1 3.14159265358979323846 \
+    +inf Infinity nan -nan NaN nan(1) 0x10 0x1p3 0x1p-3 1. .5 . e 1e 1e+ --1 \
+    3.14159265358979323846 \
     0.00000000000000001 123456789012345678901234567890 1,5 9223372036854775807.5 1e-17 5e-18 \
     0.000000000000000005 999999999999999999.9 18446744073709551615 1e16 12345678.87654321";
 
@@ -190,14 +191,16 @@ const MOMENTS_MS: &str = "0 -1 1000000000000 1500000000000 4000000000000 4000000
     99999999999999 9223372036854775807 9223372036854775808 -9223372036854775808 4e12 nan ten \
     4500000000000";
 
-const WORDS: &str = "NX XX GET EX PX EXAT PXAT KEEPTTL PERSIST GT LT REPLACE DB MATCH COUNT TYPE LEN \
+const WORDS: &str = "NX XX GET EX PX EXAT PXAT KEEPTTL PERSIST GT LT REPLACE DB MATCH COUNT TYPE \
+LEN \
     IDX ABSTTL IDLETIME FREQ * foo set config 0 -1 string 9223372036854775808 nan ASYNC BY STORE \
     LIMIT ON NOPE \"quoted\" \\x 'x' % %s%n";
 
 /// Names that no server has. They come from here because a random word might stop one.
 const UNKNOWN: &str = "FOO GETT SE nosuchcommand | config|get get|x *1 $4";
 
-const PATTERNS: &str = "* ? a key:* key:? k*:1 [a-c] [^a] [c-a] \\a \\ [ [a [^ h\\*\\[ KEY:* *:* ** \
+const PATTERNS: &str = "* ? a key:* key:? k*:1 [a-c] [^a] [c-a] \\a \\ [ [a [^ h\\*\\[ KEY:* *:* \
+** \
     a*a*a*a*b [] [a- ?[ x* h*[[] *\\ nosort [a-ce] [\\a] [^a-c]";
 
 /// Parameters whose values depend neither on the place nor on the version.

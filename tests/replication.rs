@@ -1,5 +1,5 @@
-//! Replication with all kinds of other ends: ourselves, fakes that behave badly, and (ignored by default)
-//! real redis-server, in both roles, with equal `DEBUG DIGEST` as the measure.
+//! Replication with all kinds of other ends: ourselves, fakes that behave badly, and (ignored by
+//! default) real redis-server, in both roles, with equal `DEBUG DIGEST` as the measure.
 
 mod support;
 
@@ -391,9 +391,14 @@ fn read_only_and_writable_replicas() {
     let offset = field(&replica, "replication", "master_repl_offset");
     client.expect(&["SET", "k", "v"], "+OK\r\n");
     assert_eq!(field(&replica, "replication", "master_repl_offset"), offset, "not in the stream");
-    client.expect(&["WAIT", "0", "1"], "-ERR WAIT cannot be used with replica instances. Please also \
-        note that since Redis 4.0 if a replica is configured to be writable (which is not the default) \
-        writes to replicas are just local and are not propagated.\r\n");
+    client.expect(
+        &["WAIT", "0", "1"],
+        "-ERR WAIT cannot be used with replica instances. Please \
+    also \
+        note that since Redis 4.0 if a replica is configured to be writable (which is not the \
+        default) \
+        writes to replicas are just local and are not propagated.\r\n",
+    );
 }
 
 #[test]

@@ -419,18 +419,17 @@ fn nothing_is_depended_on() {
     assert!(!root().join("build.rs").exists(), "the build runs no script");
 }
 
-/// The names in the first arguments of `Command::new` and `Command::container` in the sources of
-/// the commands: of commands and of subcommands.
+/// The names of commands and subcommands in the sources: what stands in quotes as the first
+/// argument of a builder, `Command::new("get", get)` or one of a file's own.
 fn defined_commands() -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     for source in sources(&["src/commands"]) {
         for line in source.text.lines() {
-            let defined = line.split("Command::").skip(1).filter_map(|rest| {
-                let (builder, arguments) = rest.split_once("(\"")?;
-                words(builder).next().filter(|name| *name == builder)?;
-                arguments.split('"').next()
-            });
-            names.extend(defined.map(str::to_owned));
+            let Some((builder, arguments)) = line.split_once("(\"") else { continue };
+            let is_row = builder.ends_with(|c: char| c.is_alphanumeric());
+            if let Some(name) = arguments.split('"').next().filter(|_| is_row) {
+                names.insert(name.to_owned());
+            }
         }
     }
     names

@@ -1,6 +1,7 @@
 //! Wall-clock time as Redis counts it: Unix milliseconds in an `i64`.
 //!
-//! A command reads the clock once and passes the value on, so that one command never sees two times.
+//! A command reads the clock once and passes the value on, so that one command never sees two
+//! times.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

@@ -1,10 +1,13 @@
-//! A mutex with a rank: in debug builds a thread that takes a lock of a lower or equal rank than one it holds
-//! fails at once, so a wrong lock order shows in the first test that meets it and not in a rare deadlock.
+//! A mutex with a rank: in debug builds a thread that takes a lock of a lower or equal rank than
+//! one it holds fails at once, so a wrong lock order shows in the first test that meets it and not
+//! in a rare deadlock.
 //!
-//! The order of the whole server, lowest first, is the list of constants below. Shards are taken many at a
-//! time; the keyspace keeps their order (ascending index) itself and passes `rank + index`.
+//! The order of the whole server, lowest first, is the list of constants below. Shards are taken
+//! many at a time; the keyspace keeps their order (ascending index) itself and passes `rank +
+//! index`.
 //!
-//! A poisoned lock is fatal: its owner died half-way through a change, and half-changed data is not served.
+//! A poisoned lock is fatal: its owner died half-way through a change, and half-changed data is not
+//! served.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::{Condvar, Mutex, MutexGuard};
@@ -14,8 +17,8 @@ use std::time::Duration;
 pub mod rank {
     /// Whole tasks that hold shards now and then: a save.
     pub const TASK: u32 = 10;
-    /// Shards: this plus the shard's index. They come first, because EXEC holds those of all its commands
-    /// while commands about anything else run.
+    /// Shards: this plus the shard's index. They come first, because EXEC holds those of all its
+    /// commands while commands about anything else run.
     pub const SHARD: u32 = 1000;
     /// Administrative state: save and replication jobs, the link to the primary.
     pub const ADMIN: u32 = 2000;
@@ -81,7 +84,8 @@ impl<T> Lock<T> {
         Lock { rank, inner: Mutex::new(value) }
     }
 
-    /// Waits for the lock. Panics when its last holder panicked, or (debug builds) on a wrong order.
+    /// Waits for the lock. Panics when its last holder panicked, or (debug builds) on a wrong
+    /// order.
     pub fn lock(&self) -> Guard<'_, T> {
         #[cfg(debug_assertions)]
         held::enter(self.rank);

@@ -1,6 +1,7 @@
 //! Log lines in Redis's format: `pid:role day month year hour:minute:second.ms level message`.
 //!
-//! One logger per server; it knows the threshold, the role letter and the file, and nothing of who logs.
+//! One logger per server; it knows the threshold, the role letter and the file, and nothing of who
+//! logs.
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -29,8 +30,8 @@ pub enum Level {
 pub struct Logger {
     threshold: AtomicU8,
     role: AtomicU8,
-    /// Path of the log file; empty means standard output. Reopened for each line, so that a file moved away
-    /// by log rotation is made anew, as Redis does it.
+    /// Path of the log file; empty means standard output. Reopened for each line, so that a file
+    /// moved away by log rotation is made anew, as Redis does it.
     path: Lock<String>,
 }
 
@@ -99,7 +100,8 @@ impl Logger {
         let ms = now_ms.rem_euclid(1000);
         let pid = std::process::id();
         format!(
-            "{pid}:{role} {day:02} {month} {year} {hour:02}:{minute:02}:{second:02}.{ms:03} {mark} {message}\n"
+            "{pid}:{role} {day:02} {month} {year} {hour:02}:{minute:02}:{second:02}.{ms:03} \
+             {mark} {message}\n"
         )
     }
 }

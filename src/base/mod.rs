@@ -1,7 +1,8 @@
-//! L0: what knows nothing of Redis's data or clients: bytes, numbers, hashes, clocks, locks, log lines and the
-//! system calls that std does not offer.
+//! L0: what knows nothing of Redis's data or clients: bytes, numbers, hashes, clocks, locks, log
+//! lines and the system calls that std does not offer.
 //!
-//! Invariant: nothing here imports another layer, and `sys` is the only file of the crate with `unsafe`.
+//! Invariant: nothing here imports another layer, and `sys` is the only file of the crate with
+//! `unsafe`.
 
 pub mod clock;
 pub mod crc64;

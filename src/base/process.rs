@@ -1,6 +1,7 @@
 //! What the operating system tells of this process and its machine, as files of `/proc`.
 //!
-//! Where there is no `/proc`, sizes read as 0 and names fall back to what the program was built for.
+//! Where there is no `/proc`, sizes read as 0 and names fall back to what the program was built
+//! for.
 
 use std::fs;
 

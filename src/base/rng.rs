@@ -34,7 +34,8 @@ impl Rng {
 
 /// Forty random lower-case hexadecimal digits: a run id or a replication id.
 pub fn random_id() -> String {
-    // A fresh `RandomState` per word: unlike one generator's output, words do not follow from each other.
+    // A fresh `RandomState` per word: unlike one generator's output, words do not follow from each
+    // other.
     let mut id = String::with_capacity(48);
     while id.len() < 40 {
         let word = RandomState::new().build_hasher().finish() ^ Rng::from_os().next_u64();

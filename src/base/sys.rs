@@ -1,6 +1,7 @@
 //! What std does not offer, declared by hand: the only file of the crate with `unsafe`.
 //!
-//! Linux and the other Unix systems with the same constants; each wrapper is safe to call with any arguments.
+//! Linux and the other Unix systems with the same constants; each wrapper is safe to call with any
+//! arguments.
 #![allow(unsafe_code)]
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -111,8 +112,8 @@ impl Interest {
     }
 }
 
-/// Waits until one of the descriptors has an event, or the time is over (`None`: for ever). Returns how many
-/// have one; an interrupted wait counts as none.
+/// Waits until one of the descriptors has an event, or the time is over (`None`: for ever). Returns
+/// how many have one; an interrupted wait counts as none.
 pub fn wait_for(list: &mut [Interest], timeout: Option<Duration>) -> usize {
     let mut fds: Vec<PollFd> =
         list.iter().map(|i| PollFd { fd: i.fd, events: i.wanted, revents: 0 }).collect();
@@ -149,8 +150,8 @@ pub fn set_keepalive(fd: RawFd, seconds: u32) -> io::Result<()> {
     Ok(())
 }
 
-/// Raises the soft limit of open files to at least `wanted` where the hard limit allows it; returns the limit
-/// in force.
+/// Raises the soft limit of open files to at least `wanted` where the hard limit allows it; returns
+/// the limit in force.
 pub fn raise_open_files(wanted: u64) -> u64 {
     let mut limit = RLimit { current: 0, maximum: 0 };
     // SAFETY: `limit` is a live struct with the layout of `struct rlimit` on 64-bit systems.
@@ -188,11 +189,12 @@ pub fn cpu_times(children: bool) -> (Duration, Duration) {
 pub struct Signals(SigSet);
 
 impl Signals {
-    /// Blocks the signals for this thread and those it spawns from now on: call it before any other thread
-    /// exists.
+    /// Blocks the signals for this thread and those it spawns from now on: call it before any other
+    /// thread exists.
     pub fn block(signals: &[i32]) -> io::Result<Signals> {
         let mut set: SigSet = [0; 16];
-        // SAFETY: `set` has the size of `sigset_t` and lives across the calls, which write only to it.
+        // SAFETY: `set` has the size of `sigset_t` and lives across the calls, which write only to
+        // it.
         unsafe {
             sigemptyset(&raw mut set);
             for &signal in signals {
@@ -237,7 +239,8 @@ struct Lane(AtomicI64);
 
 /// The system's allocator, counting the bytes in use.
 ///
-/// The counters are the process's and not a server's, as the heap is: `#[global_allocator]` needs a static.
+/// The counters are the process's and not a server's, as the heap is: `#[global_allocator]` needs a
+/// static.
 pub struct CountingAllocator {
     lanes: [Lane; LANES],
 }
@@ -278,8 +281,8 @@ impl Default for CountingAllocator {
     }
 }
 
-// SAFETY: every call goes to the system allocator with the caller's own arguments, whose contract is the same;
-// counting touches no memory that is handed out.
+// SAFETY: every call goes to the system allocator with the caller's own arguments, whose contract
+// is the same; counting touches no memory that is handed out.
 unsafe impl GlobalAlloc for CountingAllocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         self.count(layout.size() as i64);
@@ -301,7 +304,8 @@ unsafe impl GlobalAlloc for CountingAllocator {
 
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
         self.count(new_size as i64 - layout.size() as i64);
-        // SAFETY: as for `dealloc`; the new size is the caller's, under `GlobalAlloc::realloc`'s contract.
+        // SAFETY: as for `dealloc`; the new size is the caller's, under `GlobalAlloc::realloc`'s
+        // contract.
         unsafe { System.realloc(block, layout, new_size) }
     }
 }

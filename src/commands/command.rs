@@ -251,8 +251,8 @@ fn describe(out: &mut Out, all: &[Known], known: &Known) {
     }
 }
 
-/// (first, last, step) of the keys, as clients of older versions want it: of the specifications that follow
-/// upon each other without a gap.
+/// (first, last, step) of the keys, as clients of older versions want it: of the specifications
+/// that follow upon each other without a gap.
 fn key_range(specs: &[KeySpec]) -> (i64, i64, i64) {
     if let [only] = specs {
         let last = i64::from(only.last) + if only.last >= 0 { only.first as i64 } else { 0 };
@@ -353,7 +353,8 @@ fn document(out: &mut Out, all: &[Known], known: &Known) {
     out.finish_map(start, fields);
 }
 
-/// Writes arguments. `keys_seen` counts those that are keys, to tell which specification each belongs to.
+/// Writes arguments. `keys_seen` counts those that are keys, to tell which specification each
+/// belongs to.
 fn document_args(out: &mut Out, args: &[Arg], specs: &[KeySpec], keys_seen: &mut usize) {
     out.array(args.len());
     for arg in args {

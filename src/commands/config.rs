@@ -108,15 +108,16 @@ fn set(ctx: &mut Ctx, args: &mut Args) -> Reply {
     }
 }
 
-/// Makes changes true that are not simply read where they are needed. What may fail comes first, and the
-/// sockets last of that, so that nothing has to be undone.
+/// Makes changes true that are not simply read where they are needed. What may fail comes first,
+/// and the sockets last of that, so that nothing has to be undone.
 fn apply(server: &Server, new: &Settings, changed: &[&'static str]) -> Result<(), ApplyError> {
     let is_changed = |name: &str| changed.contains(&name);
     if is_changed("maxclients")
         && let Err((_, fits)) = reserve_sockets(new.maxclients)
     {
         let text = format!(
-            "The operating system is not able to handle the specified number of clients, try with {fits}"
+            "The operating system is not able to handle the specified number of clients, try with \
+             {fits}"
         );
         return Err(("maxclients", text));
     }

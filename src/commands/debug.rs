@@ -1,5 +1,5 @@
-//! DEBUG: what tests need to look inside a server and to bring about what is rare. It has to be allowed by
-//! `enable-debug-command`.
+//! DEBUG: what tests need to look inside a server and to bring about what is rare. It has to be
+//! allowed by `enable-debug-command`.
 
 use std::sync::atomic::Ordering;
 use std::thread;
@@ -42,10 +42,12 @@ const HELP: &[&str] = &[
     "POPULATE <count> [<prefix>] [<size>]",
     "    Creates keys <prefix>:0, <prefix>:1, ... which replicas do not get.",
     "PROTOCOL <type>",
-    "    Answers a reply of this kind: string, integer, double, bignum, null, array, set, map, attrib, push,",
+    "    Answers a reply of this kind: string, integer, double, bignum, null, array, set, map, \
+     attrib, push,",
     "    verbatim, true, false.",
     "RELOAD [MERGE] [NOFLUSH] [NOSAVE]",
-    "    Saves the keys, forgets them and loads them again. NOSAVE loads the file that is there; NOFLUSH",
+    "    Saves the keys, forgets them and loads them again. NOSAVE loads the file that is there; \
+     NOFLUSH",
     "    forgets nothing; MERGE lets keys of the file replace those that are there.",
     "SET-ACTIVE-EXPIRE <0|1>",
     "    Whether keys are removed at their deadline even if nobody asks for them.",
@@ -56,8 +58,10 @@ const HELP: &[&str] = &[
 ];
 
 const DENIED: Error = Error::new(
-    "ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", you can run it \
-     from a local connection, otherwise you need to set this option in the configuration file, and then \
+    "ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", you \
+     can run it \
+     from a local connection, otherwise you need to set this option in the configuration file, \
+     and then \
      restart the server.",
 );
 const RELOAD_OPTIONS: Error =
@@ -159,7 +163,8 @@ fn log(ctx: &mut Ctx, args: &[&[u8]]) -> Reply {
     ctx.reply.ok()
 }
 
-/// Integers below this are one object for all keys in Redis, which shows in their number of references.
+/// Integers below this are one object for all keys in Redis, which shows in their number of
+/// references.
 const SHARED_INTEGERS: i64 = 10_000;
 
 /// DEBUG OBJECT key

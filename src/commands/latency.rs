@@ -263,7 +263,8 @@ fn push_histogram(out: &mut Out, histogram: &Histogram) {
     let doublings = histogram.doublings(FIRST_BOUND);
     out.map(doublings.len());
     for (bound, count) in doublings {
-        // Redis shows the longest duration that its histogram of two digits takes for the same: 33 for 2^15.
+        // Redis shows the longest duration that its histogram of two digits takes for the same: 33
+        // for 2^15.
         out.int(int((bound + bound / 128 - 1) / 1000));
         out.int(int(count));
     }

@@ -174,8 +174,8 @@ fn doctor(ctx: &mut Ctx, _args: &mut Args) -> Reply {
     ctx.reply.verbatim(diagnosis(&usage).as_bytes())
 }
 
-/// What is odd, in our own words: Redis greets its reader by name here, and nobody should take this for its
-/// text, so the letters of that name do not occur.
+/// What is odd, in our own words: Redis greets its reader by name here, and nobody should take this
+/// for its text, so the letters of that name do not occur.
 fn diagnosis(usage: &Usage) -> String {
     if usage.used < SMALL {
         return "There is too little data in memory for a diagnosis.\n".to_owned();

@@ -37,7 +37,8 @@ pub const COMMANDS: &[Command] = &[
         .flags(ADMIN | NOSCRIPT | LOADING | STALE | NO_MULTI | ALLOW_BUSY)
         .syntax("[NOSAVE | SAVE] [NOW] [FORCE] [ABORT]")
         .complexity(
-            "O(N) when saving, where N is the total number of keys in all databases when saving data, \
+            "O(N) when saving, where N is the total number of keys in all databases when saving \
+             data, \
              otherwise O(1)",
         )
         .summary("Ends the server, after saving its keys where that is wanted."),

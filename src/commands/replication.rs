@@ -106,7 +106,8 @@ fn replicaof(ctx: &mut Ctx, args: &mut Args) -> Reply {
         );
         return ctx.reply.simple(text);
     }
-    // The stream that we have, our own or a former primary's, may be one that the new primary continues.
+    // The stream that we have, our own or a former primary's, may be one that the new primary
+    // continues.
     server.replication.link().resumable |= server.log.is_active();
     server.replication.follow(primary.clone());
     server.config.update(|settings| settings.replicaof = primary.clone());
@@ -412,7 +413,8 @@ fn replconf(ctx: &mut Ctx, args: &mut Args) -> Reply {
                 let ip = args.bytes()?;
                 if ip.len() > IP_MAX {
                     return Err(Error::from(format!(
-                        "ERR REPLCONF ip-address provided by replica instance is too long: {} bytes",
+                        "ERR REPLCONF ip-address provided by replica instance is too long: {} \
+                         bytes",
                         ip.len()
                     )));
                 }

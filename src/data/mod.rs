@@ -1,7 +1,7 @@
 //! L1: what a key can hold. One file per type with its encodings.
 //!
-//! Must not know keys, clients, replies or clocks. A new type adds its variant here and its file beside
-//! `string.rs`; the compiler then names every place that has to learn it.
+//! Must not know keys, clients, replies or clocks. A new type adds its variant here and its file
+//! beside `string.rs`; the compiler then names every place that has to learn it.
 
 pub mod string;
 

@@ -1,7 +1,8 @@
 //! The string type: an integer, up to 21 bytes in place, or a shared buffer on the heap.
 //!
-//! A heap buffer sits behind an `Arc`, so that a snapshot or a large reply holds on to the bytes of the moment
-//! without copying them; a change copies the buffer only while somebody else still holds it.
+//! A heap buffer sits behind an `Arc`, so that a snapshot or a large reply holds on to the bytes of
+//! the moment without copying them; a change copies the buffer only while somebody else still holds
+//! it.
 
 use std::sync::Arc;
 

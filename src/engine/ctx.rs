@@ -24,7 +24,8 @@ use crate::store::{Changes, Db, Plan};
 #[derive(Debug)]
 pub struct Sent(());
 
-/// What a handler returns: a forgotten reply does not compile, and an error replaces what was written.
+/// What a handler returns: a forgotten reply does not compile, and an error replaces what was
+/// written.
 pub type Reply = Result<Sent, Error>;
 
 /// Writes the reply of one command.
@@ -173,8 +174,8 @@ impl<'k> Ctx<'_, 'k> {
         self.session.handle.has(flag::UNIX) || addr.starts_with("127.") || addr.starts_with("[::1]")
     }
 
-    /// Visits one shard through a view of the selected database. It is held only meanwhile, except inside EXEC,
-    /// which holds all. For commands that are defined with `locks_one_by_one`.
+    /// Visits one shard through a view of the selected database. It is held only meanwhile, except
+    /// inside EXEC, which holds all. For commands that are defined with `locks_one_by_one`.
     pub fn with_shard<R>(&mut self, shard: usize, visit: impl FnOnce(&mut Db<'_, 'k>) -> R) -> R {
         if self.in_exec {
             return visit(&mut self.db);
@@ -194,16 +195,16 @@ impl<'k> Ctx<'_, 'k> {
         self.unit.afterwards.push(Box::new(action));
     }
 
-    /// Whether a key that gets this deadline (Unix ms) is to be removed at once. A replica never decides that:
-    /// it waits for its primary's word.
+    /// Whether a key that gets this deadline (Unix ms) is to be removed at once. A replica never
+    /// decides that: it waits for its primary's word.
     pub fn is_past(&self, deadline: i64) -> bool {
         deadline <= self.now_ms
             && self.session.role != Role::Primary
             && !self.server.replication.is_replica()
     }
 
-    /// Visits all shards, each held only meanwhile; inside EXEC all of them are held. For commands that are
-    /// defined with `locks_one_by_one`.
+    /// Visits all shards, each held only meanwhile; inside EXEC all of them are held. For commands
+    /// that are defined with `locks_one_by_one`.
     pub fn each_shard(&mut self, mut visit: impl FnMut(&mut Shard)) {
         if self.in_exec {
             (0..SHARDS).for_each(|index| visit(self.db.held().shard(index)));
@@ -212,19 +213,21 @@ impl<'k> Ctx<'_, 'k> {
         }
     }
 
-    /// CONFIG RESETSTAT: sets all counters to zero. The command must be defined with `locks_one_by_one`.
+    /// CONFIG RESETSTAT: sets all counters to zero. The command must be defined with
+    /// `locks_one_by_one`.
     pub fn reset_stats(&mut self) {
         self.server.reset_stats();
         self.each_shard(|shard| shard.stats = ShardStats::default());
     }
 
-    /// Hides an argument (counted from the command's name, which is 0) from MONITOR and the slow log.
+    /// Hides an argument (counted from the command's name, which is 0) from MONITOR and the slow
+    /// log.
     pub fn redact(&mut self, index: usize) {
         self.session.redacted.push(index);
     }
 
-    /// Sends the replies so far and waits until `done`, the time is over, or the client goes. No shard may be
-    /// held.
+    /// Sends the replies so far and waits until `done`, the time is over, or the client goes. No
+    /// shard may be held.
     pub fn wait(&mut self, deadline: Option<Instant>, done: impl FnMut() -> bool) -> Woken {
         let handle = Arc::clone(&self.session.handle);
         let limit = self.server.output_limit(self.settings, handle.kind());

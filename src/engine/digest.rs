@@ -1,9 +1,10 @@
-//! The digest of the data set and of single values, equal to that of Redis's DEBUG DIGEST: the same keys with
-//! the same values in the same databases give the same 20 bytes, whatever their encodings and order.
+//! The digest of the data set and of single values, equal to that of Redis's DEBUG DIGEST: the same
+//! keys with the same values in the same databases give the same 20 bytes, whatever their encodings
+//! and order.
 //!
-//! A key counts with its type, its value, and whether it has a deadline (not which); a database with its
-//! number. All is built from two steps: [`Digest::xor`] does not care for the order in which things are added,
-//! [`Digest::mix`] does.
+//! A key counts with its type, its value, and whether it has a deadline (not which); a database
+//! with its number. All is built from two steps: [`Digest::xor`] does not care for the order in
+//! which things are added, [`Digest::mix`] does.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -23,8 +23,8 @@ use crate::state::config::Settings;
 use crate::state::pause::Mode;
 use crate::store::{Changes, Db, Expiry, Held, Plan};
 
-/// Executes one command and writes its reply to `out`. `raw` are the bytes that it came in, which a stream from
-/// the primary passes on as they are.
+/// Executes one command and writes its reply to `out`. `raw` are the bytes that it came in, which a
+/// stream from the primary passes on as they are.
 pub fn execute(
     engine: &Engine,
     session: &mut Session,
@@ -170,15 +170,16 @@ fn writes(engine: &Engine, session: &Session, known: &Known, bit: u32) -> bool {
             }))
 }
 
-/// Begins a pause and returns when all commands that went on before it are done. No shard may be held.
+/// Begins a pause and returns when all commands that went on before it are done. No shard may be
+/// held.
 pub fn pause(server: &Server, mode: Mode, until_ms: i64) {
     server.pause.begin(mode, until_ms);
     // Who holds a shard now may have looked too early; who comes later looks again (in `run`).
     drop(server.keyspace.lock_all());
 }
 
-/// Holds writes back until `Pause::let_writes_go`, and returns when those that went on before are done. No shard
-/// may be held.
+/// Holds writes back until `Pause::let_writes_go`, and returns when those that went on before are
+/// done. No shard may be held.
 pub fn hold_writes(server: &Server) {
     server.pause.hold_writes();
     drop(server.keyspace.lock_all());
@@ -274,8 +275,8 @@ pub struct Unit {
     pub(super) afterwards: Vec<Afterwards>,
 }
 
-/// Runs a handler on held shards, writes its reply or error, and adds its effect to the unit. Returns whether
-/// it answered an error.
+/// Runs a handler on held shards, writes its reply or error, and adds its effect to the unit.
+/// Returns whether it answered an error.
 pub fn call<'k>(
     run: &Run<'_, 'k>,
     session: &mut Session,
@@ -376,7 +377,8 @@ impl Unit {
     }
 }
 
-/// Appends a unit to the log. The shards that it changed are still held, so log order is apply order.
+/// Appends a unit to the log. The shards that it changed are still held, so log order is apply
+/// order.
 pub fn publish(engine: &Engine, session: &mut Session, unit: Unit) {
     let server = &engine.server;
     if unit.dirty > 0 {
@@ -390,7 +392,8 @@ pub fn publish(engine: &Engine, session: &mut Session, unit: Unit) {
     }
 }
 
-/// Appends a unit to the log, if it has anything to say and we are not a replica; the offset behind it.
+/// Appends a unit to the log, if it has anything to say and we are not a replica; the offset behind
+/// it.
 pub fn append(engine: &Engine, unit: Unit) -> Option<u64> {
     let server = &engine.server;
     if unit.commands.is_empty() || server.replication.is_replica() {
@@ -403,7 +406,8 @@ pub fn append(engine: &Engine, unit: Unit) -> Option<u64> {
     Some(server.log.append(&commands))
 }
 
-/// Appends the removal of keys whose time had come, each for itself, because nothing ties them together.
+/// Appends the removal of keys whose time had come, each for itself, because nothing ties them
+/// together.
 pub fn append_expired(engine: &Engine, settings: &Settings, expired: Vec<(usize, Vec<u8>)>) {
     if !engine.server.log.is_active() {
         return;
@@ -415,7 +419,8 @@ pub fn append_expired(engine: &Engine, settings: &Settings, expired: Vec<(usize,
     }
 }
 
-/// Passes the primary's bytes on to our own log, unless they belong to a transaction that is still queued.
+/// Passes the primary's bytes on to our own log, unless they belong to a transaction that is still
+/// queued.
 fn pass_on(engine: &Engine, session: &mut Session) {
     if session.role == Role::Primary && session.multi.is_none() {
         engine.server.log.append_raw(&session.unapplied);

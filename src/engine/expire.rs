@@ -1,7 +1,7 @@
 //! Active expiry: removes keys at their deadline, whether anybody asks for them or not.
 //!
-//! Each shard keeps its deadlines in order and announces the earliest, so that a look costs one atomic read
-//! per shard, however many keys have a deadline.
+//! Each shard keeps its deadlines in order and announces the earliest, so that a look costs one
+//! atomic read per shard, however many keys have a deadline.
 
 use std::sync::atomic::Ordering;
 use std::time::Instant;

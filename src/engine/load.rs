@@ -1,7 +1,7 @@
 //! Loading an RDB file into the keyspace: at start-up, from a primary, and for DEBUG RELOAD.
 //!
-//! Must not know who loads or why: whether clients are told to wait, and what was there before, is the
-//! caller's affair.
+//! Must not know who loads or why: whether clients are told to wait, and what was there before, is
+//! the caller's affair.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read};
@@ -33,7 +33,8 @@ pub enum Existing {
     Replace,
 }
 
-/// Loads the server's RDB file at its start, if there is one, and what it says of the primary's stream.
+/// Loads the server's RDB file at its start, if there is one, and what it says of the primary's
+/// stream.
 ///
 /// # Errors
 /// As [`load_file`].
@@ -72,7 +73,8 @@ pub fn load_file(engine: &Engine, existing: Existing) -> io::Result<Option<Strea
     Ok(Some(place))
 }
 
-/// Loads an RDB file from a reader, whose size may be known. Clients are told to wait meanwhile by the caller.
+/// Loads an RDB file from a reader, whose size may be known. Clients are told to wait meanwhile by
+/// the caller.
 pub fn load<R: Read>(engine: &Engine, input: R, size: Option<u64>) -> Result<StreamPlace, String> {
     load_over(engine, input, size, Existing::Refuse)
 }
@@ -167,7 +169,8 @@ impl<'e> Loader<'e> {
                 self.db = usize::try_from(db).unwrap_or(usize::MAX);
                 if self.db >= databases {
                     let message = format!(
-                        "FATAL: Data file was created with a Redis server configured to handle more than \
+                        "FATAL: Data file was created with a Redis server configured to handle \
+                         more than \
                          {databases} databases. Exiting"
                     );
                     return Err(message);

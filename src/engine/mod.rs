@@ -1,8 +1,9 @@
 //! L5: what a command is and how one is executed, without naming any.
 //!
-//! Must not know single commands: it asks their definitions. A request's path: [`dispatch::execute`] looks it
-//! up, [`gate`] refuses what may not run now, the shards of its keys are locked, the handler runs and writes
-//! its reply, and its effect goes to the log before the shards are let go.
+//! Must not know single commands: it asks their definitions. A request's path:
+//! [`dispatch::execute`] looks it up, [`gate`] refuses what may not run now, the shards of its keys
+//! are locked, the handler runs and writes its reply, and its effect goes to the log before the
+//! shards are let go.
 
 pub mod args;
 pub mod categories;

@@ -1,6 +1,7 @@
 //! MONITOR: shows each command that was executed to the connections that asked for it.
 //!
-//! Invariant: while shards are held, lines are only gathered; they are sent when the shards are let go.
+//! Invariant: while shards are held, lines are only gathered; they are sent when the shards are let
+//! go.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -39,8 +40,8 @@ pub fn note(engine: &Engine, session: &mut Session, known: &Known, argv: &[&[u8]
     session.monitor_lines = lines;
 }
 
-/// Sends what was written down to all monitors. A monitor's own commands follow their replies in `out`. No
-/// shard may be held.
+/// Sends what was written down to all monitors. A monitor's own commands follow their replies in
+/// `out`. No shard may be held.
 pub fn send(engine: &Engine, session: &mut Session, settings: &Settings, out: &mut Out) {
     if session.monitor_lines.is_empty() {
         return;

@@ -98,7 +98,8 @@ pub struct Session {
     pub unapplied: Vec<u8>,
     /// Nanoseconds that the command spent waiting, which do not count as execution.
     pub waited_nanos: u64,
-    /// Indexes of arguments of the command being executed that MONITOR and the slow log do not show.
+    /// Indexes of arguments of the command being executed that MONITOR and the slow log do not
+    /// show.
     pub redacted: Vec<usize>,
     /// Lines for MONITOR about what was executed while shards were held.
     pub(super) monitor_lines: Vec<u8>,
@@ -141,8 +142,8 @@ impl Session {
         self.settings.insert(settings)
     }
 
-    /// As [`Session::settings`], but taken out for a command, so that no count that all connections share is
-    /// touched for each. To be put back.
+    /// As [`Session::settings`], but taken out for a command, so that no count that all connections
+    /// share is touched for each. To be put back.
     pub(super) fn take_settings(&mut self, config: &Config) -> Arc<Settings> {
         let version = config.version();
         match self.settings.take() {
@@ -172,8 +173,8 @@ impl Session {
         }
     }
 
-    /// Whether it has to authenticate first. Without a password nobody has to, but who had to once is only
-    /// authenticated by saying so.
+    /// Whether it has to authenticate first. Without a password nobody has to, but who had to once
+    /// is only authenticated by saying so.
     pub fn needs_auth(&self, settings: &Settings) -> bool {
         !self.authenticated && !settings.requirepass.is_empty()
     }

@@ -1,8 +1,8 @@
 //! The orderly end of a server: SHUTDOWN and the signals.
 //!
-//! Must not know who asks. From the beginning writes are held back, so that nothing is acknowledged which the
-//! final save has not got; replicas may catch up; the keyspace is saved where that is wanted. Whatever goes
-//! wrong before the end lets the server go on as if nothing had been asked.
+//! Must not know who asks. From the beginning writes are held back, so that nothing is acknowledged
+//! which the final save has not got; replicas may catch up; the keyspace is saved where that is
+//! wanted. Whatever goes wrong before the end lets the server go on as if nothing had been asked.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -23,11 +23,12 @@ const LOOK: Duration = Duration::from_millis(2);
 /// How long a background save has to notice that it is no longer wanted.
 const ABORT_PATIENCE: Duration = Duration::from_millis(200);
 
-/// Saves in a row, at most: a write that was under way when writes were held back makes a second one necessary.
+/// Saves in a row, at most: a write that was under way when writes were held back makes a second
+/// one necessary.
 const SAVES_MAX: usize = 3;
 
-/// Ends the server, after waiting at most `patience` for replicas. While somebody else's shutdown is under way,
-/// waits for its outcome instead.
+/// Ends the server, after waiting at most `patience` for replicas. While somebody else's shutdown
+/// is under way, waits for its outcome instead.
 ///
 /// # Errors
 /// The end was called off, or the final save failed; the server goes on.
@@ -109,8 +110,8 @@ fn save(server: &Server) -> bool {
     true
 }
 
-/// Waits until no replica lags behind any more, or for as long as is allowed; `false` when the end is called
-/// off meanwhile.
+/// Waits until no replica lags behind any more, or for as long as is allowed; `false` when the end
+/// is called off meanwhile.
 fn wait_for_replicas(server: &Server, offset: u64, patience: Duration) -> bool {
     if !server.replication.replicas().iter().any(|replica| lags(replica, offset)) {
         return true;
@@ -133,7 +134,8 @@ fn wait_for_replicas(server: &Server, offset: u64, patience: Duration) -> bool {
     true
 }
 
-/// Whether to wait for a replica: it follows, it confirms what it gets, and it has not confirmed everything.
+/// Whether to wait for a replica: it follows, it confirms what it gets, and it has not confirmed
+/// everything.
 fn lags(replica: &Replica, offset: u64) -> bool {
     let acked = replica.acked.load(Ordering::SeqCst);
     replica.state() == ReplicaState::Online && acked > 0 && acked < offset

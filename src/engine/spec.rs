@@ -1,5 +1,5 @@
-//! The definition of a command: one constant, from which everything about it derives. Lookup, arity errors,
-//! COMMAND's answers, the shards to lock, refusals, propagation and statistics all read it.
+//! The definition of a command: one constant, from which everything about it derives. Lookup, arity
+//! errors, COMMAND's answers, the shards to lock, refusals, propagation and statistics all read it.
 //!
 //! A plain struct with a `const` builder: no macro, no registration, easy to find.
 
@@ -85,8 +85,6 @@ pub mod flag {
     pub const DANGEROUS: u32 = 1 << 21;
     /// In the category of keyspace commands.
     pub const KEYSPACE: u32 = 1 << 22;
-    /// Answers even where CLIENT REPLY says no.
-    pub const ALWAYS_REPLIES: u32 = 1 << 23;
     /// Health checks use it, so it fails together with writes when the disk does (PING).
     pub const HEALTH: u32 = 1 << 24;
 
@@ -203,7 +201,8 @@ pub enum Locking {
     Keys,
     /// All.
     All,
-    /// All, but each only while it is looked at (`Ctx::with_shard`, `Ctx::each_shard`); inside EXEC all.
+    /// All, but each only while it is looked at (`Ctx::with_shard`, `Ctx::each_shard`); inside EXEC
+    /// all.
     OneByOne,
     /// Those of the commands that MULTI has queued.
     Queued,

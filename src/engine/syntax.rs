@@ -1,5 +1,5 @@
-//! Reads the notation in which Redis's documentation writes a command's arguments, for COMMAND DOCS and the
-//! hints of redis-cli that derive from it.
+//! Reads the notation in which Redis's documentation writes a command's arguments, for COMMAND DOCS
+//! and the hints of redis-cli that derive from it.
 //!
 //! ```text
 //! key            an argument, its type told by its name
@@ -11,8 +11,8 @@
 //! key [key ...]  one or more (`[...]` alone repeats what stands before it)
 //! ```
 //!
-//! Knows the notation only, not commands. It never fails: the notations are constants of this program, and
-//! what is odd shows in the answer.
+//! Knows the notation only, not commands. It never fails: the notations are constants of this
+//! program, and what is odd shows in the answer.
 
 /// What an argument is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -178,8 +178,8 @@ impl Sequence {
         }
     }
 
-    /// Marks the last arguments as repeated if they are those of `again` (nothing stands for the last one);
-    /// else `again` itself may be there any number of times.
+    /// Marks the last arguments as repeated if they are those of `again` (nothing stands for the
+    /// last one); else `again` itself may be there any number of times.
     fn repeat(&mut self, mut again: Sequence) {
         let count = again.args.len().max(1);
         let start = self.args.len().saturating_sub(count);
@@ -215,8 +215,8 @@ impl Sequence {
     }
 }
 
-/// Reads alternatives up to the bracket that closes them. Inside of brackets a token at the beginning belongs to
-/// all that follows, at the top only to the argument behind it.
+/// Reads alternatives up to the bracket that closes them. Inside of brackets a token at the
+/// beginning belongs to all that follows, at the top only to the argument behind it.
 fn alternatives(rest: &mut &[String], top: bool) -> Vec<Sequence> {
     let mut all = vec![Sequence::default()];
     while let Some((word, tail)) = rest.split_first() {
@@ -391,7 +391,8 @@ mod tests {
         check("ON|OFF", "on-off:oneof{on:pure-token(ON) off:pure-token(OFF)}");
         check(
             "[FILTERBY <MODULE module-name | PATTERN pattern>]",
-            "module-name-pattern:oneof(FILTERBY)?{module-name:string(MODULE) pattern:pattern(PATTERN)}",
+            "module-name-pattern:oneof(FILTERBY)?{module-name:string(MODULE) \
+             pattern:pattern(PATTERN)}",
         );
         check(
             "[TO host port [FORCE]] [ABORT]",

@@ -1,5 +1,5 @@
-//! MULTI's queue, and EXEC as one unit: all shards of all queued commands are held from its first command to
-//! its last, and its effects go to the log together.
+//! MULTI's queue, and EXEC as one unit: all shards of all queued commands are held from its first
+//! command to its last, and its effects go to the log together.
 
 use std::sync::atomic::Ordering;
 

@@ -1,4 +1,5 @@
-//! The tail of an endless stream of bytes, in blocks, so that growing copies nothing and forgetting frees.
+//! The tail of an endless stream of bytes, in blocks, so that growing copies nothing and forgetting
+//! frees.
 
 use std::collections::VecDeque;
 

@@ -1,9 +1,9 @@
-//! L3: the ordered write log. Every change of the keyspace, as commands, in the order in which it was made;
-//! its offset, its identity (replication ids) and those who read it.
+//! L3: the ordered write log. Every change of the keyspace, as commands, in the order in which it
+//! was made; its offset, its identity (replication ids) and those who read it.
 //!
-//! Must not know clients or what a command means. Invariants: bytes are appended while the shards they belong
-//! to are held, so log order is apply order; bytes are kept for the backlog and for the slowest reader, but
-//! never more than a reader's limit allows.
+//! Must not know clients or what a command means. Invariants: bytes are appended while the shards
+//! they belong to are held, so log order is apply order; bytes are kept for the backlog and for the
+//! slowest reader, but never more than a reader's limit allows.
 
 mod buffer;
 
@@ -125,8 +125,8 @@ impl WriteLog {
         self.active.store(true, Ordering::Relaxed);
     }
 
-    /// Drops the backlog and records no more, with a new id: nobody can continue from here. Returns `false`
-    /// when a reader is attached.
+    /// Drops the backlog and records no more, with a new id: nobody can continue from here. Returns
+    /// `false` when a reader is attached.
     pub fn deactivate(&self) -> bool {
         let mut inner = self.inner.lock();
         if !inner.readers.is_empty() {
@@ -182,8 +182,8 @@ impl WriteLog {
         self.inner.lock().buffer.memory()
     }
 
-    /// Appends the effect of one command as a unit, in MULTI and EXEC when it is more than one command. Each
-    /// comes with its database. Returns the offset behind it.
+    /// Appends the effect of one command as a unit, in MULTI and EXEC when it is more than one
+    /// command. Each comes with its database. Returns the offset behind it.
     pub fn append(&self, commands: &[(usize, Argv)]) -> u64 {
         let mut inner = self.inner.lock();
         let several = commands.len() > 1;
@@ -200,7 +200,8 @@ impl WriteLog {
         self.finish(inner)
     }
 
-    /// Appends a command that belongs to no database (PING, REPLCONF GETACK). Returns the offset behind it.
+    /// Appends a command that belongs to no database (PING, REPLCONF GETACK). Returns the offset
+    /// behind it.
     pub fn append_control(&self, argv: Argv) -> u64 {
         let mut inner = self.inner.lock();
         inner.push(argv);
@@ -281,15 +282,16 @@ impl WriteLog {
         self.appended.notify_all();
     }
 
-    /// Attaches a reader for a replica that has this id's stream up to before `next`, if our backlog goes on
-    /// from there.
+    /// Attaches a reader for a replica that has this id's stream up to before `next`, if our
+    /// backlog goes on from there.
     pub fn resume(&self, id: &str, next: u64) -> Option<u64> {
         let mut inner = self.inner.lock();
         let continues = self.is_active() && inner.can_continue(id, next);
         continues.then(|| inner.attach(next - 1))
     }
 
-    /// Becomes the primary's stream at this offset after a full resynchronisation: all readers are lost.
+    /// Becomes the primary's stream at this offset after a full resynchronisation: all readers are
+    /// lost.
     pub fn adopt(&self, id: &str, offset: u64) {
         let mut inner = self.inner.lock();
         inner.identity =
@@ -301,7 +303,8 @@ impl WriteLog {
         self.appended.notify_all();
     }
 
-    /// The primary continued the stream under a new id (it was promoted): ours becomes the previous one.
+    /// The primary continued the stream under a new id (it was promoted): ours becomes the previous
+    /// one.
     pub fn rename(&self, id: &str) {
         let mut inner = self.inner.lock();
         if inner.identity.id != id {

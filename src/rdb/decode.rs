@@ -60,7 +60,8 @@ impl fmt::Display for Error {
             }
             ErrorKind::Checksum { stored, computed } => write!(
                 f,
-                "RDB checksum at byte {offset} is {stored:016x} but the data gives {computed:016x}"
+                "RDB CRC error: the checksum at byte {offset} is {stored:016x} but the data gives \
+                 {computed:016x}"
             ),
             ErrorKind::Corrupt(what) => write!(f, "RDB is corrupt at byte {offset}: {what}"),
         }

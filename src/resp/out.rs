@@ -62,7 +62,8 @@ pub struct Out {
     shared: Vec<Insert>,
     shared_len: usize,
     proto: u8,
-    /// How often the replies so far were taken away; a mark of an earlier batch is before all of this one.
+    /// How often the replies so far were taken away; a mark of an earlier batch is before all of
+    /// this one.
     batch: u32,
 }
 
@@ -649,7 +650,8 @@ mod tests {
         assert!(out.is_empty());
     }
 
-    /// A command that waits has what was answered before it sent, and its own reply may be dropped later.
+    /// A command that waits has what was answered before it sent, and its own reply may be dropped
+    /// later.
     #[test]
     fn a_mark_outlives_what_was_before_it() {
         let mut out = Out::new();

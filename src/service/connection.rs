@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::base::clock;
+use crate::base::sys::{Interest, POLL_IN, wait_for};
 use crate::engine::{Engine, Session, dispatch, monitor};
 use crate::resp::out::Out;
 use crate::resp::request::{Limits, Request, Status};
@@ -16,8 +17,8 @@ use crate::service::feeder;
 use crate::state::clients::{ClientHandle, flag};
 use crate::state::outbox::Sent;
 
-/// The request buffer of a new connection, and of one that has been sending little for a while.
-const BUFFER_MIN: usize = 1024;
+/// The request buffer of a connection that has sent something lately; a silent one has none.
+const BUFFER_MIN: usize = 16 * 1024;
 /// The request buffer grows to this by itself; beyond it only as a large argument arrives.
 const BUFFER_MAX: usize = 64 * 1024;
 /// How much of a large command is asked for in one go.
@@ -25,12 +26,9 @@ const LARGE_STEP: usize = 256 * 1024;
 /// Replies are sent when this much has gathered, even if more commands wait.
 const SEND_AT: usize = 256 * 1024;
 /// Small reads in a row after which a large buffer shrinks.
-const CALM_READS: u32 = 32;
-/// After this much silence a connection gives back buffers that together hold more than it is
-/// allowed.
+const CALM_READS: u32 = 4;
+/// After this much silence a connection gives its buffers back.
 const SILENCE: Duration = Duration::from_secs(2);
-/// What the buffers of a silent connection may hold.
-const SILENT_BUFFERS_MAX: usize = 4 * 1024;
 /// What a client that is not authenticated may leave unread before it is cut.
 const UNAUTHENTICATED_OUTPUT_MAX: u64 = 64 * 1024;
 /// Commands with at most this many arguments need no allocation for the argument list.
@@ -38,15 +36,16 @@ const FEW_ARGS: usize = 8;
 
 /// Serves a connection until it ends.
 pub fn serve(engine: &Arc<Engine>, session: Session) {
+    let handle = Arc::clone(&session.handle);
     let mut connection = Connection {
         engine,
-        handle: Arc::clone(&session.handle),
         session,
+        handle: Arc::clone(&handle),
         input: Input::default(),
         request: Request::new(),
         out: Out::new(),
-        is_watched: false,
     };
+    let _ = handle.stream.set_read_timeout(Some(SILENCE));
     while connection.step() {}
     connection.end();
 }
@@ -67,8 +66,6 @@ struct Connection<'e> {
     input: Input,
     request: Request,
     out: Out,
-    /// A read ends after [`SILENCE`], because the buffers are large.
-    is_watched: bool,
 }
 
 impl Connection<'_> {
@@ -100,17 +97,15 @@ impl Connection<'_> {
     /// Reads more of a command that lacks `want` bytes.
     fn read(&mut self, want: usize) -> io::Result<usize> {
         loop {
-            let is_large = self.input.bytes.capacity() + self.out.capacity() > SILENT_BUFFERS_MAX;
-            if is_large != self.is_watched {
-                self.handle.stream.set_read_timeout(is_large.then_some(SILENCE))?;
-                self.is_watched = is_large;
-            }
             match self.input.fill(&self.handle, want) {
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
                 Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
                     self.input.shrink();
                     self.out.release();
                     self.note_input();
+                    // Without a buffer to read into, and for as long as it takes.
+                    let mut list = [Interest::new(self.handle.stream.fd(), POLL_IN)];
+                    wait_for(&mut list, None);
                 }
                 result => return result,
             }
@@ -271,9 +266,7 @@ impl Input {
     fn reset(&mut self) {
         self.start = 0;
         self.end = 0;
-        if self.bytes.capacity() > BUFFER_MAX
-            || (self.calm > CALM_READS && self.bytes.len() > BUFFER_MIN)
-        {
+        if self.calm > CALM_READS && self.bytes.len() > BUFFER_MIN {
             self.bytes = Vec::new();
             self.calm = 0;
         }
@@ -339,8 +332,10 @@ fn is_http(name: &[u8]) -> bool {
 
 fn warn_of_http(engine: &Engine, handle: &ClientHandle) {
     let message = format!(
-        "Possible SECURITY ATTACK detected. It looks like somebody is sending POST or Host: commands to \
-         Redis. This is likely due to an attacker attempting to use Cross Protocol Scripting to compromise \
+        "Possible SECURITY ATTACK detected. It looks like somebody is sending POST or Host: \
+         commands to \
+         Redis. This is likely due to an attacker attempting to use Cross Protocol Scripting to \
+         compromise \
          your Redis instance. Connection from {} aborted.",
         handle.addr
     );

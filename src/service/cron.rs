@@ -107,7 +107,8 @@ fn cut_lost_replicas(server: &Server) {
     }
 }
 
-/// Pings the replicas, lets silent ones go, and gives the backlog up when nobody has been there for long.
+/// Pings the replicas, lets silent ones go, and gives the backlog up when nobody has been there for
+/// long.
 fn keep_replicas(server: &Server, settings: &Settings) {
     let replication = &server.replication;
     let now_ms = clock::unix_ms();

@@ -1,7 +1,7 @@
 //! Feeds one replica: its snapshot, then the stream, from the replica's own place in the log.
 //!
-//! Each replica has a thread of its own that blocks in writing, so a slow or dead one never stalls a writer: it
-//! only falls behind in the log, and is let go when it exceeds its limit.
+//! Each replica has a thread of its own that blocks in writing, so a slow or dead one never stalls
+//! a writer: it only falls behind in the log, and is let go when it exceeds its limit.
 
 use std::fs::File;
 use std::io;
@@ -19,7 +19,8 @@ use crate::state::{Job, Server};
 /// Bytes written at a time.
 const STEP: usize = 64 * 1024;
 
-/// A connection has become a replica, and what it was answered is sent: the rest comes from elsewhere.
+/// A connection has become a replica, and what it was answered is sent: the rest comes from
+/// elsewhere.
 pub fn take_over(engine: &Engine, session: &mut Session) {
     let server = &engine.server;
     match session.takeover.take() {
@@ -52,7 +53,8 @@ pub fn send_snapshot(engine: &Arc<Engine>, replica: &Replica, file: &File, reade
     stream(engine, replica, reader);
 }
 
-/// Sends the stream until the connection or the server ends, or the replica has fallen too far behind.
+/// Sends the stream until the connection or the server ends, or the replica has fallen too far
+/// behind.
 pub fn stream(engine: &Arc<Engine>, replica: &Replica, reader: u64) {
     let server = &engine.server;
     let handle = &replica.client;

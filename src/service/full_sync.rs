@@ -1,8 +1,9 @@
 //! Full resynchronisation: one snapshot for all replicas that wait for one.
 //!
-//! The snapshot is spooled to a file without a name and each replica is sent that file by its own feeder, so
-//! that a slow one holds up neither the snapshot nor the others. The log keeps everything from the snapshot's
-//! offset on, so a replica that comes while the snapshot is being made shares it.
+//! The snapshot is spooled to a file without a name and each replica is sent that file by its own
+//! feeder, so that a slow one holds up neither the snapshot nor the others. The log keeps
+//! everything from the snapshot's offset on, so a replica that comes while the snapshot is being
+//! made shares it.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -86,8 +87,8 @@ fn tell(server: &Server, epoch: &Epoch, told: &mut Vec<Arc<Replica>>) {
     }
 }
 
-/// Sends empty lines to the waiting replicas while a snapshot takes more than a second, so that they do not
-/// give up.
+/// Sends empty lines to the waiting replicas while a snapshot takes more than a second, so that
+/// they do not give up.
 fn keep_alive(server: &Server, done: &AtomicBool) {
     let mut ticks = 0u32;
     while !done.load(Ordering::SeqCst) {

@@ -10,7 +10,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::base::lock::{Lock, rank};
@@ -52,6 +52,8 @@ impl Listener {
 pub struct Listeners {
     sockets: Lock<Vec<Listener>>,
     bell: Waker,
+    /// The accepting thread waits for the sockets, or is about to. Set while they are locked.
+    is_waiting: AtomicBool,
     unix_path: String,
 }
 
@@ -72,7 +74,12 @@ impl Listeners {
         }
         let unix_path = settings.unixsocket.clone();
         let sockets = Lock::new(rank::ADMIN + 6, sockets);
-        Ok(Listeners { sockets, bell: Waker::new()?, unix_path })
+        Ok(Listeners {
+            sockets,
+            bell: Waker::new()?,
+            is_waiting: AtomicBool::new(false),
+            unix_path,
+        })
     }
 
     /// Listens where `settings` says instead of where it does now; whether that worked. If not,
@@ -85,8 +92,13 @@ impl Listeners {
         let (mut tcp, unix): (Vec<_>, Vec<_>) =
             sockets.drain(..).partition(|socket| matches!(socket, Listener::Tcp(_)));
         if port == in_use {
-            // An address can be bound again only when it is free.
+            // An address can be bound again only when it is free, which it is not while the
+            // accepting thread waits for it.
             tcp.clear();
+            while self.is_waiting.load(Ordering::SeqCst) {
+                self.bell.wake();
+                std::thread::sleep(Duration::from_millis(1));
+            }
         }
         let bound = if port == 0 { Ok(Vec::new()) } else { bind_tcp(server, settings, port) };
         let works = bound.is_ok();
@@ -139,7 +151,8 @@ pub fn install(engine: &Arc<Engine>, listeners: &Arc<Listeners>) {
 fn raise_limits(server: &Server, settings: &Settings) {
     if let Err((limit, fits)) = reserve_sockets(settings.maxclients) {
         server.logger.warning(&format!(
-            "You requested maxclients of {}, but only {limit} files may be open. maxclients has been reduced \
+            "You requested maxclients of {}, but only {limit} files may be open. maxclients has \
+             been reduced \
              to {fits}.",
             settings.maxclients
         ));
@@ -209,10 +222,12 @@ pub fn run(engine: &Arc<Engine>, listeners: &Listeners, threads: &Arc<Threads>) 
     loop {
         let mut list: Vec<Interest> = {
             let sockets = listeners.sockets.lock();
+            listeners.is_waiting.store(true, Ordering::SeqCst);
             sockets.iter().map(|socket| Interest::new(socket.fd(), POLL_IN)).collect()
         };
         list.push(Interest::new(listeners.bell.fd(), POLL_IN));
         wait_for(&mut list, Some(Duration::from_secs(1)));
+        listeners.is_waiting.store(false, Ordering::SeqCst);
         if engine.server.has_ended() {
             listeners.sockets.lock().clear();
             return;

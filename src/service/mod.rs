@@ -1,5 +1,5 @@
-//! L7: all threads. Accepting and serving connections, feeding replicas, following a primary, saving,
-//! expiring, and the beginning and end of a server.
+//! L7: all threads. Accepting and serving connections, feeding replicas, following a primary,
+//! saving, expiring, and the beginning and end of a server.
 
 mod connection;
 mod cron;
@@ -26,7 +26,8 @@ use crate::state::{Job, Server};
 
 use listener::Listeners;
 
-/// Stack of a connection's thread. Only the pages that are used become resident, and no handler recurses.
+/// Stack of a connection's thread. Only the pages that are used become resident, and no handler
+/// recurses.
 const STACK: usize = 512 * 1024;
 
 /// How long the end of a server waits for its threads.
@@ -49,8 +50,8 @@ pub fn no_gauge() -> u64 {
     process::resident_memory()
 }
 
-/// Starts a server: binds and accepts; [`Running::load`] comes next. `any_port` lets the operating system
-/// choose the port.
+/// Starts a server: binds and accepts; [`Running::load`] comes next. `any_port` lets the operating
+/// system choose the port.
 pub fn start(startup: Startup, any_port: bool, gauge: fn() -> u64) -> io::Result<Running> {
     let table = Table::new(commands::ALL);
     let config = Config::new(startup);

@@ -1,5 +1,5 @@
-//! The link to our primary: connect, shake hands one step at a time, take a snapshot or go on where the stream
-//! broke off, apply the stream, confirm every second.
+//! The link to our primary: connect, shake hands one step at a time, take a snapshot or go on where
+//! the stream broke off, apply the stream, confirm every second.
 //!
 //! One thread per primary ("generation"): REPLICAOF cuts the link and starts another one.
 
@@ -113,12 +113,14 @@ struct Link<'e> {
     input: Vec<u8>,
     at: usize,
     timeout: Duration,
-    /// A primary that sent its snapshot without a length waits for a confirmation before it goes on.
+    /// A primary that sent its snapshot without a length waits for a confirmation before it goes
+    /// on.
     ack_at_once: bool,
 }
 
 impl Link<'_> {
-    /// Makes the connection known, so that REPLICAOF can cut it; `false` when it is out of date already.
+    /// Makes the connection known, so that REPLICAOF can cut it; `false` when it is out of date
+    /// already.
     fn register(&self) -> bool {
         let replication = &self.engine.server.replication;
         let mut link = replication.link();

@@ -10,7 +10,8 @@ use crate::base::sys::{SIGINT, SIGTERM, Signals};
 use crate::engine::{Engine, shutdown};
 use crate::state::persistence;
 
-/// A signal's sender expects the end within a second, so replicas get no more than this to catch up.
+/// A signal's sender expects the end within a second, so replicas get no more than this to catch
+/// up.
 const PATIENCE_MAX: Duration = Duration::from_millis(700);
 
 /// Keeps the signals from ending the process. Before any thread is started.

@@ -73,8 +73,8 @@ impl Histogram {
         self.cumulative().find(|&(_, count)| count >= wanted).map_or(0, |(end, _)| end)
     }
 
-    /// (2 to the power of n, number of durations below that), for n from `first` on, without those that add
-    /// nothing to the one before.
+    /// (2 to the power of n, number of durations below that), for n from `first` on, without those
+    /// that add nothing to the one before.
     pub fn doublings(&self, first: u32) -> Vec<(u64, u64)> {
         let mut list: Vec<(u64, u64)> = Vec::new();
         for (end, count) in self.cumulative() {

@@ -27,7 +27,8 @@ impl Default for Latency {
 }
 
 impl Latency {
-    /// Notes an event of `millis` if that reaches the threshold; a threshold of 0 turns monitoring off.
+    /// Notes an event of `millis` if that reaches the threshold; a threshold of 0 turns monitoring
+    /// off.
     pub fn note(&self, event: &'static str, millis: u64, threshold: u64) {
         if threshold > 0 && millis >= threshold {
             self.add(event, millis, clock::unix_ms() / 1000);

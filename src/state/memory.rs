@@ -1,4 +1,5 @@
-//! Where the bytes in use are: the numbers behind INFO's memory section, MEMORY STATS and MEMORY DOCTOR.
+//! Where the bytes in use are: the numbers behind INFO's memory section, MEMORY STATS and MEMORY
+//! DOCTOR.
 
 use std::sync::atomic::Ordering;
 

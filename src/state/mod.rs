@@ -1,7 +1,8 @@
-//! L4: what one server is. Each part has its own lock and its own file; nothing is global, so that several
-//! servers live in one process.
+//! L4: what one server is. Each part has its own lock and its own file; nothing is global, so that
+//! several servers live in one process.
 //!
-//! Must not know commands, and spawns no thread: work for another thread is a [`Job`], which `service` runs.
+//! Must not know commands, and spawns no thread: work for another thread is a [`Job`], which
+//! `service` runs.
 
 pub mod clients;
 pub mod config;
@@ -78,8 +79,8 @@ pub const CRON_HZ: u64 = 10;
 
 type JobRunner = Box<dyn Fn(Job) + Send + Sync>;
 
-/// Listens on the addresses and the port of new parameters instead of the present ones, or changes nothing and
-/// returns `false`.
+/// Listens on the addresses and the port of new parameters instead of the present ones, or changes
+/// nothing and returns `false`.
 type Rebinder = Box<dyn Fn(&Settings) -> bool + Send + Sync>;
 
 /// One server: its data and everything known about it.
@@ -130,8 +131,8 @@ pub struct Server {
 }
 
 impl Server {
-    /// A server that serves nobody yet. `commands` is the number of commands to count; `memory_gauge` tells the
-    /// bytes in use.
+    /// A server that serves nobody yet. `commands` is the number of commands to count;
+    /// `memory_gauge` tells the bytes in use.
     pub fn new(config: Config, commands: usize, memory_gauge: fn() -> u64) -> io::Result<Self> {
         let settings = config.get();
         let databases = usize::try_from(settings.databases).unwrap_or(16).max(1);
@@ -193,7 +194,8 @@ impl Server {
         used
     }
 
-    /// Sets all counters to zero but those of the shards (CONFIG RESETSTAT, which has to hold them for that).
+    /// Sets all counters to zero but those of the shards (CONFIG RESETSTAT, which has to hold them
+    /// for that).
     pub fn reset_stats(&self) {
         self.stats.reset();
         self.clients.over_limit.store(0, Ordering::Relaxed);

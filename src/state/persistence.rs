@@ -1,8 +1,8 @@
 //! Saving the keyspace to the RDB file and what is known of it.
 //!
-//! Nothing is forked: a [`Snapshot`] gives the state of one moment while writers go on, and this thread
-//! encodes and writes it. The file is written under a temporary name, synced and then renamed, so that at any
-//! moment the old or the new one is there, whole.
+//! Nothing is forked: a [`Snapshot`] gives the state of one moment while writers go on, and this
+//! thread encodes and writes it. The file is written under a temporary name, synced and then
+//! renamed, so that at any moment the old or the new one is there, whole.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -152,8 +152,8 @@ pub struct Epoch {
     dirty: u64,
 }
 
-/// Begins a snapshot and notes the place in the log that it belongs to. `at_epoch` runs while all shards are
-/// held.
+/// Begins a snapshot and notes the place in the log that it belongs to. `at_epoch` runs while all
+/// shards are held.
 pub fn begin_snapshot(server: &Server, at_epoch: impl FnOnce()) -> (Snapshot, Epoch) {
     Snapshot::begin(&server.keyspace, || {
         at_epoch();

@@ -1,7 +1,7 @@
 //! Who follows us, and whom we follow.
 //!
-//! Must not know sockets' contents: the threads of `service` do the talking and write down here how far they
-//! are, for INFO, ROLE, WAIT and the gate.
+//! Must not know sockets' contents: the threads of `service` do the talking and write down here how
+//! far they are, for INFO, ROLE, WAIT and the gate.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering};
@@ -142,9 +142,11 @@ pub enum Failover {
 /// The replication state of one server.
 pub struct Replication {
     link: Lock<Link>,
-    /// Counts changes of the primary; the link thread gives up when it is not the one it began with.
+    /// Counts changes of the primary; the link thread gives up when it is not the one it began
+    /// with.
     pub generation: AtomicU64,
-    /// Whether we follow a primary; a copy of `link.primary.is_some()` that commands can read cheaply.
+    /// Whether we follow a primary; a copy of `link.primary.is_some()` that commands can read
+    /// cheaply.
     following: AtomicBool,
     /// Whether the link is up; likewise.
     link_up: AtomicBool,
@@ -204,7 +206,8 @@ impl Replication {
         self.link.lock()
     }
 
-    /// Follows another primary, or none. The running link is cut; its thread finds a new generation.
+    /// Follows another primary, or none. The running link is cut; its thread finds a new
+    /// generation.
     pub fn follow(&self, primary: Option<(String, u16)>) {
         let mut link = self.link.lock();
         self.following.store(primary.is_some(), Ordering::SeqCst);

@@ -1,5 +1,5 @@
-//! Counters that INFO shows. Threads count in lanes of their own, which are summed when somebody looks, so that
-//! counting costs no traffic between cores.
+//! Counters that INFO shows. Threads count in lanes of their own, which are summed when somebody
+//! looks, so that counting costs no traffic between cores.
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;

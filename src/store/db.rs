@@ -1,6 +1,8 @@
-//! One database as one command sees it: only the keys of held shards, expired keys gone, every change noted.
+//! One database as one command sees it: only the keys of held shards, expired keys gone, every
+//! change noted.
 //!
-//! Must not know what a command is. Invariant: all changes of the keyspace by commands go through here.
+//! Must not know what a command is. Invariant: all changes of the keyspace by commands go through
+//! here.
 
 use crate::data::{Str, Value};
 use crate::store::entry::Entry;
@@ -182,7 +184,8 @@ impl<'h, 'k> Db<'h, 'k> {
         }
     }
 
-    /// The string of a key, to be changed in place. The caller counts the change with [`Db::mark_dirty`].
+    /// The string of a key, to be changed in place. The caller counts the change with
+    /// [`Db::mark_dirty`].
     pub fn string_mut(&mut self, key: &[u8]) -> Result<Option<&mut Str>, WrongType> {
         let (now_ms, touch) = (self.now_ms, self.touch);
         let Some(hash) = self.locate(key) else { return Ok(None) };
@@ -258,7 +261,8 @@ impl<'h, 'k> Db<'h, 'k> {
         true
     }
 
-    /// Removes keys of one held shard whose deadline has passed, at most `limit`; how many there were.
+    /// Removes keys of one held shard whose deadline has passed, at most `limit`; how many there
+    /// were.
     pub fn expire_due(&mut self, shard: usize, limit: usize) -> usize {
         for done in 0..limit {
             let (index, now_ms) = (self.index, self.now_ms);

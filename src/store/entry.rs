@@ -36,7 +36,8 @@ impl Entry {
         self.expire_at = at.unwrap_or(NO_EXPIRE);
     }
 
-    /// Whether the deadline has passed. Redis lets a key live through the millisecond of its deadline.
+    /// Whether the deadline has passed. Redis lets a key live through the millisecond of its
+    /// deadline.
     pub fn is_expired(&self, now_ms: i64) -> bool {
         self.expire_at != NO_EXPIRE && now_ms > self.expire_at
     }

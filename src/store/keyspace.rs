@@ -1,7 +1,8 @@
-//! All keys: an array of shards, each behind its own mutex, and the plans by which commands lock them.
+//! All keys: an array of shards, each behind its own mutex, and the plans by which commands lock
+//! them.
 //!
-//! Invariants: a key's shard is decided by the top bits of its hash alone, in every database; guards are taken
-//! in ascending order of the shards' indexes.
+//! Invariants: a key's shard is decided by the top bits of its hash alone, in every database;
+//! guards are taken in ascending order of the shards' indexes.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -69,7 +70,8 @@ pub struct Keyspace {
     seed: Seed,
     databases: usize,
     shards: Box<[Lock<Shard>]>,
-    /// A lower bound of each shard's earliest deadline (`i64::MAX`: none), readable without its lock.
+    /// A lower bound of each shard's earliest deadline (`i64::MAX`: none), readable without its
+    /// lock.
     deadlines: Box<[AtomicI64]>,
     pub(super) snapshot_gate: Gate,
 }
@@ -180,7 +182,8 @@ enum Guards<'k> {
 
 /// The shards that a command holds.
 ///
-/// Fields drop in this order: the guards first, then what was removed, so that freeing happens outside.
+/// Fields drop in this order: the guards first, then what was removed, so that freeing happens
+/// outside.
 pub struct Held<'k> {
     guards: Guards<'k>,
     trash: Vec<Box<dyn Send>>,
@@ -193,7 +196,8 @@ impl Held<'_> {
         self.keyspace
     }
 
-    /// One of the held shards. Asking for another one is a bug in a command's key specification, and fatal.
+    /// One of the held shards. Asking for another one is a bug in a command's key specification,
+    /// and fatal.
     pub fn shard(&mut self, index: usize) -> &mut Shard {
         let found: Option<&mut Shard> = match &mut self.guards {
             Guards::One(held, guard) => (*held == index).then_some(&mut **guard),

@@ -1,7 +1,8 @@
 //! L2: the keyspace. Keys, their values and deadlines, in shards that are locked one by one.
 //!
-//! Must not know clients, replies or the log. Invariants: a value changes only through [`Db`], which sees to
-//! the snapshot, the deadline index and the counters; no I/O happens while a shard's guard is held.
+//! Must not know clients, replies or the log. Invariants: a value changes only through [`Db`],
+//! which sees to the snapshot, the deadline index and the counters; no I/O happens while a shard's
+//! guard is held.
 
 pub mod db;
 pub mod dict;

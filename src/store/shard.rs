@@ -1,8 +1,9 @@
 //! One slice of the keyspace: its share of every database, behind one mutex.
 //!
-//! Must not know other shards. Invariants: `deadlines` holds exactly one pair for each entry with a deadline
-//! (two keys with the same hash and deadline, which a keyed hash makes a curiosity, share one), and every
-//! change calls `before_change` first, so that a running snapshot gets the state it was begun in.
+//! Must not know other shards. Invariants: `deadlines` holds exactly one pair for each entry with a
+//! deadline (two keys with the same hash and deadline, which a keyed hash makes a curiosity, share
+//! one), and every change calls `before_change` first, so that a running snapshot gets the state it
+//! was begun in.
 
 use std::collections::BTreeSet;
 
@@ -87,7 +88,8 @@ impl Part {
         self.deadline_sum
     }
 
-    /// Bytes of the table without its entries, and of the index of deadlines; the latter is an estimate.
+    /// Bytes of the table without its entries, and of the index of deadlines; the latter is an
+    /// estimate.
     pub fn overhead(&self) -> (usize, usize) {
         let table = self.dict.memory_overhead() - self.dict.len() * size_of::<Entry>();
         // The nodes of a B-tree are about two thirds full.

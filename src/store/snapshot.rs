@@ -1,14 +1,14 @@
 //! A point-in-time view of the whole keyspace, without fork and without stopping writers.
 //!
-//! To begin, all shards are held for the microseconds that it takes to hang an empty bitmap on each part (a
-//! shard's share of a database) and to note the log's offset. Then a walker visits bucket after bucket, a few
-//! per hold of a shard, and a writer that is about to change a bucket not yet visited first copies that
-//! bucket's entries for the walker (`SnapshotPart::capture`). Copies are cheap: long values are shared.
-//! Tables neither grow nor shrink meanwhile, so a bucket stays a bucket. Encoding and writing happen outside
-//! of all guards.
+//! To begin, all shards are held for the microseconds that it takes to hang an empty bitmap on each
+//! part (a shard's share of a database) and to note the log's offset. Then a walker visits bucket
+//! after bucket, a few per hold of a shard, and a writer that is about to change a bucket not yet
+//! visited first copies that bucket's entries for the walker (`SnapshotPart::capture`). Copies are
+//! cheap: long values are shared. Tables neither grow nor shrink meanwhile, so a bucket stays a
+//! bucket. Encoding and writing happen outside of all guards.
 //!
-//! A part that is flushed is handed to the walker whole; SWAPDB moves parts with their bitmaps, each of which
-//! remembers the number that its database had at the beginning.
+//! A part that is flushed is handed to the walker whole; SWAPDB moves parts with their bitmaps,
+//! each of which remembers the number that its database had at the beginning.
 
 use std::sync::{Arc, Condvar};
 use std::time::Duration;
@@ -105,8 +105,8 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Begins a snapshot, waiting for one that is running. `at_epoch` is called while all shards are held: what
-    /// it notes (the log's offset) belongs to this very state.
+    /// Begins a snapshot, waiting for one that is running. `at_epoch` is called while all shards
+    /// are held: what it notes (the log's offset) belongs to this very state.
     pub fn begin<R>(keyspace: &Arc<Keyspace>, at_epoch: impl FnOnce() -> R) -> (Snapshot, R) {
         keyspace.snapshot_gate.enter();
         let mut counts = vec![(0, 0); keyspace.databases()];
@@ -135,7 +135,8 @@ impl Snapshot {
 
     /// Entries not yet returned, of one database; `None` at the end.
     ///
-    /// Databases come in order, except for parts that were flushed or swapped meanwhile, which come last.
+    /// Databases come in order, except for parts that were flushed or swapped meanwhile, which come
+    /// last.
     pub fn next_batch(&mut self) -> Option<Batch> {
         loop {
             if let Some(mut part) = self.orphans.pop() {

@@ -1,4 +1,5 @@
-//! What all shards add up to, gathered from one after the other: the numbers behind INFO and MEMORY STATS.
+//! What all shards add up to, gathered from one after the other: the numbers behind INFO and MEMORY
+//! STATS.
 
 use crate::store::shard::{Shard, ShardStats};
 

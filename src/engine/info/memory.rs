@@ -19,8 +19,8 @@ pub fn memory(facts: &Facts, fields: &mut Fields) {
     fields.add("used_memory_startup", usage.startup);
     fields.add("used_memory_dataset", usage.dataset());
     fields.add("used_memory_dataset_perc", format_args!("{:.2}%", usage.dataset_percent()));
-    // The C library does not tell what its heap keeps, so, as Redis does with that allocator, all resident
-    // pages are taken to be the heap's.
+    // The C library does not tell what its heap keeps, so, as Redis does with that allocator, all
+    // resident pages are taken to be the heap's.
     fields.add("allocator_allocated", usage.used);
     fields.add("allocator_active", usage.resident);
     fields.add("allocator_resident", usage.resident);

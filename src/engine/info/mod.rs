@@ -1,4 +1,5 @@
-//! The text of INFO: fields of what the server knows of itself, by sections, in Redis's order and names.
+//! The text of INFO: fields of what the server knows of itself, by sections, in Redis's order and
+//! names.
 //!
 //! Only what is true is told. A field about something that does not exist here (scripts, forks, a
 //! cluster) is 0 where monitoring programs read it; one that would have to be invented is left out.
@@ -96,7 +97,8 @@ const SECTIONS: &[Section] = &[
 pub struct Choice(Vec<&'static Section>);
 
 impl Choice {
-    /// The sections of these names, in any case; unknown ones are none, and no name means the usual ones.
+    /// The sections of these names, in any case; unknown ones are none, and no name means the usual
+    /// ones.
     pub fn new(names: &[&[u8]]) -> Self {
         let asked =
             |word: &str| names.iter().any(|name| name.eq_ignore_ascii_case(word.as_bytes()));

@@ -31,7 +31,8 @@ pub fn persistence(facts: &Facts, fields: &mut Fields) {
     }
 }
 
-/// Nothing is forked and no page is copied: a save reads what commands leave it (see `store::snapshot`).
+/// Nothing is forked and no page is copied: a save reads what commands leave it (see
+/// `store::snapshot`).
 fn save_in_progress(persistence: &Persistence, state: &SaveState, fields: &mut Fields) {
     let (mut done, mut total) = (0, 0);
     if state.running {

@@ -18,8 +18,8 @@ const LRU_CLOCK_MASK: i64 = (1 << 24) - 1;
 
 /// The process.
 ///
-/// `gcc_version` and `atomicvar_api` are left out: they are about a C compiler. The git fields are what Redis
-/// shows when it was not built from a repository.
+/// `gcc_version` and `atomicvar_api` are left out: they are about a C compiler. The git fields are
+/// what Redis shows when it was not built from a repository.
 pub fn server(facts: &Facts, fields: &mut Fields) {
     let (server, settings) = (&facts.engine.server, facts.settings);
     let uptime = (facts.now_ms - server.started_ms).max(0) / 1000;

@@ -45,7 +45,8 @@ pub fn stats(facts: &Facts, fields: &mut Fields) {
     ]);
 }
 
-/// Counters of what is not here (channels, forks, scripts, tracking, defragmentation), in their place.
+/// Counters of what is not here (channels, forks, scripts, tracking, defragmentation), in their
+/// place.
 const ABSENT: &[&str] = &[
     "pubsub_channels",
     "pubsub_patterns",
