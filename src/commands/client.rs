@@ -27,7 +27,10 @@ pub const COMMANDS: &[Command] = &[Command::container("client")
     .subcommands(SUBCOMMANDS)];
 
 const SUBCOMMANDS: &[Command] = &[
-    constant("getname", getname, 2).since("2.6.9").summary("Returns the name of the connection."),
+    constant("getname", getname, 2)
+        .flags(COMMON)
+        .since("2.6.9")
+        .summary("Returns the name of the connection."),
     constant("help", help, 2).since("5.0.0").summary("Lists the subcommands."),
     constant("id", id, 2)
         .flags(COMMON)

@@ -16,7 +16,9 @@ const fn sub(name: &'static str, handler: Handler) -> Command {
 }
 
 /// The commands of this file.
-pub const COMMANDS: &[Command] = &[sub("command", all)
+pub const COMMANDS: &[Command] = &[Command::new("command", all)
+    .flags(LOADING | STALE)
+    .categories(&["connection"])
     .since("2.8.13")
     .arity(-1)
     .tips(ORDER)
@@ -190,9 +192,19 @@ fn getkeysandflags(ctx: &mut Ctx, args: &mut Args) -> Reply {
     for (index, spec) in keys {
         out.array(2);
         out.bulk(argv[index]);
-        show_bits(out, spec.access, &access::SHOWN);
+        show_bits(out, access_in(argv, spec), &access::SHOWN);
     }
     ctx.reply.done()
+}
+
+/// What a command line does with a key. Where that varies, the old value is looked at only if the
+/// option GET asks for it.
+fn access_in(argv: &[&[u8]], spec: &KeySpec) -> u32 {
+    if spec.access & access::VARIABLE_FLAGS == 0 {
+        return spec.access;
+    }
+    let gets = argv.iter().skip(3).any(|word| word.eq_ignore_ascii_case(b"get"));
+    if gets { access::RW | access::ACCESS | access::UPDATE } else { access::OW | access::UPDATE }
 }
 
 /// COMMAND HELP
@@ -206,7 +218,9 @@ fn keys_of(ctx: &Ctx, argv: &[&[u8]]) -> Result<Vec<(usize, &'static KeySpec)>, 
     let mut known = table.find(argv[0]).ok_or(Error::COMMAND_INVALID)?;
     if let Some(sub) = argv.get(1).and_then(|name| table.find_sub(known, name)) {
         known = sub;
-    } else if known.command.handler.is_none() {
+    } else if argv.len() > 1 && !known.command.subcommands.is_empty()
+        || known.command.handler.is_none()
+    {
         return Err(Error::COMMAND_INVALID);
     }
     if known.command.keys.is_empty() {

@@ -116,8 +116,8 @@ fn apply(server: &Server, new: &Settings, changed: &[&'static str]) -> Result<()
         && let Err((_, fits)) = reserve_sockets(new.maxclients)
     {
         let text = format!(
-            "The operating system is not able to handle the specified number of clients, try with \
-             {fits}"
+            "The operating system is not able to handle the specified number of clients, \
+             try with {fits}"
         );
         return Err(("maxclients", text));
     }

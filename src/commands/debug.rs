@@ -42,13 +42,11 @@ const HELP: &[&str] = &[
     "POPULATE <count> [<prefix>] [<size>]",
     "    Creates keys <prefix>:0, <prefix>:1, ... which replicas do not get.",
     "PROTOCOL <type>",
-    "    Answers a reply of this kind: string, integer, double, bignum, null, array, set, map, \
-     attrib, push,",
-    "    verbatim, true, false.",
+    "    Answers a reply of this kind: string, integer, double, bignum, null, array, set, map,",
+    "    attrib, push, verbatim, true, false.",
     "RELOAD [MERGE] [NOFLUSH] [NOSAVE]",
-    "    Saves the keys, forgets them and loads them again. NOSAVE loads the file that is there; \
-     NOFLUSH",
-    "    forgets nothing; MERGE lets keys of the file replace those that are there.",
+    "    Saves the keys, forgets them and loads them again. NOSAVE loads the file that is",
+    "    there; NOFLUSH forgets nothing; MERGE lets keys of the file replace those that are there.",
     "SET-ACTIVE-EXPIRE <0|1>",
     "    Whether keys are removed at their deadline even if nobody asks for them.",
     "SLEEP <seconds>",
@@ -59,10 +57,8 @@ const HELP: &[&str] = &[
 
 const DENIED: Error = Error::new(
     "ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", you \
-     can run it \
-     from a local connection, otherwise you need to set this option in the configuration file, \
-     and then \
-     restart the server.",
+     can run it from a local connection, otherwise you need to set this option in the \
+     configuration file, and then restart the server.",
 );
 const RELOAD_OPTIONS: Error =
     Error::new("ERR DEBUG RELOAD only supports the MERGE, NOFLUSH and NOSAVE options.");
@@ -127,10 +123,8 @@ fn digest_all(ctx: &mut Ctx, _: &[&[u8]]) -> Reply {
 
 /// DEBUG DIGEST-VALUE [key [key ...]]
 fn digest_values(ctx: &mut Ctx, keys: &[&[u8]]) -> Reply {
-    let digests: Vec<_> = keys
-        .iter()
-        .map(|key| look(ctx, key, |entry| digest::of_value(entry)).unwrap_or_default())
-        .collect();
+    let digests: Vec<_> =
+        keys.iter().map(|key| look(ctx, key, digest::of_value).unwrap_or_default()).collect();
     let out = ctx.reply.parts();
     out.array(digests.len());
     digests.iter().for_each(|digest| out.simple(&digest.to_string()));
@@ -231,6 +225,10 @@ fn add(ctx: &mut Ctx, key: &[u8], value: Value) {
     });
 }
 
+/// What `double` answers in Redis.
+#[expect(clippy::approx_constant, reason = "it is a sample of a reply, not a circle's")]
+const TEST_DOUBLE: f64 = 3.141;
+
 /// DEBUG PROTOCOL type
 fn protocol(ctx: &mut Ctx, args: &[&[u8]]) -> Reply {
     let name = args[0].to_ascii_lowercase();
@@ -240,7 +238,7 @@ fn protocol(ctx: &mut Ctx, args: &[&[u8]]) -> Reply {
     match name.as_slice() {
         b"string" => out.bulk(b"Hello World"),
         b"integer" => out.int(12345),
-        b"double" => out.double(3.141),
+        b"double" => out.double(TEST_DOUBLE),
         b"null" => out.null(),
         b"array" => {
             out.array(3);

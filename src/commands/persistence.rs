@@ -38,8 +38,7 @@ pub const COMMANDS: &[Command] = &[
         .syntax("[NOSAVE | SAVE] [NOW] [FORCE] [ABORT]")
         .complexity(
             "O(N) when saving, where N is the total number of keys in all databases when saving \
-             data, \
-             otherwise O(1)",
+             data, otherwise O(1)",
         )
         .summary("Ends the server, after saving its keys where that is wanted."),
 ];

@@ -9,8 +9,8 @@ use crate::engine::ctx::Woken;
 use crate::engine::session::{Role, Takeover};
 use crate::engine::spec::Group;
 use crate::engine::spec::flag::{
-    ADMIN, ALLOW_BUSY, BLOCKING, DANGEROUS, FAST, LOADING, NO_ASYNC_LOADING, NO_MULTI, NOSCRIPT,
-    STALE, UNPAUSABLE,
+    ADMIN, ALLOW_BUSY, BLOCKING, FAST, LOADING, NO_ASYNC_LOADING, NO_MULTI, NOSCRIPT, STALE,
+    UNPAUSABLE,
 };
 use crate::engine::{Args, Command, Ctx, Reply, dispatch};
 use crate::resp::error::{self, Error};

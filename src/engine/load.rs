@@ -113,7 +113,7 @@ pub fn load_over<R: Read>(
         if let Item::Eof = item {
             break;
         }
-        loader.take(item)?;
+        loader.take(item).map_err(|e| format!("{e}, before byte {}", reader.offset()))?;
         if !delay.is_zero() {
             std::thread::sleep(delay);
         }
@@ -169,9 +169,7 @@ impl<'e> Loader<'e> {
                 self.db = usize::try_from(db).unwrap_or(usize::MAX);
                 if self.db >= databases {
                     let message = format!(
-                        "FATAL: Data file was created with a Redis server configured to handle \
-                         more than \
-                         {databases} databases. Exiting"
+                        "the file was saved by a server with more than {databases} databases"
                     );
                     return Err(message);
                 }

@@ -36,16 +36,15 @@ const FEW_ARGS: usize = 8;
 
 /// Serves a connection until it ends.
 pub fn serve(engine: &Arc<Engine>, session: Session) {
-    let handle = Arc::clone(&session.handle);
     let mut connection = Connection {
         engine,
+        handle: Arc::clone(&session.handle),
         session,
-        handle: Arc::clone(&handle),
         input: Input::default(),
         request: Request::new(),
         out: Out::new(),
     };
-    let _ = handle.stream.set_read_timeout(Some(SILENCE));
+    let _ = connection.handle.stream.set_read_timeout(Some(SILENCE));
     while connection.step() {}
     connection.end();
 }

@@ -5,12 +5,12 @@
 
 use std::fs;
 use std::io::{self, ErrorKind};
-use std::net::{TcpListener, TcpStream};
-use std::os::fd::AsRawFd;
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::base::lock::{Lock, rank};
@@ -40,6 +40,14 @@ impl Listener {
         }
     }
 
+    /// Stops listening at once, even while the accepting thread waits for this socket, which keeps
+    /// it open.
+    fn close(self) {
+        if let Listener::Tcp(listener) = self {
+            let _ = TcpStream::from(OwnedFd::from(listener)).shutdown(Shutdown::Both);
+        }
+    }
+
     fn accept(&self) -> io::Result<Stream> {
         match self {
             Listener::Tcp(l) => l.accept().map(|(s, _)| Stream::Tcp(s)),
@@ -52,8 +60,6 @@ impl Listener {
 pub struct Listeners {
     sockets: Lock<Vec<Listener>>,
     bell: Waker,
-    /// The accepting thread waits for the sockets, or is about to. Set while they are locked.
-    is_waiting: AtomicBool,
     unix_path: String,
 }
 
@@ -74,12 +80,7 @@ impl Listeners {
         }
         let unix_path = settings.unixsocket.clone();
         let sockets = Lock::new(rank::ADMIN + 6, sockets);
-        Ok(Listeners {
-            sockets,
-            bell: Waker::new()?,
-            is_waiting: AtomicBool::new(false),
-            unix_path,
-        })
+        Ok(Listeners { sockets, bell: Waker::new()?, unix_path })
     }
 
     /// Listens where `settings` says instead of where it does now; whether that worked. If not,
@@ -92,18 +93,16 @@ impl Listeners {
         let (mut tcp, unix): (Vec<_>, Vec<_>) =
             sockets.drain(..).partition(|socket| matches!(socket, Listener::Tcp(_)));
         if port == in_use {
-            // An address can be bound again only when it is free, which it is not while the
-            // accepting thread waits for it.
-            tcp.clear();
-            while self.is_waiting.load(Ordering::SeqCst) {
-                self.bell.wake();
-                std::thread::sleep(Duration::from_millis(1));
-            }
+            // An address can be bound again only when nobody listens there.
+            tcp.drain(..).for_each(Listener::close);
         }
         let bound = if port == 0 { Ok(Vec::new()) } else { bind_tcp(server, settings, port) };
         let works = bound.is_ok();
         tcp = match bound {
-            Ok(bound) => bound,
+            Ok(bound) => {
+                tcp.into_iter().for_each(Listener::close);
+                bound
+            }
             Err(_) if tcp.is_empty() => bind_tcp(server, &old, in_use).unwrap_or_default(),
             Err(_) => tcp,
         };
@@ -152,8 +151,7 @@ fn raise_limits(server: &Server, settings: &Settings) {
     if let Err((limit, fits)) = reserve_sockets(settings.maxclients) {
         server.logger.warning(&format!(
             "You requested maxclients of {}, but only {limit} files may be open. maxclients has \
-             been reduced \
-             to {fits}.",
+             been reduced to {fits}.",
             settings.maxclients
         ));
         server.config.update(|settings| settings.maxclients = fits);
@@ -222,12 +220,10 @@ pub fn run(engine: &Arc<Engine>, listeners: &Listeners, threads: &Arc<Threads>) 
     loop {
         let mut list: Vec<Interest> = {
             let sockets = listeners.sockets.lock();
-            listeners.is_waiting.store(true, Ordering::SeqCst);
             sockets.iter().map(|socket| Interest::new(socket.fd(), POLL_IN)).collect()
         };
         list.push(Interest::new(listeners.bell.fd(), POLL_IN));
         wait_for(&mut list, Some(Duration::from_secs(1)));
-        listeners.is_waiting.store(false, Ordering::SeqCst);
         if engine.server.has_ended() {
             listeners.sockets.lock().clear();
             return;

@@ -30,6 +30,10 @@ pub const NO_EFFECT: &[(&str, &str)] = &[
     ("lfu-log-factor", "there is no eviction yet"),
     ("list-compress-depth", "the inner nodes of a list are not compressed"),
     ("no-appendfsync-on-rewrite", "appendonly is not supported yet"),
+    (
+        "loading-process-events-interval-bytes",
+        "clients have threads of their own while a file is loaded",
+    ),
     ("notify-keyspace-events", "keyspace events are not sent yet"),
     ("propagation-error-behavior", "an error in the primary's stream is logged and passed over"),
     ("rdb-del-sync-files", "a full resync leaves no files behind"),

@@ -216,6 +216,7 @@ pub struct Settings {
     pub rdb_key_save_delay: u64,
     /// Microseconds to sleep after each key that is loaded, for tests.
     pub key_load_delay: u64,
+    pub loading_process_events_interval_bytes: u64,
     pub rdb_save_incremental_fsync: bool,
     pub rdb_del_sync_files: bool,
     pub stop_writes_on_bgsave_error: bool,
@@ -344,6 +345,7 @@ const CONSTANT_DEFAULTS: Settings = Settings {
     rdbchecksum: true,
     rdb_key_save_delay: 0,
     key_load_delay: 0,
+    loading_process_events_interval_bytes: 2 * 1024 * 1024,
     rdb_save_incremental_fsync: true,
     rdb_del_sync_files: false,
     stop_writes_on_bgsave_error: true,

@@ -203,6 +203,13 @@ pub const PARAMS: &[Param] = &[
         |s, v| s.key_load_delay = v as u64,
     )
     .hidden(),
+    memory(
+        "loading-process-events-interval-bytes",
+        (1024, i64::MAX as u64),
+        |s| s.loading_process_events_interval_bytes,
+        |s, v| s.loading_process_events_interval_bytes = v,
+    )
+    .hidden(),
     flag("rdb-del-sync-files", |s| s.rdb_del_sync_files, |s, v| s.rdb_del_sync_files = v),
     flag(
         "stop-writes-on-bgsave-error",

@@ -1,0 +1,168 @@
+//! CONFIG where it reaches beyond one reply, and what COMMAND says of all commands.
+
+mod support;
+
+use std::fs;
+use std::net::TcpStream;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+use support::client::{Client, Value};
+use support::server::{RealRedis, Server, free_port};
+use support::tmp::TempDir;
+
+const PLAIN: [&str; 4] = ["--save", "", "--enable-debug-command", "yes"];
+
+fn ok(client: &mut Client, args: &[&str]) {
+    let reply = client.cmd(args);
+    assert_eq!(reply, Value::simple("OK"), "{args:?}");
+}
+
+fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !is_so() {
+        assert!(Instant::now() < deadline, "{what} never came");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn config_rewrite_survives_a_restart() {
+    let dir = TempDir::new("ferrodis-conf");
+    let file = dir.path().join("redis.conf");
+    fs::write(&file, "# mine\nsave \"\"\nmaxmemory 1gb\n").expect("a file can be written");
+    let port = free_port();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_ferrodis"));
+    child.arg(&file).args(["--port", &port.to_string()]).current_dir(dir.path());
+    let mut child = child.stdout(Stdio::null()).spawn().expect("a program");
+    wait_until("the server", || TcpStream::connect(("127.0.0.1", port)).is_ok());
+    let mut client = Client::connect(("127.0.0.1", port));
+    wait_until("an answer", || client.cmd(&["PING"]) == Value::simple("PONG"));
+    ok(&mut client, &["CONFIG", "SET", "maxmemory", "2gb", "save", "60 7"]);
+    ok(&mut client, &["CONFIG", "REWRITE"]);
+    let text = fs::read_to_string(&file).expect("the file");
+    assert!(text.starts_with("# mine\nsave 60 7\nmaxmemory 2gb\n"), "{text}");
+    client.send(&["SHUTDOWN", "NOSAVE"]);
+    client.expect_closed();
+    assert!(child.wait().expect("an end").success());
+}
+
+#[test]
+fn the_port_and_the_addresses_can_be_changed() {
+    let taken = Server::start(&PLAIN);
+    let server = Server::start(&PLAIN);
+    let mut client = server.client();
+    let refused = |client: &mut Client, args: &[&str], why: &str| {
+        let reply = client.cmd(args).to_string();
+        assert!(reply.ends_with(why), "{reply}");
+    };
+    let busy = taken.port().to_string();
+    let why = "Unable to listen on this port. Check server logs.";
+    refused(&mut client, &["CONFIG", "SET", "port", &busy], why);
+    let why = "Failed to bind to specified addresses.";
+    refused(&mut client, &["CONFIG", "SET", "bind", "192.0.2.1"], why);
+    server.client().expect(&["PING"], "+PONG\r\n");
+    ok(&mut client, &["CONFIG", "SET", "bind", "127.0.0.1"]);
+    server.client().expect(&["PING"], "+PONG\r\n");
+    let other = free_port();
+    ok(&mut client, &["CONFIG", "SET", "port", &other.to_string()]);
+    Client::connect(("127.0.0.1", other)).expect(&["PING"], "+PONG\r\n");
+    assert!(TcpStream::connect(server.addr()).is_err(), "the old port is closed");
+    client.expect(&["PING"], "+PONG\r\n");
+    ok(&mut client, &["CONFIG", "SET", "port", "0"]);
+    assert!(TcpStream::connect(("127.0.0.1", other)).is_err());
+    ok(&mut client, &["CONFIG", "SET", "port", &server.port().to_string()]);
+    server.client().expect(&["PING"], "+PONG\r\n");
+}
+
+#[test]
+fn settings_are_true_at_once() {
+    let server = Server::start(&PLAIN);
+    let (mut client, mut other) = (server.client(), server.client());
+    other.expect(&["PING"], "+PONG\r\n");
+    ok(&mut client, &["CONFIG", "SET", "requirepass", "secret"]);
+    // Who is connected already stays.
+    other.expect(&["GET", "k"], "$-1\r\n");
+    let mut stranger = server.client();
+    stranger.expect(&["GET", "k"], "-NOAUTH Authentication required.\r\n");
+    let log = client.cmd(&["SLOWLOG", "GET"]).to_string();
+    assert!(!log.contains("secret"), "{log}");
+    ok(&mut client, &["CONFIG", "SET", "requirepass", ""]);
+    stranger.expect(&["GET", "k"], "$-1\r\n");
+    ok(&mut client, &["CONFIG", "SET", "slowlog-log-slower-than", "0"]);
+    ok(&mut client, &["CONFIG", "SET", "masterauth", "hush"]);
+    let log = client.cmd(&["SLOWLOG", "GET"]).to_string();
+    assert!(log.contains("masterauth") && !log.contains("hush"), "{log}");
+    ok(&mut client, &["CONFIG", "SET", "maxclients", "3"]);
+    let mut refused = server.client();
+    assert!(refused.recv().to_string().contains("max number of clients reached"));
+    ok(&mut client, &["CONFIG", "SET", "maxclients", "100"]);
+    server.client().expect(&["PING"], "+PONG\r\n");
+    let reply = client.cmd(&["CONFIG", "SET", "maxclients", "4000000000"]).to_string();
+    assert!(reply.contains("The operating system is not able to handle"), "{reply}");
+    ok(&mut client, &["CONFIG", "SET", "min-replicas-to-write", "1"]);
+    client.expect(&["SET", "k", "v"], "-NOREPLICAS Not enough good replicas to write.\r\n");
+    ok(&mut client, &["CONFIG", "SET", "min-replicas-to-write", "0", "maxmemory", "1"]);
+    let reply = client.cmd(&["SET", "k", "v"]).to_string();
+    assert!(reply.starts_with("(error) OOM"), "{reply}");
+    ok(&mut client, &["CONFIG", "SET", "maxmemory", "0", "loglevel", "debug"]);
+    ok(&mut client, &["SET", "k", "v"]);
+    ok(&mut client, &["CONFIG", "RESETSTAT"]);
+    let stats = client.cmd(&["INFO", "commandstats"]).text();
+    assert!(!stats.contains("cmdstat_set:"), "{stats}");
+}
+
+#[test]
+#[ignore = "needs redis-server"]
+fn commands_describe_themselves_as_redis_does() {
+    // Where Redis 7.2 differs from 7.0, which is the one at hand.
+    const NEWER: [&str; 9] = [
+        "client|setname tips",
+        "command|getkeys arity",
+        "command|getkeysandflags arity",
+        "config|resetstat tips",
+        "config|rewrite tips",
+        "randomkey tips",
+        "scan tips",
+        "wait categories",
+        "wait flags",
+    ];
+    const FIELDS: [(usize, &str); 7] = [
+        (1, "arity"),
+        (2, "flags"),
+        (3, "first key"),
+        (4, "last key"),
+        (5, "step"),
+        (6, "categories"),
+        (7, "tips"),
+    ];
+    let (ours, real) = (Server::start(&PLAIN), RealRedis::start(&[]));
+    let (mut ours, mut real) = (ours.client(), real.client());
+    let names: Vec<String> = ours
+        .cmd(&["COMMAND", "LIST", "FILTERBY", "PATTERN", "*"])
+        .items()
+        .iter()
+        .map(Value::text)
+        .collect();
+    assert!(names.len() > 50);
+    let mut differences = Vec::new();
+    for name in &names {
+        let [mine, theirs] = [&mut ours, &mut real].map(|c| c.cmd(&["COMMAND", "INFO", name]));
+        let (Value::Array(mine), Value::Array(theirs)) = (&mine.items()[0], &theirs.items()[0])
+        else {
+            continue;
+        };
+        for (at, field) in FIELDS {
+            let [mut a, mut b] = [&mine[at], &theirs[at]].map(|v| match v {
+                Value::Array(items) => items.iter().map(Value::to_string).collect(),
+                other => vec![other.to_string()],
+            });
+            a.sort();
+            b.sort();
+            if a != b && !NEWER.contains(&format!("{name} {field}").as_str()) {
+                differences.push(format!("{name} {field}: {a:?}, in Redis {b:?}"));
+            }
+        }
+    }
+    assert!(differences.is_empty(), "{}", differences.join("\n"));
+}
