@@ -85,8 +85,6 @@ pub mod flag {
     pub const DANGEROUS: u32 = 1 << 21;
     /// In the category of keyspace commands.
     pub const KEYSPACE: u32 = 1 << 22;
-    /// Answers even where CLIENT REPLY says no.
-    pub const ALWAYS_REPLIES: u32 = 1 << 23;
     /// Health checks use it, so it fails together with writes when the disk does (PING).
     pub const HEALTH: u32 = 1 << 24;
 
