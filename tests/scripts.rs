@@ -6,10 +6,12 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::{env, fs, thread};
+use support::client::Value;
 use support::script::{Mode, Script, Stage};
 use support::server::{RealRedis, Server};
 use support::tmp::TempDir;
@@ -41,6 +43,29 @@ fn scripts_with_one_byte_per_write() {
 #[ignore = "needs redis-server"]
 fn scripts_against_real_redis() {
     run_all(Mode::Whole, Against::RealRedis);
+}
+
+/// Commands of a replication link, whose tests play its other end.
+const ELSEWHERE: [&str; 7] =
+    ["failover", "psync", "replconf", "replicaof", "role", "slaveof", "sync"];
+
+#[test]
+fn every_command_is_in_a_script() {
+    let mut paths = Vec::new();
+    collect(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scripts"), "", &mut paths);
+    let text = |path: &PathBuf| fs::read_to_string(path).expect("a script can be read");
+    let scripts: Vec<String> = paths.iter().map(text).collect();
+    let commands = scripts.iter().flat_map(|script| script.lines()).filter_map(|line| {
+        let (_, command) = line.split_once('>').filter(|(name, _)| name.len() <= 1)?;
+        command.split_whitespace().next()
+    });
+    let used: BTreeSet<String> = commands.map(str::to_lowercase).collect();
+    let server = Server::start(&FLAGS);
+    let known = server.client().cmd(&["COMMAND", "LIST"]);
+    let known = known.items().iter().map(Value::text);
+    let missing: Vec<String> =
+        known.filter(|name| !used.contains(name) && !ELSEWHERE.contains(&name.as_str())).collect();
+    assert!(missing.is_empty(), "no script has {missing:?}");
 }
 
 /// The runner itself: a script of which every step but the first three is wrong.
@@ -89,7 +114,7 @@ fn scripts_that_are_wrong_are_found_out() {
 fn run_all(mode: Mode, against: Against) {
     let mut paths = Vec::new();
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scripts");
-    collect(&root, &mut paths);
+    collect(&root, &env::var("FERRODIS_SCRIPT").unwrap_or_default(), &mut paths);
     paths.sort();
     assert!(!paths.is_empty(), "no script found");
     let total = paths.len();
@@ -106,14 +131,14 @@ fn run_all(mode: Mode, against: Against) {
     assert!(failures.is_empty(), "{} mismatches:\n{list}", failures.len());
 }
 
-fn collect(dir: &Path, paths: &mut Vec<PathBuf>) {
-    let wanted = env::var("FERRODIS_SCRIPT").unwrap_or_default();
+/// The scripts below a folder whose path contains a text.
+fn collect(dir: &Path, wanted: &str, paths: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(dir).expect("the scripts can be listed") {
         let path = entry.expect("a directory entry").path();
         if path.is_dir() {
-            collect(&path, paths);
+            collect(&path, wanted, paths);
         } else if path.extension().is_some_and(|e| e == "txt")
-            && path.to_string_lossy().contains(&wanted)
+            && path.to_string_lossy().contains(wanted)
         {
             paths.push(path);
         }

@@ -134,8 +134,14 @@ fn questions(payload: &[u8]) -> Vec<Args> {
     all
 }
 
-/// Checks the replies to [`questions`]; what DUMP gave for which value, if there is one.
-fn check(replies: &[Value]) -> Result<Option<(Vec<u8>, Vec<u8>)>, String> {
+/// A value that was taken, and what DUMP makes of it.
+struct Taken {
+    value: Vec<u8>,
+    dump: Vec<u8>,
+}
+
+/// Checks the replies to [`questions`].
+fn check(replies: &[Value]) -> Result<Option<Taken>, String> {
     let all = || replies.iter().map(Value::to_string).collect::<Vec<_>>().join("\n");
     match replies {
         [
@@ -169,7 +175,7 @@ fn check(replies: &[Value]) -> Result<Option<(Vec<u8>, Vec<u8>)>, String> {
             && *longer == len + 1
             && ["int", "embstr", "raw"].iter().any(|name| name.as_bytes() == encoding) =>
         {
-            Ok(Some((dump.clone(), value.clone())))
+            Ok(Some(Taken { value: value.clone(), dump: dump.clone() }))
         }
         _ => Err(all()),
     }
@@ -199,7 +205,7 @@ fn mutated_payloads_are_refused_or_are_values() {
             }
         }
         // What was given out is taken back, and is the same.
-        if let Some((dump, value)) = kept {
+        if let Some(Taken { value, dump }) = kept {
             let restore = [b"RESTORE", &b"copy"[..], b"0", &dump, b"REPLACE"];
             assert_eq!(client.cmd_bytes(&restore), Value::simple("OK"), "{}", quoted(&dump));
             assert_eq!(client.cmd(&["GET", "copy"]), Value::Bulk(value));
