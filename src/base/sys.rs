@@ -56,7 +56,6 @@ unsafe extern "C" {
     fn sigwait(set: *const SigSet, signal: *mut c_int) -> c_int;
     fn malloc_trim(pad: usize) -> c_int;
     fn umask(mask: u32) -> u32;
-    fn setpriority(which: c_int, who: u32, priority: c_int) -> c_int;
 }
 
 const MSG_DONTWAIT: c_int = 0x40;
@@ -224,15 +223,6 @@ impl Signals {
 pub fn release_free_memory() -> bool {
     // SAFETY: `malloc_trim` takes an integer and only works on the allocator's own free memory.
     unsafe { malloc_trim(0) == 1 }
-}
-
-/// Lets other threads go first, from now on and for good: for work in the background of those that
-/// serve clients. Where the system does not tell threads apart, or refuses, nothing changes.
-pub fn yield_to_others() {
-    const PRIO_PROCESS: c_int = 0;
-    const NICE: c_int = 10;
-    // SAFETY: `setpriority` takes three integers and touches no memory of ours.
-    unsafe { setpriority(PRIO_PROCESS, 0, NICE) };
 }
 
 /// Sets the file mode creation mask of the process and returns the one before.

@@ -12,7 +12,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::base::sys;
 use crate::engine::Engine;
 use crate::resp::out::{Chunk, Out};
 use crate::state::outbox::Limit;
@@ -26,7 +25,6 @@ const NO_LIMIT: Limit = Limit { hard: 0, soft: 0, soft_time: Duration::ZERO };
 /// Makes snapshots until no replica waits for one. Returns at once when another thread is at it.
 pub fn run(engine: &Arc<Engine>) {
     let server = &engine.server;
-    sys::yield_to_others();
     while !waiting(server).is_empty() && server.replication.begin_syncing() {
         if let Err(e) = sync(engine) {
             let message = format!("Making a snapshot for replicas failed: {e}");

@@ -2,7 +2,6 @@
 
 use std::sync::{Arc, Weak};
 
-use crate::base::sys;
 use crate::engine::Engine;
 use crate::service::{Threads, failover, feeder, full_sync, primary};
 use crate::state::Job;
@@ -39,7 +38,6 @@ fn run(engine: &Arc<Engine>, job: Job) {
 
 fn background_save(engine: &Arc<Engine>) {
     let server = &engine.server;
-    sys::yield_to_others();
     server.logger.notice("Background saving started");
     let result = persistence::save(server, true);
     match &result {
