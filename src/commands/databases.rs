@@ -8,7 +8,8 @@ use crate::engine::lazyfree::free_in_background;
 use crate::engine::spec::flag::{DANGEROUS, KEYSPACE};
 use crate::engine::{Args, Command, Ctx, Group, Reply};
 use crate::resp::error::Error;
-use crate::state::{Server, persistence};
+use crate::state::Server;
+use crate::state::persistence::{self, Until};
 use crate::store::keyspace::SHARDS;
 
 /// Tips of commands that a proxy sends to every server.
@@ -112,7 +113,7 @@ fn save_now(server: &Arc<Server>) {
         persistence.abort_save.store(true, Ordering::SeqCst);
         std::thread::sleep(SAVE_END_POLL);
     }
-    let result = persistence::save(server, false);
+    let result = persistence::save(server, Until::Done);
     if persistence.end_background(&result) {
         persistence::start_background_save(server);
     }

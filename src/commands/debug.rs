@@ -12,7 +12,8 @@ use crate::engine::spec::flag::{ADMIN, LOADING, NOSCRIPT, STALE};
 use crate::engine::{Args, Command, Ctx, Reply, digest};
 use crate::rdb;
 use crate::resp::error::{self, Error};
-use crate::state::{Server, persistence};
+use crate::state::Server;
+use crate::state::persistence::{self, Until};
 use crate::store::{Entry, Plan};
 
 /// The commands of this file.
@@ -302,7 +303,7 @@ fn reload(ctx: &mut Ctx, args: &[&[u8]]) -> Reply {
         return Err(Error::LOADING);
     }
     let result = reload_apart(ctx, existing, flush, save);
-    server.persistence.loading.store(false, Ordering::SeqCst);
+    server.persistence.set_loading(false);
     result?;
     server.logger.warning("DB reloaded by DEBUG RELOAD");
     ctx.reply.ok()
@@ -312,7 +313,7 @@ fn reload(ctx: &mut Ctx, args: &[&[u8]]) -> Reply {
 fn reload_apart(ctx: &Ctx, existing: Existing, flush: bool, save: bool) -> Result<(), Error> {
     let server = ctx.server;
     if save {
-        persistence::save(server, false).map_err(|_| Error::GENERIC)?;
+        persistence::save(server, Until::Done).map_err(|_| Error::GENERIC)?;
     }
     if flush {
         let mut held = server.keyspace.hold(&Plan::All);

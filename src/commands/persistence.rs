@@ -10,7 +10,7 @@ use crate::engine::{Args, Command, Ctx, Reply, shutdown};
 use crate::resp::error::Error;
 use crate::state::clients::flag;
 use crate::state::config::ShutdownOn;
-use crate::state::persistence;
+use crate::state::persistence::{self, Until};
 
 /// The commands of this file.
 pub const COMMANDS: &[Command] = &[
@@ -49,7 +49,7 @@ fn save(ctx: &mut Ctx, _args: &mut Args) -> Reply {
         return Err(Error::SAVE_IN_PROGRESS);
     }
     // The reason is in the log; Redis gives none either.
-    persistence::save(ctx.server, false).map_err(|_| Error::GENERIC)?;
+    persistence::save(ctx.server, Until::Done).map_err(|_| Error::GENERIC)?;
     ctx.reply.ok()
 }
 

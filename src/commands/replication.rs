@@ -24,6 +24,7 @@ pub const COMMANDS: &[Command] = &[
         .since("5.0.0")
         .arity(3)
         .flags(ADMIN | NOSCRIPT | STALE | NO_ASYNC_LOADING)
+        .locks_all()
         .syntax("<host port | NO ONE>")
         .complexity("O(1)")
         .summary("Follows a primary, or becomes one."),
@@ -31,6 +32,7 @@ pub const COMMANDS: &[Command] = &[
         .since("1.0.0")
         .arity(3)
         .flags(ADMIN | NOSCRIPT | STALE | NO_ASYNC_LOADING)
+        .locks_all()
         .syntax("<host port | NO ONE>")
         .complexity("O(1)")
         .summary("Follows a primary, or becomes one.")
@@ -56,6 +58,7 @@ pub const COMMANDS: &[Command] = &[
         .since("6.2.0")
         .arity(-1)
         .flags(ADMIN | NOSCRIPT | STALE)
+        .locks_all()
         .syntax("[TO host port [FORCE]] [ABORT] [TIMEOUT milliseconds]")
         .complexity("O(1)")
         .summary("Hands the role of primary to a replica that has caught up."),
@@ -63,6 +66,7 @@ pub const COMMANDS: &[Command] = &[
         .since("2.8.0")
         .arity(-3)
         .flags(ADMIN | NOSCRIPT | NO_ASYNC_LOADING | NO_MULTI | UNPAUSABLE)
+        .locks_all()
         .syntax("replicationid offset")
         .summary("What a replica sends to get the stream."),
     Command::new("sync", sync)
@@ -97,8 +101,7 @@ fn replicaof(ctx: &mut Ctx, args: &mut Args) -> Reply {
     let port = num::parse_i64(port).filter(|port| (0..=65535).contains(port));
     let port = port.ok_or(Error::INVALID_MASTER_PORT)? as u16;
     let host = String::from_utf8_lossy(host).into_owned();
-    let primary = Some((host, port));
-    if server.replication.link().primary == primary {
+    if server.replication.link().primary == Some((host.clone(), port)) {
         let text = "Already connected to specified master";
         server.logger.notice(
             "REPLICAOF would result into synchronization with the master we are \
@@ -106,37 +109,15 @@ fn replicaof(ctx: &mut Ctx, args: &mut Args) -> Reply {
         );
         return ctx.reply.simple(text);
     }
-    // The stream that we have, our own or a former primary's, may be one that the new primary
-    // continues.
-    server.replication.link().resumable |= server.log.is_active();
-    server.replication.follow(primary.clone());
-    server.config.update(|settings| settings.replicaof = primary.clone());
-    server.logger.set_role(b'S');
-    let generation = server.replication.generation.load(Ordering::SeqCst);
-    server.start_job(Job::FollowPrimary(generation));
-    release_blocked(ctx);
+    server.become_replica((host, port));
     ctx.reply.ok()
 }
 
-/// Ends being a replica: a stream of our own begins where the followed one ends.
+/// Ends being a replica.
 fn promote(ctx: &mut Ctx) {
-    let server = ctx.server;
-    server.replication.follow(None);
-    server.log.promote();
-    server.replication.cut_replicas();
-    server.config.update(|settings| settings.replicaof = None);
-    server.logger.set_role(b'M');
+    ctx.server.become_primary();
     let client = format!("id={} addr={}", ctx.session.handle.id, ctx.session.handle.addr);
-    server.logger.notice(&format!("MASTER MODE enabled (user request from '{client}')"));
-}
-
-/// Clients that wait for something that only a primary can give wait no longer.
-fn release_blocked(ctx: &Ctx) {
-    for client in ctx.server.clients.all() {
-        if client.kind() != Kind::Master {
-            client.unblock(Unblock::RoleChange);
-        }
-    }
+    ctx.server.logger.notice(&format!("MASTER MODE enabled (user request from '{client}')"));
 }
 
 /// ROLE
@@ -191,7 +172,10 @@ fn wait(ctx: &mut Ctx, args: &mut Args) -> Reply {
     }
     let offset = ctx.session.last_write;
     let reached = || server.replication.count_acked(offset);
-    let enough = || i64::try_from(reached()).unwrap_or(i64::MAX) >= wanted;
+    let enough = || {
+        let replication = &server.replication;
+        replication.is_replica() || i64::try_from(reached()).unwrap_or(i64::MAX) >= wanted
+    };
     if enough() || ctx.in_exec {
         return ctx.reply.count(reached());
     }
@@ -213,6 +197,7 @@ fn wait(ctx: &mut Ctx, args: &mut Args) -> Reply {
     match woken {
         Woken::Unblocked(Unblock::Error) => Err(Error::UNBLOCKED),
         Woken::Unblocked(Unblock::RoleChange) => Err(Error::UNBLOCKED_BY_ROLE),
+        _ if server.replication.is_replica() => Err(Error::UNBLOCKED_BY_ROLE),
         _ => ctx.reply.count(reached()),
     }
 }
@@ -247,7 +232,8 @@ fn failover(ctx: &mut Ctx, args: &mut Args) -> Reply {
     *state = Failover::Waiting;
     drop(state);
     server.logger.notice("FAILOVER requested.");
-    dispatch::hold_writes(server);
+    // All shards are held, so no write is half-way through.
+    server.pause.hold_writes();
     server.start_job(Job::Failover(plan));
     ctx.reply.ok()
 }

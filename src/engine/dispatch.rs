@@ -106,7 +106,9 @@ fn refuse(
     }
     engine.server.stats.error(error.code());
     out.error(&error);
-    pass_on(engine, session);
+    if session.role == Role::Primary {
+        pass_on_alone(engine, session);
+    }
 }
 
 type Refused<'e> = (Option<&'e Known>, Error);
@@ -178,13 +180,6 @@ pub fn pause(server: &Server, mode: Mode, until_ms: i64) {
     drop(server.keyspace.lock_all());
 }
 
-/// Holds writes back until `Pause::let_writes_go`, and returns when those that went on before are
-/// done. No shard may be held.
-pub fn hold_writes(server: &Server) {
-    server.pause.hold_writes();
-    drop(server.keyspace.lock_all());
-}
-
 /// Whether a pause holds the command up.
 fn is_paused(engine: &Engine, session: &Session, known: &Known) -> bool {
     let pause = &engine.server.pause;
@@ -226,15 +221,20 @@ fn run<'e>(
 ) -> Step<'e> {
     let plan = plan_for(engine, session, known.command, argv);
     let mut held = engine.server.keyspace.hold(&plan);
-    if is_paused(engine, session, known) {
+    if is_paused(engine, session, known) || was_demoted(engine, session, settings, known) {
         return Step::Paused(known);
+    }
+    if is_stale(engine, session) {
+        return Step::Done;
     }
     let mut unit = Unit::default();
     let began = Instant::now();
     session.waited_nanos = 0;
     // The clock is read under the lock: two commands on one key see times in their order.
     let now_ms = clock::unix_ms();
-    let run = Run { engine, settings, now_ms, in_exec: false };
+    // Nothing that is held for the primary's stream may be waited for or locked again.
+    let in_exec = session.role == Role::Primary;
+    let run = Run { engine, settings, now_ms, in_exec };
     let failed = call(&run, session, &mut held, known, argv, out, &mut unit);
     let afterwards = std::mem::take(&mut unit.afterwards);
     publish(engine, session, unit);
@@ -246,6 +246,27 @@ fn run<'e>(
     monitor::note(engine, session, known, argv);
     monitor::send(engine, session, settings, out);
     Step::Done
+}
+
+/// Whether the server has become a read-only replica since the command was let in. Roles change while
+/// all shards are held, so a look under one of them is final.
+fn was_demoted(engine: &Engine, session: &Session, settings: &Settings, known: &Known) -> bool {
+    session.role == Role::Client
+        && settings.replica_read_only
+        && engine.server.replication.is_replica()
+        && writes(engine, session, known, flag::WRITE)
+}
+
+/// Whether this is the stream of a primary that is followed no longer; its bytes are dropped then.
+/// A shard must be held.
+fn is_stale(engine: &Engine, session: &mut Session) -> bool {
+    let now = engine.server.replication.generation.load(Ordering::SeqCst);
+    let stale = session.role == Role::Primary && session.generation != now;
+    if stale {
+        session.unapplied.clear();
+        session.close = true;
+    }
+    stale
 }
 
 /// What stays the same for all commands of a unit.
@@ -433,8 +454,33 @@ fn pass_on(engine: &Engine, session: &mut Session) {
     }
 }
 
+/// Passes bytes of the primary's on that have executed nothing.
+pub fn pass_on_alone(engine: &Engine, session: &mut Session) {
+    let _held = engine.server.keyspace.hold(&Plan::One(0));
+    if !is_stale(engine, session) {
+        pass_on(engine, session);
+    }
+}
+
 /// The shards that a command needs.
 pub fn plan_for(engine: &Engine, session: &Session, command: &Command, argv: &[&[u8]]) -> Plan {
+    let plan = plan_by_definition(engine, session, command, argv);
+    match plan {
+        // The primary's stream is followed only while a shard is held: see `is_stale`.
+        Plan::None if session.role == Role::Primary => match command.locking {
+            Locking::OneByOne => Plan::All,
+            _ => Plan::One(0),
+        },
+        plan => plan,
+    }
+}
+
+fn plan_by_definition(
+    engine: &Engine,
+    session: &Session,
+    command: &Command,
+    argv: &[&[u8]],
+) -> Plan {
     match command.locking {
         Locking::All => Plan::All,
         Locking::OneByOne => Plan::None,

@@ -1,6 +1,9 @@
 //! What may not run now, and why: Redis's refusals, in Redis's order.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use crate::base::clock;
 
 use crate::engine::session::{Role, Session};
 use crate::engine::spec::flag;
@@ -105,10 +108,23 @@ fn stale_replica(asking: &Asking) -> Option<Error> {
     refused.then_some(Error::MASTERDOWN)
 }
 
+/// How long a command waits for a load that has just begun, as behind one that takes no time: no
+/// client is told of a file of a few keys.
+const SHORT_LOAD_MS: i64 = 100;
+
 fn loading(asking: &Asking) -> Option<Error> {
-    let refused = asking.server.persistence.loading.load(Ordering::Relaxed)
-        && !asking.known.command.has(flag::LOADING);
-    refused.then_some(Error::LOADING)
+    if asking.known.command.has(flag::LOADING) {
+        return None;
+    }
+    let persistence = &asking.server.persistence;
+    while persistence.loading.load(Ordering::Relaxed) {
+        let since_ms = persistence.loading_since_ms.load(Ordering::Relaxed);
+        if clock::unix_ms() - since_ms >= SHORT_LOAD_MS {
+            return Some(Error::LOADING);
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    None
 }
 
 /// Who gets a stream from us, of writes or of MONITOR, could not tell it from replies with data.

@@ -94,6 +94,8 @@ pub struct Session {
     pub replica: ReplicaHello,
     /// What follows once the replies are sent.
     pub takeover: Option<Takeover>,
+    /// Which primary this is the stream of, in the role of one: `Replication::generation` then.
+    pub generation: u64,
     /// Bytes of the primary's stream that belong to the transaction being queued.
     pub unapplied: Vec<u8>,
     /// Nanoseconds that the command spent waiting, which do not count as execution.
@@ -126,6 +128,7 @@ impl Session {
             reply_to_primary: false,
             replica: ReplicaHello::default(),
             takeover: None,
+            generation: 0,
             unapplied: Vec::new(),
             waited_nanos: 0,
             redacted: Vec::new(),

@@ -14,7 +14,7 @@ use crate::engine::Engine;
 use crate::resp::error::Error;
 use crate::state::Server;
 use crate::state::config::ShutdownOn;
-use crate::state::persistence;
+use crate::state::persistence::{self, Until};
 use crate::state::replication::{Replica, ReplicaState};
 
 /// How often a wait looks again.
@@ -100,7 +100,7 @@ fn prepare(server: &Arc<Server>, options: ShutdownOn, patience: Duration) -> boo
 /// Saves until nothing is unsaved; whether that worked.
 fn save(server: &Server) -> bool {
     for _ in 0..SAVES_MAX {
-        if persistence::save(server, false).is_err() {
+        if persistence::save(server, Until::Done).is_err() {
             return false;
         }
         if server.persistence.dirty.load(Ordering::SeqCst) == 0 {

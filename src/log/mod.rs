@@ -71,6 +71,8 @@ struct Inner {
     readers: BTreeMap<u64, Reader>,
     next_reader: u64,
     waiting: usize,
+    /// The stream is our primary's: only its own bytes are appended.
+    followed: bool,
 }
 
 /// The log of one server.
@@ -107,6 +109,7 @@ impl WriteLog {
             readers: BTreeMap::new(),
             next_reader: 1,
             waiting: 0,
+            followed: false,
         };
         WriteLog {
             inner: Lock::new(rank::LOG, inner),
@@ -186,6 +189,9 @@ impl WriteLog {
     /// command. Each comes with its database. Returns the offset behind it.
     pub fn append(&self, commands: &[(usize, Argv)]) -> u64 {
         let mut inner = self.inner.lock();
+        if inner.followed {
+            return inner.buffer.end();
+        }
         let several = commands.len() > 1;
         for (i, (db, argv)) in commands.iter().enumerate() {
             inner.select(*db);
@@ -204,6 +210,9 @@ impl WriteLog {
     /// behind it.
     pub fn append_control(&self, argv: Argv) -> u64 {
         let mut inner = self.inner.lock();
+        if inner.followed {
+            return inner.buffer.end();
+        }
         inner.push(argv);
         self.finish(inner)
     }
@@ -221,11 +230,6 @@ impl WriteLog {
             self.appended.notify_all();
         }
         inner.buffer.end()
-    }
-
-    /// Makes the next command be preceded by SELECT: a new replica has selected nothing.
-    pub fn forget_selected(&self) {
-        self.inner.lock().selected = None;
     }
 
     /// Attaches a reader that wants the bytes from `position` on, if they are there.
@@ -247,6 +251,28 @@ impl WriteLog {
         self.inner.lock().readers.contains_key(&reader)
     }
 
+    /// Attaches a reader at the place of another one, unless that has been lost.
+    pub fn attach_beside(&self, reader: u64) -> Option<u64> {
+        let mut inner = self.inner.lock();
+        let position = inner.readers.get(&reader)?.position;
+        Some(inner.attach(position))
+    }
+
+    /// Attaches a reader at the end and begins to record. To be called while all shards are held.
+    pub fn activate_with_reader(&self) -> u64 {
+        let mut inner = self.inner.lock();
+        self.active.store(true, Ordering::Relaxed);
+        inner.selected = None;
+        let end = inner.buffer.end();
+        inner.attach(end)
+    }
+
+    /// Whether the stream is a primary's, so that nobody else may append to it. To be called while
+    /// all shards are held.
+    pub fn set_followed(&self, followed: bool) {
+        self.inner.lock().followed = followed;
+    }
+
     /// Lets go of a reader.
     pub fn detach(&self, reader: u64) {
         let mut inner = self.inner.lock();
@@ -257,6 +283,7 @@ impl WriteLog {
     /// The next bytes for a reader, at most `max`; waits up to `timeout` for some.
     pub fn read(&self, reader: u64, max: usize, timeout: Duration) -> Read {
         let deadline = Instant::now() + timeout;
+        let mut woken = false;
         let mut inner = self.inner.lock();
         loop {
             let Some(position) = inner.readers.get(&reader).map(|r| r.position) else {
@@ -274,9 +301,14 @@ impl WriteLog {
             if left.is_zero() {
                 return Read::Timeout;
             }
+            if woken {
+                // By `wake_readers`: the caller has something else to look at.
+                return Read::Timeout;
+            }
             inner.waiting += 1;
             inner = inner.wait_timeout(&self.appended, left);
             inner.waiting -= 1;
+            woken = true;
         }
     }
 

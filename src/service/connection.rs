@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crate::base::clock;
 use crate::base::sys::{Interest, POLL_IN, wait_for};
+use crate::engine::session::Takeover;
 use crate::engine::{Engine, Session, dispatch, monitor};
 use crate::resp::out::Out;
 use crate::resp::request::{Limits, Request, Status};
@@ -237,6 +238,9 @@ impl Connection<'_> {
     /// sent.
     fn end(&mut self) {
         let server = &self.engine.server;
+        if let Some(Takeover::Stream(reader)) = self.session.takeover.take() {
+            server.log.detach(reader);
+        }
         monitor::leave(server, &self.handle);
         if let Some(replica) = server.replication.remove(self.handle.id) {
             let message = format!("Connection with replica {}:{} lost.", replica.ip, replica.port);

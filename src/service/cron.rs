@@ -70,7 +70,7 @@ fn close_idle(server: &Server, settings: &Settings) {
     let now_ms = clock::unix_ms();
     server.clients.kill_all(|client| {
         client.kind() == Kind::Normal
-            && !client.has(flag::BLOCKED | flag::MONITOR)
+            && !client.has(flag::BLOCKED | flag::MONITOR | flag::PAUSED)
             && now_ms - client.active_ms.load(Ordering::Relaxed) > limit_ms
     });
 }

@@ -5,8 +5,8 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::engine::Engine;
+use crate::state::FailoverPlan;
 use crate::state::replication::{Failover, Replica, ReplicaState};
-use crate::state::{FailoverPlan, Job};
 
 /// How often the replicas are asked how far they are.
 const ASK_PERIOD: Duration = Duration::from_millis(100);
@@ -51,14 +51,16 @@ fn hand_over(engine: &Engine, replica: &Replica) {
     let server = &engine.server;
     let message = format!("Failover: promoting {}:{}", replica.ip, replica.port);
     server.logger.notice(&message);
-    *server.replication.failover.lock() = Failover::InProgress;
-    server.replication.link().resumable = true;
-    let primary = (replica.ip.clone(), replica.port);
-    server.replication.follow(Some(primary.clone()));
-    server.config.update(|settings| settings.replicaof = Some(primary));
-    server.logger.set_role(b'S');
-    let generation = server.replication.generation.load(Ordering::SeqCst);
-    server.start_job(Job::FollowPrimary(generation));
+    let guards = server.keyspace.lock_all();
+    let mut state = server.replication.failover.lock();
+    if *state != Failover::Waiting {
+        // FAILOVER ABORT came first.
+        return;
+    }
+    *state = Failover::InProgress;
+    drop(state);
+    server.become_replica((replica.ip.clone(), replica.port));
+    drop(guards);
     server.pause.let_writes_go();
 }
 

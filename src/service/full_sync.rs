@@ -15,9 +15,10 @@ use std::time::Duration;
 use crate::engine::Engine;
 use crate::resp::out::{Chunk, Out};
 use crate::state::outbox::Limit;
-use crate::state::persistence::{self, Epoch};
+use crate::state::persistence::{self, Epoch, Until};
 use crate::state::replication::{Replica, ReplicaState, Wants};
 use crate::state::{Job, Server};
+use crate::store::snapshot::Snapshot;
 
 /// Nothing that is written here is limited: it is a few bytes.
 const NO_LIMIT: Limit = Limit { hard: 0, soft: 0, soft_time: Duration::ZERO };
@@ -45,31 +46,36 @@ fn sync(engine: &Arc<Engine>) -> io::Result<()> {
     let server = &engine.server;
     server.logger.notice("Starting a snapshot for SYNC of replicas");
     let spool = spool_file(server)?;
-    let (snapshot, epoch) = persistence::begin_snapshot(server, || {
-        server.log.activate();
-        server.log.forget_selected();
-    });
     // Keeps the log from the snapshot's offset on until the replicas have readers of their own.
-    let anchor = server.log.attach(epoch.offset);
+    let mut anchor = 0;
+    let (snapshot, epoch) = persistence::begin_snapshot(server, || {
+        anchor = server.log.activate_with_reader();
+    });
+    let result = spool_and_send(server, spool, snapshot, &epoch, anchor);
+    server.log.detach(anchor);
+    result
+}
+
+fn spool_and_send(
+    server: &Server,
+    spool: File,
+    snapshot: Snapshot,
+    epoch: &Epoch,
+    anchor: u64,
+) -> io::Result<()> {
     let mut told = Vec::new();
-    tell(server, &epoch, &mut told);
+    tell(server, epoch, &mut told);
     let done = AtomicBool::new(false);
     let result = std::thread::scope(|scope| {
         scope.spawn(|| keep_alive(server, &done));
-        let result = persistence::write_snapshot(server, snapshot, &epoch, spool, false);
+        let result = persistence::write_snapshot(server, snapshot, epoch, spool, Until::End);
         done.store(true, Ordering::SeqCst);
         result
     });
     let file = result?;
     // Those that came meanwhile share the snapshot.
-    tell(server, &epoch, &mut told);
-    for replica in told {
-        start_feeder(server, &replica, &epoch, &file)?;
-    }
-    if let Some(anchor) = anchor {
-        server.log.detach(anchor);
-    }
-    Ok(())
+    tell(server, epoch, &mut told);
+    told.iter().try_for_each(|replica| start_feeder(server, replica, anchor, &file))
 }
 
 /// Tells the waiting replicas which id and offset their snapshot will have.
@@ -106,16 +112,19 @@ fn keep_alive(server: &Server, done: &AtomicBool) {
 fn start_feeder(
     server: &Server,
     replica: &Arc<Replica>,
-    epoch: &Epoch,
+    anchor: u64,
     file: &File,
 ) -> io::Result<()> {
-    let Some(reader) = server.log.attach(epoch.offset) else {
-        // The stream went further than a replica's limit allows while the snapshot was made.
-        replica.client.kill();
-        return Ok(());
-    };
-    replica.set_state(ReplicaState::SendSnapshot);
-    server.start_job(Job::SendSnapshot(Arc::clone(replica), file.try_clone()?, reader));
+    let file = file.try_clone()?;
+    match server.log.attach_beside(anchor) {
+        Some(reader) => {
+            replica.set_state(ReplicaState::SendSnapshot);
+            server.start_job(Job::SendSnapshot(Arc::clone(replica), file, reader));
+        }
+        // The stream went further than a replica's limit allows while the snapshot was made, or it
+        // is another one now.
+        None => replica.client.kill(),
+    }
     Ok(())
 }
 

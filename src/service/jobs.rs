@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 use crate::engine::Engine;
 use crate::service::{Threads, failover, feeder, full_sync, primary};
 use crate::state::Job;
-use crate::state::persistence;
+use crate::state::persistence::{self, Until};
 
 /// Makes this the runner of the server's jobs.
 pub fn install(engine: &Arc<Engine>, threads: &Arc<Threads>) {
@@ -39,7 +39,7 @@ fn run(engine: &Arc<Engine>, job: Job) {
 fn background_save(engine: &Arc<Engine>) {
     let server = &engine.server;
     server.logger.notice("Background saving started");
-    let result = persistence::save(server, true);
+    let result = persistence::save(server, Until::Aborted);
     match &result {
         Ok(()) => server.logger.notice("Background saving terminated with success"),
         Err(_) => server.logger.warning("Background saving error"),

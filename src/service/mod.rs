@@ -67,7 +67,7 @@ pub fn start(startup: Startup, any_port: bool, gauge: fn() -> u64) -> io::Result
     running.spawn("cron", cron::run)?;
     running.spawn("expire", cron::run_expiry)?;
     let server = &running.engine.server;
-    server.persistence.loading.store(true, Ordering::SeqCst);
+    server.persistence.set_loading(true);
     server.logger.notice("Server initialized");
     listener::install(&running.engine, &running.listeners);
     let (listeners, accepting) = (Arc::clone(&running.listeners), Arc::clone(&passing));
@@ -107,14 +107,13 @@ impl Running {
     pub fn load(&self) -> io::Result<()> {
         let server = &self.engine.server;
         load::load_at_start(&self.engine)?;
-        server.persistence.loading.store(false, Ordering::SeqCst);
-        let settings = server.config.get();
-        if let Some(primary) = settings.replicaof.clone() {
-            server.logger.set_role(b'S');
-            server.replication.follow(Some(primary));
-            let generation = server.replication.generation.load(Ordering::SeqCst);
-            server.start_job(Job::FollowPrimary(generation));
+        if let Some(primary) = server.config.get().replicaof.clone() {
+            // Before anybody may write: what was loaded is a state of the primary's stream.
+            let guards = server.keyspace.lock_all();
+            server.become_replica(primary);
+            drop(guards);
         }
+        server.persistence.set_loading(false);
         self.listeners.announce(server);
         Ok(())
     }

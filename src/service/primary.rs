@@ -11,6 +11,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::base::clock;
+use crate::base::rng::random_id;
 use crate::base::sys::{Interest, POLL_IN, wait_for};
 use crate::engine::session::Role;
 use crate::engine::{Engine, Session, dispatch, load};
@@ -160,7 +161,7 @@ impl Link<'_> {
             Answer::Unknown => {
                 // An old primary has no id; ours is good enough to tell our own replicas.
                 self.send(&[b"SYNC"])?;
-                let id = crate::base::rng::random_id();
+                let id = random_id();
                 self.full_sync(&id, 0)?;
             }
             Answer::Continue { id } => {
@@ -237,7 +238,25 @@ impl Link<'_> {
                 Ok(Answer::Continue { id: Some((*id).to_owned()) })
             }
             [first, ..] if *first == "-ERR" && !taking_over => Ok(Answer::Unknown),
-            _ => Err(failed("PSYNC", &answer)),
+            _ => {
+                if taking_over {
+                    self.take_role_back();
+                }
+                Err(failed("PSYNC", &answer))
+            }
+        }
+    }
+
+    /// The replica that was to become primary will not: we are it again.
+    fn take_role_back(&self) {
+        let server = &self.engine.server;
+        let _held = server.keyspace.hold(&Plan::All);
+        let mut state = server.replication.failover.lock();
+        if self.check_generation().is_ok() && *state == Failover::InProgress {
+            *state = Failover::None;
+            drop(state);
+            server.become_primary();
+            server.logger.warning("Failover target rejected psync request, failover aborted");
         }
     }
 
@@ -248,33 +267,47 @@ impl Link<'_> {
         let mut spool = full_sync::spool_file(server)?;
         let length = self.receive_snapshot(&mut spool)?;
         spool.seek(SeekFrom::Start(0))?;
-        if server.replication.generation.load(Ordering::SeqCst) != self.generation {
-            return Err(io::Error::other("the primary was changed during the synchronization"));
-        }
         server.logger.notice("MASTER <-> REPLICA sync: Loading DB in memory");
-        let result = self.replace_data(spool, length, id, offset);
-        server.persistence.loading.store(false, Ordering::SeqCst);
-        result
+        self.replace_data(spool, length, id, offset)
     }
 
     fn replace_data(&self, spool: File, length: u64, id: &str, offset: u64) -> io::Result<()> {
         let server = &self.engine.server;
-        server.persistence.loading.store(true, Ordering::SeqCst);
         server.persistence.abort_save.store(true, Ordering::SeqCst);
-        server.replication.link().resumable = false;
         server.logger.notice("MASTER <-> REPLICA sync: Flushing old data");
         let mut held = server.keyspace.hold(&Plan::All);
+        self.check_generation()?;
+        server.persistence.set_loading(true);
+        server.replication.link().resumable = false;
         for db in 0..server.keyspace.databases() {
             held.flush(db);
         }
-        // Our own replicas followed another stream: they have to synchronize anew.
-        server.log.adopt(id, offset);
+        // Until the data are complete they are a state of no stream that anybody knows. Our own
+        // replicas followed another one: they have to synchronize anew.
+        server.log.adopt(&random_id(), 0);
         drop(held);
         let spool = BufReader::with_capacity(STEP, spool);
-        let place = load::load(self.engine, spool, Some(length))
-            .map_err(|e| io::Error::other(format!("Failed trying to load the MASTER DB: {e}")))?;
-        server.replication.resume_at(place.db);
-        Ok(())
+        let loaded = load::load(self.engine, spool, Some(length))
+            .map_err(|e| io::Error::other(format!("Failed trying to load the MASTER DB: {e}")))
+            .and_then(|place| {
+                let _held = server.keyspace.hold(&Plan::All);
+                self.check_generation()?;
+                server.log.adopt(id, offset);
+                server.replication.resume_at(place.db);
+                Ok(())
+            });
+        server.persistence.set_loading(false);
+        loaded
+    }
+
+    /// Fails when another primary is followed meanwhile, or none. Final while all shards are held.
+    fn check_generation(&self) -> io::Result<()> {
+        let generation = self.engine.server.replication.generation.load(Ordering::SeqCst);
+        if generation == self.generation {
+            Ok(())
+        } else {
+            Err(io::Error::other("the primary was changed during the synchronization"))
+        }
     }
 
     /// Copies the snapshot to `spool`, in either framing; its length.
@@ -344,6 +377,7 @@ impl Link<'_> {
         let mut session = Session::new(Arc::clone(&self.handle), Role::Primary);
         let db = server.replication.stream_db.load(Ordering::SeqCst);
         session.select(db.min(server.keyspace.databases() - 1));
+        session.generation = self.generation;
         let mut request = Request::new();
         let mut out = Out::new();
         let mut last_io = Instant::now();
@@ -379,14 +413,10 @@ impl Link<'_> {
         out: &mut Out,
     ) -> io::Result<()> {
         let limits = Limits { max_bulk: u64::MAX, authenticated: true };
-        let replication = &self.engine.server.replication;
         loop {
             let data = &self.input[self.at..];
             if data.is_empty() {
                 return Ok(());
-            }
-            if replication.generation.load(Ordering::SeqCst) != self.generation {
-                return Err(io::Error::other("another primary is followed now"));
             }
             let used = match request.parse(data, &limits) {
                 Ok(Status::Complete { used }) => used,
@@ -394,11 +424,15 @@ impl Link<'_> {
                 Err(e) => return Err(io::Error::other(format!("the primary sent nonsense: {e}"))),
             };
             if request.is_empty() {
-                self.engine.server.log.append_raw(&data[..used]);
+                session.unapplied.extend_from_slice(&data[..used]);
+                dispatch::pass_on_alone(self.engine, session);
             } else {
                 let mut argv = Vec::with_capacity(request.len());
                 request.collect(data, &mut argv);
                 dispatch::execute(self.engine, session, &argv, out, Some(&data[..used]));
+            }
+            if session.close {
+                return Err(io::Error::other("another primary is followed now"));
             }
             if std::mem::take(&mut session.reply_to_primary) {
                 for chunk in out.chunks() {

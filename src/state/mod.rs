@@ -165,6 +165,37 @@ impl Server {
         })
     }
 
+    /// Follows this primary from now on. All shards must be held: no command may run half in one role
+    /// and half in another.
+    pub fn become_replica(&self, primary: (String, u16)) {
+        // The stream that we have, our own or a former primary's, may be one that the new primary
+        // continues.
+        let own_stream = !self.replication.is_replica() && self.log.is_active();
+        self.replication.link().resumable |= own_stream;
+        self.replication.follow(Some(primary.clone()));
+        self.log.set_followed(true);
+        self.config.update(|settings| settings.replicaof = Some(primary));
+        self.logger.set_role(b'S');
+        for client in self.clients.all() {
+            if client.kind() != Kind::Master {
+                client.unblock(clients::Unblock::RoleChange);
+            }
+        }
+        let generation = self.replication.generation.load(Ordering::SeqCst);
+        self.start_job(Job::FollowPrimary(generation));
+    }
+
+    /// Follows nobody any more: a stream of our own begins where the followed one ends. All shards
+    /// must be held.
+    pub fn become_primary(&self) {
+        self.replication.follow(None);
+        self.log.promote();
+        self.log.set_followed(false);
+        self.replication.cut_replicas();
+        self.config.update(|settings| settings.replicaof = None);
+        self.logger.set_role(b'M');
+    }
+
     /// Says who runs jobs; `service` does, once.
     pub fn set_job_runner(&self, runner: JobRunner) {
         let _ = self.job_runner.set(runner);

@@ -53,6 +53,8 @@ pub struct Persistence {
     pub dirty: AtomicU64,
     /// Whether a file is being loaded: commands wait or are refused.
     pub loading: AtomicBool,
+    /// Unix ms of the load's beginning.
+    pub loading_since_ms: AtomicI64,
     /// Unix seconds of the load's beginning.
     pub loading_start: AtomicI64,
     /// Bytes of the file that is loaded.
@@ -90,6 +92,7 @@ impl Default for Persistence {
             state: Lock::new(rank::ADMIN + 3, state),
             dirty: AtomicU64::new(0),
             loading: AtomicBool::new(false),
+            loading_since_ms: AtomicI64::new(0),
             loading_start: AtomicI64::new(0),
             loading_total: AtomicU64::new(0),
             loading_done: AtomicU64::new(0),
@@ -103,6 +106,14 @@ impl Default for Persistence {
 }
 
 impl Persistence {
+    /// Says whether the data set is being loaded.
+    pub fn set_loading(&self, loading: bool) {
+        if loading {
+            self.loading_since_ms.store(clock::unix_ms(), Ordering::SeqCst);
+        }
+        self.loading.store(loading, Ordering::SeqCst);
+    }
+
     /// Marks a background save as running; `false` when one runs already.
     pub fn begin_background(&self) -> bool {
         let mut state = self.state.lock();
@@ -139,6 +150,17 @@ impl Persistence {
     pub fn is_saving(&self) -> bool {
         self.state.lock().running
     }
+}
+
+/// What ends the writing of a snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Until {
+    /// Nothing but its end.
+    Done,
+    /// `abort_save`: a background save.
+    Aborted,
+    /// The end of the server: a snapshot for replicas.
+    End,
 }
 
 /// The place in the replication stream that a snapshot belongs to.
@@ -187,12 +209,12 @@ pub fn remove_temporary(server: &Server) {
 }
 
 /// Saves the keyspace to the RDB file (SAVE, BGSAVE, SHUTDOWN, save points).
-pub fn save(server: &Server, abortable: bool) -> io::Result<()> {
+pub fn save(server: &Server, until: Until) -> io::Result<()> {
     let _alone = server.persistence.saving.lock();
     let target = rdb_path(server);
     let directory = target.parent().map(Path::to_path_buf).unwrap_or_default();
     let temporary = temporary_path(server);
-    let result = save_as(server, &temporary, &target, &directory, abortable);
+    let result = save_as(server, &temporary, &target, &directory, until);
     if let Err(e) = &result {
         let _ = fs::remove_file(&temporary);
         server.logger.warning(&format!("Error saving the DB on disk: {}: {e}", target.display()));
@@ -205,11 +227,11 @@ fn save_as(
     temporary: &Path,
     target: &Path,
     directory: &Path,
-    abortable: bool,
+    until: Until,
 ) -> io::Result<()> {
     let file = File::create(temporary)?;
     let (snapshot, epoch) = begin_snapshot(server, || ());
-    let file = write_snapshot(server, snapshot, &epoch, file, abortable)?;
+    let file = write_snapshot(server, snapshot, &epoch, file, until)?;
     file.sync_all()?;
     fs::rename(temporary, target)?;
     // The rename itself has to reach the disk too.
@@ -232,7 +254,7 @@ pub fn write_snapshot<W: Write>(
     mut snapshot: Snapshot,
     epoch: &Epoch,
     out: W,
-    abortable: bool,
+    until: Until,
 ) -> io::Result<W> {
     let settings = server.config.get();
     let options =
@@ -241,7 +263,7 @@ pub fn write_snapshot<W: Write>(
     writer.header()?;
     write_aux(server, epoch, &mut writer)?;
     let delay = Duration::from_micros(settings.rdb_key_save_delay);
-    let mut progress = Progress::new(server, &snapshot, abortable, delay);
+    let mut progress = Progress::new(server, &snapshot, until, delay);
     let counts = snapshot.counts().to_vec();
     let (mut selected, mut announced) = (None, vec![false; counts.len()]);
     while let Some(batch) = snapshot.next_batch() {
@@ -282,7 +304,7 @@ fn write_aux<W: Write>(
 
 /// Tells how far a save is, and ends it when it is to end.
 struct Progress {
-    abortable: bool,
+    until: Until,
     delay: Duration,
     total: u64,
     done: u64,
@@ -290,18 +312,23 @@ struct Progress {
 }
 
 impl Progress {
-    fn new(server: &Server, snapshot: &Snapshot, abortable: bool, delay: Duration) -> Self {
+    fn new(server: &Server, snapshot: &Snapshot, until: Until, delay: Duration) -> Self {
         let total = snapshot.counts().iter().map(|(keys, _)| keys).sum();
         server.persistence.save_total.store(total, Ordering::Relaxed);
         server.persistence.save_done.store(0, Ordering::Relaxed);
-        Progress { abortable, delay, total, done: 0, reported: Instant::now() }
+        Progress { until, delay, total, done: 0, reported: Instant::now() }
     }
 
     fn key(&mut self, server: &Server) -> io::Result<()> {
         self.done += 1;
         let mut left = self.delay;
         loop {
-            if self.abortable && server.persistence.abort_save.load(Ordering::Relaxed) {
+            let ended = match self.until {
+                Until::Done => false,
+                Until::Aborted => server.persistence.abort_save.load(Ordering::Relaxed),
+                Until::End => server.is_ending(),
+            };
+            if ended {
                 return Err(io::Error::new(io::ErrorKind::Interrupted, "the save was ended"));
             }
             if left.is_zero() {

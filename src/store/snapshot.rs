@@ -104,7 +104,10 @@ pub struct Snapshot {
     /// (keys, keys with a deadline) of each database at the beginning.
     counts: Vec<(u64, u64)>,
     position: usize,
-    last_sweep: bool,
+    /// Parts that are not walked to their end.
+    left: usize,
+    /// The last hold brought entries, so the next one has to be prepared for.
+    busy: bool,
     orphans: Vec<Part>,
 }
 
@@ -124,11 +127,12 @@ impl Snapshot {
                 part.snapshot = Some(Box::new(SnapshotPart::new(db as u32, buckets)));
             }
         }
+        let left = guards.len() * keyspace.databases();
         let noted = at_epoch();
         drop(guards);
         let keyspace = Arc::clone(keyspace);
         let snapshot =
-            Snapshot { keyspace, counts, position: 0, last_sweep: false, orphans: Vec::new() };
+            Snapshot { keyspace, counts, position: 0, left, busy: false, orphans: Vec::new() };
         (snapshot, noted)
     }
 
@@ -142,45 +146,47 @@ impl Snapshot {
     /// Databases come in order, except for parts that were flushed or swapped meanwhile, which come
     /// last.
     pub fn next_batch(&mut self) -> Option<Batch> {
-        loop {
-            if let Some(mut part) = self.orphans.pop() {
-                let batch = part.snapshot.as_mut().map(|state| drain(state, &part.dict));
-                if let Some((batch, more)) = batch {
-                    if more {
-                        self.orphans.push(part);
-                    }
-                    return Some(batch);
-                }
-                continue;
+        while self.left > 0 {
+            let step = match self.orphans.pop() {
+                Some(part) => self.walk_orphan(part),
+                None => self.walk_next(),
+            };
+            let Some((batch, more)) = step else { continue };
+            self.left -= usize::from(!more);
+            self.busy = !batch.entries.is_empty();
+            if self.busy {
+                return Some(batch);
             }
-            let databases = self.keyspace.databases();
-            if self.position == databases * SHARDS {
-                if self.last_sweep {
-                    return None;
-                }
-                self.last_sweep = true;
-                self.position = 0;
-            }
-            let (db, index) = (self.position / SHARDS, self.position % SHARDS);
+        }
+        None
+    }
+
+    fn walk_orphan(&mut self, mut part: Part) -> Option<(Batch, bool)> {
+        let (batch, more) = drain(part.snapshot.as_mut()?, &part.dict);
+        if more {
+            self.orphans.push(part);
+        }
+        Some((batch, more))
+    }
+
+    /// Walks on in the part at the current position. Parts move, so positions come round until all
+    /// parts are found.
+    fn walk_next(&mut self) -> Option<(Batch, bool)> {
+        let databases = self.keyspace.databases();
+        let (db, index) = (self.position / SHARDS, self.position % SHARDS);
+        if self.busy {
             // A thread that has just slept is not interrupted at once: without this the walker is, on
             // a busy machine, while it holds a shard that writers wait for.
             std::thread::sleep(BREATH);
-            let mut shard = self.keyspace.lock_shard(index);
-            let batch = walk(&mut shard, db);
-            if self.last_sweep && db == 0 {
-                self.orphans.append(&mut shard.orphans);
-            }
-            drop(shard);
-            match batch {
-                Some((batch, more)) => {
-                    self.position += usize::from(!more);
-                    if !batch.entries.is_empty() {
-                        return Some(batch);
-                    }
-                }
-                None => self.position += 1,
-            }
         }
+        let mut shard = self.keyspace.lock_shard(index);
+        let step = walk(&mut shard, db);
+        self.orphans.append(&mut shard.orphans);
+        drop(shard);
+        if !step.as_ref().is_some_and(|(_, more)| *more) {
+            self.position = (self.position + 1) % (databases * SHARDS);
+        }
+        step
     }
 }
 
