@@ -37,10 +37,10 @@ pub fn run(engine: &Arc<Engine>, generation: u64) {
         !server.has_ended() && server.replication.generation.load(Ordering::SeqCst) == generation
     };
     while current() {
-        if let Err(e) = follow(engine, generation) {
-            if current() {
-                server.logger.warning(&format!("Replication link: {e}"));
-            }
+        if let Err(e) = follow(engine, generation)
+            && current()
+        {
+            server.logger.warning(&format!("Replication link: {e}"));
         }
         let was_up = server.replication.is_link_up();
         server.replication.set_link_state(generation, LinkState::Connect);
