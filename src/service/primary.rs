@@ -40,7 +40,8 @@ pub fn run(engine: &Arc<Engine>, generation: u64) {
         if let Err(e) = follow(engine, generation)
             && current()
         {
-            server.logger.warning(&format!("Replication link: {e}"));
+            let message = explain(server.replication.link().state, &e);
+            server.logger.warning(&message);
         }
         let was_up = server.replication.is_link_up();
         server.replication.set_link_state(generation, LinkState::Connect);
@@ -50,6 +51,22 @@ pub fn run(engine: &Arc<Engine>, generation: u64) {
             std::thread::sleep(Duration::from_millis(20));
         }
     }
+}
+
+/// What the log says of the end of a link that had come this far.
+fn explain(state: LinkState, error: &io::Error) -> String {
+    if !matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) {
+        return format!("Replication link: {error}");
+    }
+    let text = match state {
+        LinkState::Sync => {
+            "Timeout receiving bulk data from MASTER... If the problem persists try \
+             to set the 'repl-timeout' parameter in redis.conf to a larger value."
+        }
+        LinkState::Connected => "MASTER timeout: no data nor PING received...",
+        _ => "Timeout connecting to the MASTER...",
+    };
+    text.to_owned()
 }
 
 /// One connection to the primary, from its beginning to its end.
@@ -147,8 +164,8 @@ impl Link<'_> {
                 self.full_sync(&id, 0)?;
             }
             Answer::Continue { id } => {
-                if let Some(id) = id {
-                    server.log.rename(&id);
+                if id.is_some_and(|id| server.log.rename(&id)) {
+                    server.replication.cut_replicas();
                 }
                 server.logger.notice("Successful partial resynchronization with master.");
             }
@@ -342,7 +359,7 @@ impl Link<'_> {
                 next_ack = now + ACK_PERIOD;
             }
             if now - last_io > self.timeout {
-                return Err(io::Error::other("MASTER timeout: no data nor PING received..."));
+                return Err(io::ErrorKind::TimedOut.into());
             }
             let mut list = [Interest::new(self.handle.stream.fd(), POLL_IN)];
             if wait_for(&mut list, Some(next_ack.saturating_duration_since(now))) == 0 {
@@ -362,10 +379,14 @@ impl Link<'_> {
         out: &mut Out,
     ) -> io::Result<()> {
         let limits = Limits { max_bulk: u64::MAX, authenticated: true };
+        let replication = &self.engine.server.replication;
         loop {
             let data = &self.input[self.at..];
             if data.is_empty() {
                 return Ok(());
+            }
+            if replication.generation.load(Ordering::SeqCst) != self.generation {
+                return Err(io::Error::other("another primary is followed now"));
             }
             let used = match request.parse(data, &limits) {
                 Ok(Status::Complete { used }) => used,
