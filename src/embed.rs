@@ -112,7 +112,7 @@ pub fn run(args: &[Vec<u8>], memory_gauge: fn() -> u64) -> i32 {
             return 0;
         }
         Err(Stop::Help) => {
-            print!("{HELP}");
+            print!("{}", help());
             return 0;
         }
         Err(Stop::Error(message)) => {
@@ -156,6 +156,27 @@ fn version_line() -> String {
         "Redis server v={} sha=00000000:0 malloc=libc bits=64 build=ferrodis-{VERSION}",
         config::REDIS_VERSION
     )
+}
+
+/// The parameters that are accepted, for the sake of existing configuration files, and change
+/// nothing: name and reason.
+pub fn parameters_without_effect() -> &'static [(&'static str, &'static str)] {
+    config::NO_EFFECT
+}
+
+fn help() -> String {
+    let mut text = HELP.to_owned();
+    let lists = [
+        ("Parameters that are accepted and change nothing:", config::NO_EFFECT),
+        ("Directives of configuration files that are passed over:", config::IGNORED_DIRECTIVES),
+    ];
+    for (title, list) in lists {
+        text.push_str(&format!("\n{title}\n"));
+        for (name, reason) in list {
+            text.push_str(&format!("       {name}: {reason}\n"));
+        }
+    }
+    text
 }
 
 const HELP: &str = "\

@@ -251,7 +251,7 @@ fn client_reply_within_a_pipeline() {
         &["GET", "k"],
     ];
     for _ in 0..3 {
-        client.send_raw(&pipeline.map(|command| encode(command)).concat());
+        client.send_raw(&pipeline.map(encode).concat());
         let expected = b"$1\r\n1\r\n$1\r\n3\r\n+OK\r\n$1\r\nv\r\n";
         assert_eq!(client.read_exactly(expected.len()), expected);
         client.expect_silence(30);

@@ -33,11 +33,15 @@ fn config_rewrite_survives_a_restart() {
     fs::write(&file, "# mine\nsave \"\"\nmaxmemory 1gb\n").expect("a file can be written");
     let port = free_port();
     let mut child = Command::new(env!("CARGO_BIN_EXE_ferrodis"));
-    child.arg(&file).args(["--port", &port.to_string()]).current_dir(dir.path());
+    child.arg(&file).args(["--port", &port.to_string(), "--pidfile", "run.pid"]);
+    child.current_dir(dir.path());
     let mut child = child.stdout(Stdio::null()).spawn().expect("a program");
+    let pid_file = dir.path().join("run.pid");
     wait_until("the server", || TcpStream::connect(("127.0.0.1", port)).is_ok());
     let mut client = Client::connect(("127.0.0.1", port));
     wait_until("an answer", || client.cmd(&["PING"]) == Value::simple("PONG"));
+    let pid = fs::read_to_string(&pid_file).expect("the pid file");
+    assert_eq!(pid, format!("{}\n", child.id()));
     ok(&mut client, &["CONFIG", "SET", "maxmemory", "2gb", "save", "60 7"]);
     ok(&mut client, &["CONFIG", "REWRITE"]);
     let text = fs::read_to_string(&file).expect("the file");
@@ -45,6 +49,7 @@ fn config_rewrite_survives_a_restart() {
     client.send(&["SHUTDOWN", "NOSAVE"]);
     client.expect_closed();
     assert!(child.wait().expect("an end").success());
+    assert!(!pid_file.exists(), "the pid file is left behind");
 }
 
 #[test]

@@ -54,7 +54,9 @@ impl Source {
         let name = path.strip_prefix(root).expect("a path below the root").to_string_lossy();
         let text = fs::read_to_string(path).unwrap_or_else(|e| panic!("{name}: {e}"));
         let code: Vec<String> = blank_text(&text).lines().map(str::to_owned).collect();
-        let marker = code.iter().position(|line| line.trim() == "#[cfg(test)]");
+        // With a body: `mod tests;` stands among the other modules of a folder.
+        let marker =
+            code.windows(2).position(|two| two[0] == "#[cfg(test)]" && two[1].ends_with('{'));
         let all_tests = name.ends_with("/tests.rs") || name.ends_with("/testing.rs");
         let tests_start = if all_tests { 0 } else { marker.unwrap_or(code.len()) };
         Source { name: name.into_owned(), text, code, tests_start }
@@ -480,4 +482,38 @@ fn comments_and_literals_are_blanked() {
     assert_eq!(names, ["base", "resp"]);
     let names: Vec<&str> = names_after("crate::data::f(crate::store::G)", "crate::").collect();
     assert_eq!(names, ["data", "store"]);
+}
+
+/// A parameter whose value nothing reads must be among those that are said to change nothing.
+#[test]
+fn a_parameter_has_an_effect_or_is_said_to_have_none() {
+    let sources = sources(&["src"]);
+    let settings = sources.iter().find(|source| source.name == "src/state/config/settings.rs");
+    let fields: Vec<&str> = settings
+        .expect("the file with the settings")
+        .code()
+        .skip_while(|(_, line)| !line.starts_with("pub struct Settings {"))
+        .skip(1)
+        .take_while(|(_, line)| *line != "}")
+        .filter_map(|(_, line)| line.trim().strip_prefix("pub ")?.split(':').next())
+        .collect();
+    assert!(fields.contains(&"maxmemory"), "the fields are found");
+    // Who only translates between values and texts does not count.
+    let texts = ["settings", "table", "special"].map(|n| format!("src/state/config/{n}.rs"));
+    let read: BTreeSet<&str> = sources
+        .iter()
+        .filter(|source| !texts.contains(&source.name))
+        .flat_map(Source::shipped)
+        .flat_map(|(_, line)| line.split('.').skip(1).filter_map(|rest| words(rest).next()))
+        .collect();
+    let without: BTreeSet<String> = ferrodis::embed::parameters_without_effect()
+        .iter()
+        .map(|(name, _)| name.replace('-', "_"))
+        .collect();
+    let violations: Vec<String> = fields
+        .iter()
+        .filter(|field| !read.contains(*field) && !without.contains(**field))
+        .map(|field| (*field).to_owned())
+        .collect();
+    report("a parameter is read somewhere, or said to have no effect", &violations);
 }

@@ -53,11 +53,6 @@ impl Logger {
         self.threshold.store(level as u8, Ordering::Relaxed);
     }
 
-    /// Changes where lines go; an empty path is standard output.
-    pub fn set_path(&self, path: &str) {
-        *self.path.lock() = path.to_owned();
-    }
-
     /// `M` for a primary, `S` for a replica.
     pub fn set_role(&self, letter: u8) {
         self.role.store(letter, Ordering::Relaxed);

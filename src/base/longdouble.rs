@@ -77,7 +77,7 @@ impl LongDouble {
 
     /// The number as Redis shows it to people: rounded to 17 decimals (`%.17Lf`, ties to even by
     /// the exact value), without trailing zeros or a trailing point, and `0` for `-0`.
-    pub fn to_human(&self) -> Vec<u8> {
+    pub fn to_human(self) -> Vec<u8> {
         let mut out = Vec::new();
         if self.negative {
             out.push(b'-');

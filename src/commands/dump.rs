@@ -88,7 +88,7 @@ fn restore(ctx: &mut Ctx, args: &mut Args) -> Reply {
     let ttl = u64::try_from(ttl).map_err(|_| Error::RESTORE_TTL)?.cast_signed();
     let value = rdb::restore(payload).map_err(|e| match e {
         RestoreError::Footer => Error::DUMP_PAYLOAD,
-        RestoreError::Body(_) => Error::BAD_DATA,
+        RestoreError::Body => Error::BAD_DATA,
     })?;
     let deadline = match ttl {
         0 => None,

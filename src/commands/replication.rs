@@ -314,7 +314,7 @@ fn psync(ctx: &mut Ctx, args: &mut Args) -> Reply {
         ctx.session.takeover = Some(Takeover::Stream(reader));
         let acked = u64::try_from(offset).unwrap_or(0) - 1;
         become_replica(ctx, Wants::Psync, ReplicaState::Online, acked);
-        let name = format!("{}", ctx.session.handle.addr);
+        let name = ctx.session.handle.addr.to_string();
         let message = format!("Partial resynchronization request from {name} accepted.");
         ctx.server.logger.notice(&message);
         return if ctx.session.replica.psync2 {
@@ -386,7 +386,7 @@ fn become_replica(ctx: &mut Ctx, wants: Wants, state: ReplicaState, acked: u64) 
 
 /// REPLCONF option value [option value ...]
 fn replconf(ctx: &mut Ctx, args: &mut Args) -> Reply {
-    if args.left() % 2 != 0 {
+    if !args.left().is_multiple_of(2) {
         return Err(Error::SYNTAX);
     }
     while !args.is_empty() {

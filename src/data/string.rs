@@ -85,11 +85,6 @@ impl Str {
         }
     }
 
-    /// A copy of the content.
-    pub fn to_vec(&self) -> Vec<u8> {
-        self.bytes(&mut [0; 20]).to_vec()
-    }
-
     /// The heap buffer, to be shared instead of copied; `None` for short content.
     pub fn shared(&self) -> Option<&Arc<Vec<u8>>> {
         match &self.0 {
@@ -105,11 +100,6 @@ impl Str {
             Repr::Inline { len, .. } => usize::from(*len),
             Repr::Heap { bytes, .. } => bytes.len(),
         }
-    }
-
-    /// Whether the content is empty.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 
     /// Adds bytes behind the content.
@@ -177,6 +167,10 @@ impl PartialEq for Str {
 mod tests {
     use super::*;
 
+    fn content(s: &Str) -> Vec<u8> {
+        s.bytes(&mut [0; 20]).to_vec()
+    }
+
     #[test]
     fn encodings_follow_redis() {
         assert_eq!(size_of::<Str>(), 24);
@@ -188,16 +182,16 @@ mod tests {
         assert_eq!(Str::text(b"123").encoding(), "embstr");
         let mut s = Str::from_bytes(b"12");
         s.append(b"3");
-        assert_eq!((s.encoding(), s.to_vec()), ("raw", b"123".to_vec()));
+        assert_eq!((s.encoding(), content(&s)), ("raw", b"123".to_vec()));
     }
 
     #[test]
     fn ranges_grow_with_zeros() {
         let mut s = Str::from_bytes(b"");
         s.set_range(3, b"x");
-        assert_eq!(s.to_vec(), b"\0\0\0x");
+        assert_eq!(content(&s), b"\0\0\0x");
         s.set_range(40, b"yz");
-        assert_eq!((s.len(), s.to_vec()[39..].to_vec()), (42, b"\0yz".to_vec()));
+        assert_eq!((s.len(), content(&s)[39..].to_vec()), (42, b"\0yz".to_vec()));
     }
 
     #[test]

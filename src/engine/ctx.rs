@@ -85,12 +85,6 @@ impl Replier<'_> {
         self.done()
     }
 
-    /// The absent array.
-    pub fn null_array(&mut self) -> Reply {
-        self.out.null_array();
-        self.done()
-    }
-
     /// Text for people, which RESP3 marks as such.
     pub fn verbatim(&mut self, text: &[u8]) -> Reply {
         self.out.verbatim("txt", text);

@@ -537,6 +537,5 @@ fn account(
         server.slowlog.add(micros, &shown, &handle.addr, &session.name, max_len);
     }
     let event = if command.has(flag::FAST) { "fast-command" } else { "command" };
-    let threshold = u64::try_from(settings.latency_monitor_threshold).unwrap_or(0);
-    server.latency.note(event, micros / 1000, threshold);
+    server.latency.note(event, micros / 1000, settings.latency_monitor_threshold);
 }

@@ -13,17 +13,6 @@ impl Effects {
         self.instead = Some(vec![argv.iter().map(|arg| arg.to_vec()).collect()]);
     }
 
-    /// This command goes to the log too, behind those added before.
-    pub fn add(&mut self, argv: &[&[u8]]) {
-        let argv = argv.iter().map(|arg| arg.to_vec()).collect();
-        self.instead.get_or_insert_default().push(argv);
-    }
-
-    /// Nothing goes to the log although something has changed.
-    pub fn suppress(&mut self) {
-        self.instead = Some(Vec::new());
-    }
-
     /// Takes what goes to the log instead, if anything was said.
     pub fn take(&mut self) -> Option<Vec<Vec<Vec<u8>>>> {
         self.instead.take()

@@ -200,7 +200,14 @@ impl<'e> Loader<'e> {
                 };
                 return self.put(&key, value, expire_at_ms, idle);
             }
-            Item::ResizeDb(..) | Item::Function(_) | Item::ModuleAux | Item::Eof => {}
+            Item::Function(source) => {
+                let message = format!(
+                    "Functions are not supported: a library of {} bytes in the file is passed over",
+                    source.len()
+                );
+                self.engine.server.logger.warning(&message);
+            }
+            Item::ResizeDb | Item::ModuleAux | Item::Eof => {}
         }
         Ok(())
     }

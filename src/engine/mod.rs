@@ -31,7 +31,7 @@ use crate::state::Server;
 use crate::store::WrongType;
 
 pub use args::Args;
-pub use ctx::{Ctx, Replier, Reply, Sent};
+pub use ctx::{Ctx, Reply};
 pub use session::Session;
 pub use spec::{Command, Group, KeySpec};
 

@@ -85,7 +85,7 @@ pub enum Item {
     /// The entries after this belong to this database.
     SelectDb(u64),
     /// How many keys the database has, and how many of them expire. A hint, not to be trusted.
-    ResizeDb(u64, u64),
+    ResizeDb,
     /// The source of a function library.
     Function(Vec<u8>),
     /// Data of a module, which was skipped.
@@ -145,16 +145,7 @@ impl<R: Read> Reader<R> {
         self.source.offset
     }
 
-    /// Gives back what was read from, which stands right after the last item.
-    pub fn into_inner(self) -> R {
-        self.source.inner
-    }
-
     /// Returns the next item. After [`Item::Eof`] it returns that again and reads no more.
-    #[expect(
-        clippy::should_implement_trait,
-        reason = "an iterator would have to say twice that the file ends"
-    )]
     pub fn next(&mut self) -> Result<Item, Error> {
         let version = match self.state {
             State::Header => {
@@ -179,7 +170,7 @@ pub enum RestoreError {
     /// The payload is too short, too new, or its checksum is wrong.
     Footer,
     /// The value in it cannot be read.
-    Body(Error),
+    Body,
 }
 
 /// Returns the value in a DUMP payload.
@@ -192,7 +183,7 @@ pub fn restore(payload: &[u8]) -> Result<Value, RestoreError> {
         return Err(RestoreError::Footer);
     }
     let mut source = Source { inner: body, offset: 0, limit: Some(body.len() as u64), crc: None };
-    source.lone_value().map_err(RestoreError::Body)
+    source.lone_value().map_err(|_| RestoreError::Body)
 }
 
 /// What a string starts with: a number of bytes, or the number of a special form.
@@ -247,7 +238,11 @@ impl<R: Read> Source<R> {
             match self.byte()? {
                 opcodes::AUX => return Ok(Item::Aux(self.string()?, self.string()?)),
                 opcodes::SELECT_DB => return Ok(Item::SelectDb(self.len()?)),
-                opcodes::RESIZE_DB => return Ok(Item::ResizeDb(self.len()?, self.len()?)),
+                opcodes::RESIZE_DB => {
+                    self.len()?;
+                    self.len()?;
+                    return Ok(Item::ResizeDb);
+                }
                 opcodes::FUNCTION => return Ok(Item::Function(self.string()?)),
                 opcodes::MODULE_AUX => return self.module_aux(),
                 opcodes::EOF => return self.end(version),
@@ -543,11 +538,12 @@ mod tests {
             let mut bytes = file(version, b"\x00\x01k\x01v");
             let end = bytes.len() as u64;
             bytes.extend_from_slice(b"$EOF:");
-            let mut reader = Reader::new(&bytes[..]);
+            let mut rest = &bytes[..];
+            let mut reader = Reader::new(&mut rest);
             while !matches!(reader.next().unwrap(), Item::Eof) {}
             assert!(matches!(reader.next().unwrap(), Item::Eof));
             assert_eq!(reader.offset(), end);
-            assert_eq!(reader.into_inner(), b"$EOF:");
+            assert_eq!(rest, b"$EOF:");
         }
     }
 
@@ -663,7 +659,7 @@ mod tests {
         unsummed[7..].fill(0);
         assert!(matches!(restore(&unsummed), Err(RestoreError::Footer)));
         for body in [&b""[..], b"\x00", b"\x00\x03ba", b"\x00\x03barx", b"\xfa\x00\x00"] {
-            assert!(matches!(restore(&payload(body, 10)), Err(RestoreError::Body(_))));
+            assert!(matches!(restore(&payload(body, 10)), Err(RestoreError::Body)));
         }
     }
 }

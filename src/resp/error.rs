@@ -75,12 +75,11 @@ impl Error {
         Self::new("WRONGTYPE Operation against a key holding the wrong kind of value");
     pub const NOT_INTEGER: Self = Self::new("ERR value is not an integer or out of range");
     pub const NOT_FLOAT: Self = Self::new("ERR value is not a valid float");
-    pub const VALUE_RANGE: Self = Self::new("ERR value is out of range");
     pub const NOT_POSITIVE: Self = Self::new("ERR value is out of range, must be positive");
     pub const INVALID_CURSOR: Self = Self::new("ERR invalid cursor");
 }
 
-/// Strings and bits.
+/// Strings.
 impl Error {
     pub const OVERFLOW: Self = Self::new("ERR increment or decrement would overflow");
     /// DECRBY by the smallest integer, which has no opposite.
@@ -89,17 +88,6 @@ impl Error {
     pub const OFFSET_RANGE: Self = Self::new("ERR offset is out of range");
     pub const STRING_TOO_LONG: Self =
         Self::new("ERR string exceeds maximum allowed size (proto-max-bulk-len)");
-    pub const BIT_OFFSET: Self = Self::new("ERR bit offset is not an integer or out of range");
-    pub const BIT_VALUE: Self = Self::new("ERR bit is not an integer or out of range");
-    pub const BIT_ARGUMENT: Self = Self::new("ERR The bit argument must be 1 or 0.");
-    pub const BITOP_NOT: Self = Self::new("ERR BITOP NOT must be called with a single source key.");
-    pub const BITFIELD_TYPE: Self = Self::new(
-        "ERR Invalid bitfield type. Use something like i16 u8. \
-         Note that u64 is not supported but i64 is.",
-    );
-    pub const BITFIELD_OVERFLOW: Self = Self::new("ERR Invalid OVERFLOW type specified");
-    pub const BITFIELD_READ_ONLY: Self =
-        Self::new("ERR BITFIELD_RO only supports the GET subcommand");
     pub const LCS_NOT_STRINGS: Self =
         Self::new("ERR The specified keys must contain string values");
     pub const LCS_LEN_AND_IDX: Self =
@@ -112,11 +100,9 @@ impl Error {
 /// Keys and databases.
 impl Error {
     pub const NO_KEY: Self = Self::new("ERR no such key");
-    pub const INDEX_RANGE: Self = Self::new("ERR index out of range");
     pub const SAME_OBJECT: Self = Self::new("ERR source and destination objects are the same");
     pub const BUSY_KEY: Self = Self::new("BUSYKEY Target key name already exists.");
     pub const DB_INDEX: Self = Self::new("ERR DB index is out of range");
-    pub const INVALID_DB: Self = Self::new("ERR invalid DB index");
     pub const INVALID_FIRST_DB: Self = Self::new("ERR invalid first DB index");
     pub const INVALID_SECOND_DB: Self = Self::new("ERR invalid second DB index");
     pub const EXPIRE_NX_CONFLICT: Self =
@@ -128,10 +114,6 @@ impl Error {
     pub const RESTORE_TTL: Self = Self::new("ERR Invalid TTL value, must be >= 0");
     pub const RESTORE_IDLETIME: Self = Self::new("ERR Invalid IDLETIME value, must be >= 0");
     pub const RESTORE_FREQ: Self = Self::new("ERR Invalid FREQ value, must be >= 0 and <= 255");
-    pub const IDLETIME_UNDER_LFU: Self = Self::new(
-        "ERR An LFU maxmemory policy is selected, idle time not tracked. Please note that when \
-         switching between policies at runtime LRU and LFU data will take some time to adjust.",
-    );
     pub const FREQ_WITHOUT_LFU: Self = Self::new(
         "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note \
          that when switching between policies at runtime LRU and LFU data will take some time to \
@@ -144,8 +126,6 @@ impl Error {
     pub const NOAUTH: Self = Self::new("NOAUTH Authentication required.");
     pub const WRONGPASS: Self =
         Self::new("WRONGPASS invalid username-password pair or user is disabled.");
-    pub const NOPERM_KEY: Self = Self::new("NOPERM No permissions to access a key");
-    pub const NOPERM_CHANNEL: Self = Self::new("NOPERM No permissions to access a channel");
     pub const LOADING: Self = Self::new("LOADING Redis is loading the dataset in memory");
     pub const READONLY: Self = Self::new("READONLY You can't write against a read only replica.");
     pub const MASTERDOWN: Self = Self::new(
@@ -167,10 +147,8 @@ impl Error {
     pub const NESTED_MULTI: Self = Self::new("ERR MULTI calls can not be nested");
     pub const EXEC_WITHOUT_MULTI: Self = Self::new("ERR EXEC without MULTI");
     pub const DISCARD_WITHOUT_MULTI: Self = Self::new("ERR DISCARD without MULTI");
-    pub const WATCH_IN_MULTI: Self = Self::new("ERR WATCH inside MULTI is not allowed");
     pub const TIMEOUT_NOT_INTEGER: Self =
         Self::new("ERR timeout is not an integer or out of range");
-    pub const TIMEOUT_NOT_FLOAT: Self = Self::new("ERR timeout is not a float or out of range");
     pub const TIMEOUT_NEGATIVE: Self = Self::new("ERR timeout is negative");
     pub const TIMEOUT_RANGE: Self = Self::new("ERR timeout is out of range");
     pub const UNBLOCKED: Self = Self::new("UNBLOCKED client unblocked via CLIENT UNBLOCK");
@@ -228,34 +206,17 @@ impl Error {
     pub const COMMAND_ARITY: Self =
         Self::new("ERR Invalid number of arguments specified for command");
     pub const COMMAND_ARGUMENTS: Self = Self::new("ERR Invalid arguments specified for command");
-    pub const NO_CONFIG_FILE: Self = Self::new("ERR The server is running without a config file");
     pub const NO_SHUTDOWN: Self = Self::new("ERR No shutdown in progress.");
     pub const SHUTDOWN_FAILED: Self = Self::new("ERR Errors trying to SHUTDOWN. Check logs.");
     pub const SAVE_IN_PROGRESS: Self = Self::new("ERR Background save already in progress");
-    pub const CHILD_ACTIVE: Self = Self::new(
-        "ERR Another child process is active (AOF?): can't BGSAVE right now. \
-         Use BGSAVE SCHEDULE in order to schedule a BGSAVE whenever possible.",
-    );
-    pub const REWRITE_IN_PROGRESS: Self =
-        Self::new("ERR Background append only file rewriting already in progress");
     pub const INVALID_MASTER_PORT: Self = Self::new("ERR Invalid master port");
-    pub const SYNC_PENDING_OUTPUT: Self =
-        Self::new("ERR SYNC and PSYNC are invalid with pending output");
     pub const SYNC_NO_LINK: Self =
         Self::new("NOMASTERLINK Can't SYNC while not connected with my master");
-    pub const NOT_ON_REPLICA: Self =
-        Self::new("ERR Command is not valid when client is a replica.");
     pub const WAIT_ON_REPLICA: Self = Self::new(
         "ERR WAIT cannot be used with replica instances. Please also note that since Redis 4.0 if \
          a replica is configured to be writable (which is not the default) writes to replicas are \
          just local and are not propagated.",
     );
-    pub const WAITAOF_ON_REPLICA: Self = Self::new(
-        "ERR WAITAOF cannot be used with replica instances. Please also note that writes to \
-         replicas are just local and are not propagated.",
-    );
-    pub const WAITAOF_WITHOUT_AOF: Self =
-        Self::new("ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.");
 }
 
 /// A call whose number of arguments does not fit; `full_name` as in `config|get`.

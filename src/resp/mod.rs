@@ -10,7 +10,3 @@
 pub mod error;
 pub mod out;
 pub mod request;
-
-pub use error::Error;
-pub use out::{Chunk, Deferred, Mark, Out};
-pub use request::{Limits, ProtocolError, Request, Status};

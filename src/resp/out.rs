@@ -153,11 +153,6 @@ impl Out {
         self.raw(if self.proto == 3 { b"_\r\n" } else { b"$-1\r\n" });
     }
 
-    /// The absent array.
-    pub fn null_array(&mut self) {
-        self.raw(if self.proto == 3 { b"_\r\n" } else { b"*-1\r\n" });
-    }
-
     /// A floating point number; a string in RESP2.
     pub fn double(&mut self, value: f64) {
         if self.proto == 3 {
@@ -242,7 +237,7 @@ impl Out {
     /// Makes what was written since `defer` an array of `n` elements.
     ///
     /// # Panics
-    /// This and the next two: if the reply was truncated to before the place of `defer`.
+    /// This and the next one: if the reply was truncated to before the place of `defer`.
     pub fn finish_array(&mut self, start: Deferred, n: usize) {
         self.insert_header(start, b'*', n as u64);
     }
@@ -251,11 +246,6 @@ impl Out {
     pub fn finish_map(&mut self, start: Deferred, n: usize) {
         let (tag, n) = self.map_header(n);
         self.insert_header(start, tag, n);
-    }
-
-    /// Makes what was written since `defer` a set of `n` elements.
-    pub fn finish_set(&mut self, start: Deferred, n: usize) {
-        self.insert_header(start, self.or_array(b'~'), n as u64);
     }
 
     fn map_header(&self, n: usize) -> (u8, u64) {
@@ -295,11 +285,6 @@ impl Out {
         for insert in self.shared.drain(shared.min(self.shared.len())..) {
             self.shared_len -= insert.bytes.len();
         }
-    }
-
-    /// Bytes of memory that are kept for replies to come.
-    pub fn capacity(&self) -> usize {
-        self.buf.capacity()
     }
 
     /// Gives back what is kept for replies to come, when none are waiting.
@@ -503,7 +488,6 @@ mod tests {
     #[test]
     fn nulls_and_booleans() {
         check(|out| out.null(), "$-1\r\n", "_\r\n");
-        check(|out| out.null_array(), "*-1\r\n", "_\r\n");
         check(|out| out.boolean(true), ":1\r\n", "#t\r\n");
         check(|out| out.boolean(false), ":0\r\n", "#f\r\n");
     }
@@ -569,7 +553,7 @@ mod tests {
             out.bulk(b"v");
             out.finish_map(map, 1);
             let empty = out.defer();
-            out.finish_set(empty, 0);
+            out.finish_array(empty, 0);
             out.finish_array(outer, 3);
             out.int(7);
         };
@@ -578,7 +562,7 @@ mod tests {
         check(
             nested,
             &format!("+OK\r\n*3\r\n*12\r\n{numbers}*2\r\n{pair}*0\r\n:7\r\n"),
-            &format!("+OK\r\n*3\r\n*12\r\n{numbers}%1\r\n{pair}~0\r\n:7\r\n"),
+            &format!("+OK\r\n*3\r\n*12\r\n{numbers}%1\r\n{pair}*0\r\n:7\r\n"),
         );
     }
 

@@ -97,8 +97,10 @@ pub fn let_go(server: &Server, replica: &Replica) {
 }
 
 fn prepare(engine: &Engine, replica: &Replica) -> io::Result<()> {
-    let timeout = Duration::from_secs(engine.server.config.get().repl_timeout.max(1));
-    replica.client.stream.set_write_timeout(timeout)
+    let settings = engine.server.config.get();
+    let stream = &replica.client.stream;
+    stream.set_nodelay(!settings.repl_disable_tcp_nodelay)?;
+    stream.set_write_timeout(Duration::from_secs(settings.repl_timeout.max(1)))
 }
 
 fn send_file(engine: &Engine, replica: &Replica, file: &File) -> io::Result<()> {

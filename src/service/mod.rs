@@ -9,6 +9,7 @@ mod feeder;
 mod full_sync;
 mod jobs;
 mod listener;
+mod pidfile;
 mod primary;
 pub mod signals;
 
@@ -25,6 +26,7 @@ use crate::state::config::{Config, Startup};
 use crate::state::{Job, Server};
 
 use listener::Listeners;
+use pidfile::PidFile;
 
 /// Stack of a connection's thread. Only the pages that are used become resident, and no handler
 /// recurses.
@@ -43,6 +45,7 @@ pub struct Running {
     listeners: Arc<Listeners>,
     threads: Vec<JoinHandle<()>>,
     passing: Arc<Threads>,
+    pid_file: Option<PidFile>,
 }
 
 /// For programs that do not count their memory: the resident set.
@@ -61,8 +64,9 @@ pub fn start(startup: Startup, any_port: bool, gauge: fn() -> u64) -> io::Result
     let listeners = Arc::new(Listeners::bind(&engine.server, any_port)?);
     let passing = Arc::new(Threads::default());
     jobs::install(&engine, &passing);
+    let pid_file = write_pid_file(&engine.server);
     let mut running =
-        Running { engine, listeners, threads: Vec::new(), passing: Arc::clone(&passing) };
+        Running { engine, listeners, threads: Vec::new(), passing: Arc::clone(&passing), pid_file };
     running.spawn("drain", drain::run)?;
     running.spawn("cron", cron::run)?;
     running.spawn("expire", cron::run_expiry)?;
@@ -73,6 +77,17 @@ pub fn start(startup: Startup, any_port: bool, gauge: fn() -> u64) -> io::Result
     let (listeners, accepting) = (Arc::clone(&running.listeners), Arc::clone(&passing));
     running.spawn("accept", move |engine| listener::run(engine, &listeners, &accepting))?;
     Ok(running)
+}
+
+/// The file that `pidfile` asks for. A server without it is better than none.
+fn write_pid_file(server: &Server) -> Option<PidFile> {
+    let settings = server.config.get();
+    if settings.pidfile.is_empty() {
+        return None;
+    }
+    PidFile::write(settings.dir.join(&settings.pidfile))
+        .inspect_err(|e| server.logger.warning(&format!("Failed to write PID file: {e}")))
+        .ok()
 }
 
 fn greet(server: &Server) {
@@ -129,9 +144,10 @@ impl Running {
     }
 
     /// Ends the program after [`Server::end`]: the operating system closes the connections.
-    pub fn finish(self) -> i32 {
+    pub fn finish(mut self) -> i32 {
         self.engine.server.logger.warning("Redis is now ready to exit, bye bye...");
         self.listeners.remove_socket_file();
+        drop(self.pid_file.take());
         // Threads that serve connections need not be waited for, the process ends.
         std::mem::forget(self);
         0

@@ -83,6 +83,14 @@ impl Stream {
         }
     }
 
+    /// Whether small writes leave at once; a Unix socket never holds them back.
+    pub fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
+        match self {
+            Stream::Tcp(s) => s.set_nodelay(nodelay),
+            Stream::Unix(_) => Ok(()),
+        }
+    }
+
     /// Ends both directions, which wakes a thread that reads.
     pub fn shutdown(&self) {
         let _ = match self {

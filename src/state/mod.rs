@@ -135,7 +135,7 @@ impl Server {
     /// `memory_gauge` tells the bytes in use.
     pub fn new(config: Config, commands: usize, memory_gauge: fn() -> u64) -> io::Result<Self> {
         let settings = config.get();
-        let databases = usize::try_from(settings.databases).unwrap_or(16).max(1);
+        let databases = settings.databases.max(1);
         let log = WriteLog::new(settings.repl_backlog_size, replica_limit(&settings));
         Ok(Server {
             keyspace: Arc::new(Keyspace::new(databases)),

@@ -26,7 +26,6 @@ struct Inner {
     until: i64,
     /// How many tasks of the server's hold writes back.
     holders: usize,
-    waiting: usize,
 }
 
 impl Inner {
@@ -47,7 +46,7 @@ pub struct Pause {
 
 impl Default for Pause {
     fn default() -> Self {
-        let inner = Inner { mode: Mode::Off, until: 0, holders: 0, waiting: 0 };
+        let inner = Inner { mode: Mode::Off, until: 0, holders: 0 };
         let glance = AtomicU8::new(0);
         Pause { inner: Lock::new(rank::LEAF + 60, inner), ended: Condvar::new(), glance }
     }
@@ -121,7 +120,7 @@ impl Pause {
 
     /// Waits for the end of the pause, at most for `slice`.
     pub fn wait(&self, may_write: bool, slice: Duration) {
-        let mut inner = self.inner.lock();
+        let inner = self.inner.lock();
         let now_ms = clock::unix_ms();
         let stops = match inner.mode(now_ms) {
             Mode::Off => false,
@@ -134,14 +133,7 @@ impl Pause {
         let left = u64::try_from(inner.until - now_ms).unwrap_or(0);
         // A hold has no end of its own; its end wakes us.
         let slice = if left == 0 { slice } else { slice.min(Duration::from_millis(left)) };
-        inner.waiting += 1;
-        inner = inner.wait_timeout(&self.ended, slice);
-        inner.waiting -= 1;
-    }
-
-    /// Number of commands that wait.
-    pub fn waiting(&self) -> usize {
-        self.inner.lock().waiting
+        drop(inner.wait_timeout(&self.ended, slice));
     }
 }
 

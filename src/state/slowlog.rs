@@ -70,11 +70,6 @@ impl Slowlog {
         self.0.lock().entries.len()
     }
 
-    /// Whether there is no entry.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
     /// Forgets all entries.
     pub fn reset(&self) {
         self.0.lock().entries.clear();

@@ -235,16 +235,6 @@ impl<T> Dict<T> {
         &self.seed
     }
 
-    /// Takes the whole table away and leaves an empty one with the same seed. A pause stays with
-    /// the one left behind, where its end will be announced.
-    pub fn take(&mut self) -> Dict<T> {
-        let mut empty = Dict::new(self.seed.clone());
-        empty.pauses = self.pauses;
-        let mut taken = mem::replace(self, empty);
-        taken.pauses = 0;
-        taken
-    }
-
     /// Number of buckets, at least 1.
     pub fn bucket_count(&self) -> usize {
         self.buckets
@@ -276,11 +266,6 @@ impl<T> Dict<T> {
     /// All entries, in no order.
     pub fn iter(&self) -> impl Iterator<Item = &T> {
         self.segments.iter().flatten().flat_map(|bucket| &bucket.slots)
-    }
-
-    /// All entries, in no order. Their keys must not be changed.
-    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
-        self.segments.iter_mut().flatten().flat_map(|bucket| &mut bucket.slots)
     }
 
     /// Bytes that the table has allocated: directory, buckets and slots, without what the slots
@@ -418,12 +403,6 @@ impl<T: Slot> Dict<T> {
     pub fn find_by_hash(&self, hash: u64, pred: impl FnMut(&T) -> bool) -> Option<&T> {
         let (bucket, index) = self.position_by_hash(hash, pred)?;
         self.bucket(bucket).get(index)
-    }
-
-    /// Like [`Dict::find_by_hash`]; the key of the entry must not be changed.
-    pub fn find_mut_by_hash(&mut self, hash: u64, pred: impl FnMut(&T) -> bool) -> Option<&mut T> {
-        let place = self.position_by_hash(hash, pred)?;
-        self.slot_mut(place)
     }
 
     /// Puts a slot in, and returns the one it replaces, if there was one with an equal key.
@@ -793,10 +772,7 @@ mod tests {
             assert_eq!(found.map(|item| item.key), Some(number.to_be_bytes()));
             assert!(dict.find_by_hash(hash, |item| item.value == 6).is_none());
             assert!(dict.find_by_hash(hash ^ 1, |_| true).is_none());
-            let found = dict.find_mut_by_hash(hash, |item| item.value == 7);
-            found.unwrap().value = 8;
         }
-        assert!(dict.iter().all(|item| item.value == 8));
     }
 
     #[test]
@@ -839,22 +815,6 @@ mod tests {
         let large = filled(50_000).memory_overhead();
         assert!(large <= 50_000 * (item + 5), "{large}");
         assert_eq!(size_of::<Bucket<Item>>(), 32);
-    }
-
-    #[test]
-    fn take_leaves_an_empty_table_with_the_same_seed_and_pause() {
-        let mut dict = filled(500);
-        dict.pause_resize();
-        let mut taken = dict.take();
-        assert_eq!((taken.len(), dict.len(), dict.memory_overhead()), (500, 0, 0));
-        assert_eq!(taken.seed().hash(b"k"), dict.seed().hash(b"k"));
-        assert_eq!((dict.bucket_count(), dict.bucket(0), dict.bucket(9)), (1, &[][..], &[][..]));
-        put_all(&mut dict, 0..50);
-        assert_eq!(dict.bucket_count(), 1);
-        cut_all(&mut taken, 0..500);
-        assert_eq!(taken.bucket_count(), 1);
-        dict.iter_mut().for_each(|item| item.value = 1);
-        assert_eq!(dict.iter().map(|item| item.value).sum::<u64>(), 50);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use crate::base::hash::Seed;
 use crate::base::lock::{Guard, Lock, rank};
-use crate::store::shard::{Part, Shard, ShardStats};
+use crate::store::shard::{Part, Shard};
 use crate::store::snapshot::Gate;
 
 /// Number of shards: enough that two of some hundred threads rarely meet, few enough to lock all in
@@ -134,27 +134,6 @@ impl Keyspace {
         for lock in &self.shards {
             visit(&mut lock.lock());
         }
-    }
-
-    /// (keys, keys with a deadline) of a database.
-    pub fn count(&self, db: usize) -> (u64, u64) {
-        let (mut keys, mut volatile) = (0, 0);
-        self.each_shard(|shard| {
-            keys += shard.parts[db].dict.len() as u64;
-            volatile += shard.parts[db].volatile() as u64;
-        });
-        (keys, volatile)
-    }
-
-    /// The counters of all shards.
-    pub fn stats(&self) -> ShardStats {
-        let mut sum = ShardStats::default();
-        self.each_shard(|shard| {
-            sum.hits += shard.stats.hits;
-            sum.misses += shard.stats.misses;
-            sum.expired += shard.stats.expired;
-        });
-        sum
     }
 
     /// Notes that a shard has a deadline at `at`.

@@ -13,5 +13,5 @@ pub mod snapshot;
 pub mod totals;
 
 pub use db::{Changes, Db, Expiry, WrongType};
-pub use entry::{Entry, NO_EXPIRE};
+pub use entry::Entry;
 pub use keyspace::{Held, Keyspace, Plan};

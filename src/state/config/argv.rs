@@ -119,9 +119,9 @@ fn options_text(argv: &[Bytes], start: usize) -> (Bytes, bool) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::settings::SavePoint;
+    use super::super::settings::{Permission, SavePoint};
+    use super::super::table::PARAMS;
     use super::super::testing::TempDir;
-    use super::super::{PARAMS, Permission};
     use super::*;
 
     fn start_with(stdin: &str, args: &[&str]) -> Result<Startup, Stop> {

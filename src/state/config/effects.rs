@@ -1,16 +1,18 @@
 //! What is accepted for the sake of existing configuration files and clients, and changes nothing
 //! here.
 //!
-//! An honest list: each name has the reason why there is nothing to change, and the documentation
-//! prints it.
+//! An honest list: each name has the reason why there is nothing to change, and `--help` prints
+//! it.
 
 /// Parameters that can be set and read back without any effect, with the reason.
 pub const NO_EFFECT: &[(&str, &str)] = &[
+    ("acl-pubsub-default", "there are no access control lists yet"),
+    ("acllog-max-len", "there are no access control lists yet"),
+    ("active-expire-effort", "keys expire by an index ordered by deadline, not by sampling"),
     (
         "activerehashing",
         "the key table grows one bucket at a time, so there is nothing to catch up",
     ),
-    ("active-expire-effort", "keys expire by an index ordered by deadline, not by sampling"),
     ("always-show-logo", "there is no logo"),
     ("aof-load-truncated", "appendonly is not supported yet"),
     ("aof-timestamp-enabled", "appendonly is not supported yet"),
@@ -20,31 +22,44 @@ pub const NO_EFFECT: &[(&str, &str)] = &[
     ("appendfsync", "appendonly is not supported yet"),
     ("auto-aof-rewrite-min-size", "appendonly is not supported yet"),
     ("auto-aof-rewrite-percentage", "appendonly is not supported yet"),
+    ("bind-source-addr", "the standard library cannot choose the local address of a connection"),
+    ("busy-reply-threshold", "there are no scripts yet"),
     ("disable-thp", "the standard library cannot change a process's page sizes"),
     ("dynamic-hz", "timed work waits for its deadline, not for a tick"),
     ("enable-module-command", "there are no modules"),
+    ("hash-max-listpack-entries", "there are no hashes yet"),
+    ("hash-max-listpack-value", "there are no hashes yet"),
+    ("hll-sparse-max-bytes", "there are no HyperLogLogs yet"),
     ("hz", "timed work waits for its deadline, not for a tick"),
     ("io-threads", "each connection has a thread of its own"),
     ("lazyfree-lazy-eviction", "large values are always freed outside the locks"),
     ("lfu-decay-time", "there is no eviction yet"),
     ("lfu-log-factor", "there is no eviction yet"),
-    ("list-compress-depth", "the inner nodes of a list are not compressed"),
-    ("no-appendfsync-on-rewrite", "appendonly is not supported yet"),
+    ("list-compress-depth", "there are no lists yet"),
+    ("list-max-listpack-size", "there are no lists yet"),
     (
         "loading-process-events-interval-bytes",
         "clients have threads of their own while a file is loaded",
     ),
+    ("no-appendfsync-on-rewrite", "appendonly is not supported yet"),
     ("notify-keyspace-events", "keyspace events are not sent yet"),
     ("propagation-error-behavior", "an error in the primary's stream is logged and passed over"),
     ("rdb-del-sync-files", "a full resync leaves no files behind"),
     ("rdb-save-incremental-fsync", "a snapshot is synced once, before it takes its name"),
-    ("repl-diskless-load", "a replica always loads the snapshot as it arrives"),
-    ("repl-diskless-sync", "a snapshot for a replica never touches the disk"),
-    ("repl-diskless-sync-delay", "each replica is sent a snapshot of its own, at once"),
-    ("repl-diskless-sync-max-replicas", "each replica is sent a snapshot of its own, at once"),
+    ("repl-diskless-load", "a snapshot is received whole before the old data go"),
+    ("repl-diskless-sync", "a snapshot for replicas is spooled once to a file without a name"),
+    ("repl-diskless-sync-delay", "replicas that come while a snapshot is made share it"),
+    ("repl-diskless-sync-max-replicas", "replicas that come while a snapshot is made share it"),
     ("replica-ignore-maxmemory", "nothing is evicted, and a primary's writes are never refused"),
     ("replica-lazy-flush", "large values are always freed outside the locks"),
     ("sanitize-dump-payload", "every payload is checked in full"),
+    ("set-max-intset-entries", "there are no sets yet"),
+    ("set-max-listpack-entries", "there are no sets yet"),
+    ("set-max-listpack-value", "there are no sets yet"),
+    ("stream-node-max-bytes", "there are no streams yet"),
+    ("stream-node-max-entries", "there are no streams yet"),
+    ("zset-max-listpack-entries", "there are no sorted sets yet"),
+    ("zset-max-listpack-value", "there are no sorted sets yet"),
 ];
 
 /// Directives that configuration files of Redis contain and that are passed over, with the reason.

@@ -32,13 +32,9 @@ use crate::base::glob;
 
 pub use argv::{Startup, Stop, parse_args};
 pub use effects::{IGNORED_DIRECTIVES, NO_EFFECT};
-pub use events::EventClasses;
-pub use kinds::{Bytes, Kind, Line, Param, Source};
-pub use settings::{
-    DisklessLoad, Fsync, NORMAL, OutputLimit, PUBSUB, Permission, PropagationError, REPLICA,
-    Sanitize, SavePoint, Settings, ShutdownOn,
-};
-pub use table::{PARAMS, find, is_sensitive};
+pub use kinds::{Bytes, Param, Source};
+pub use settings::{Settings, ShutdownOn};
+pub use table::is_sensitive;
 
 /// The version of Redis whose behaviour this server has.
 pub const REDIS_VERSION: &str = "7.2.4";

@@ -203,8 +203,8 @@ pub struct Settings {
     pub enable_protected_configs: Permission,
     pub enable_module_command: Permission,
     pub acllog_max_len: usize,
-    /// `acl-pubsub-default`: whether a new user may use all channels.
-    pub acl_pubsub_allchannels: bool,
+    /// Whether a new user may use all channels.
+    pub acl_pubsub_default: bool,
     // Snapshots.
     /// Absolute; relative paths of other parameters start here.
     pub dir: PathBuf,
@@ -269,7 +269,6 @@ pub struct Settings {
     pub latency_tracking_info_percentiles: Vec<f64>,
     pub notify_keyspace_events: EventClasses,
     // Append only file.
-    pub appendonly: bool,
     pub appendfilename: String,
     pub appenddirname: String,
     pub appendfsync: Fsync,
@@ -337,7 +336,7 @@ const CONSTANT_DEFAULTS: Settings = Settings {
     enable_protected_configs: Permission::No,
     enable_module_command: Permission::No,
     acllog_max_len: 128,
-    acl_pubsub_allchannels: false,
+    acl_pubsub_default: false,
     dir: PathBuf::new(),
     dbfilename: String::new(),
     save: Vec::new(),
@@ -389,7 +388,6 @@ const CONSTANT_DEFAULTS: Settings = Settings {
     latency_tracking: true,
     latency_tracking_info_percentiles: Vec::new(),
     notify_keyspace_events: EventClasses::NONE,
-    appendonly: false,
     appendfilename: String::new(),
     appenddirname: String::new(),
     appendfsync: Fsync::EverySec,

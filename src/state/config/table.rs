@@ -170,8 +170,8 @@ pub const PARAMS: &[Param] = &[
     choice(
         "acl-pubsub-default",
         &["allchannels", "resetchannels"],
-        |s| usize::from(!s.acl_pubsub_allchannels),
-        |s, v| s.acl_pubsub_allchannels = v == 0,
+        |s| usize::from(!s.acl_pubsub_default),
+        |s, v| s.acl_pubsub_default = v == 0,
     ),
     // Snapshots.
     special("dir", of::dir, of::set_dir, of::dir_lines).protected().deny_loading(),
@@ -420,9 +420,7 @@ pub const PARAMS: &[Param] = &[
     .multi(),
     special("notify-keyspace-events", of::notify, of::set_notify, of::notify_lines),
     // Append only file.
-    flag("appendonly", |s| s.appendonly, |s, v| s.appendonly = v)
-        .only("no", "appendonly is not supported yet")
-        .deny_loading(),
+    never("appendonly", "appendonly is not supported yet").deny_loading(),
     text(
         "appendfilename",
         |s| s.appendfilename.as_bytes(),

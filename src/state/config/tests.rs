@@ -1,5 +1,7 @@
 //! CONFIG GET, SET and REWRITE as Redis answers them.
 
+use super::settings::Permission;
+use super::table::PARAMS;
 use super::testing::TempDir;
 use super::*;
 
