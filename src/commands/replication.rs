@@ -123,6 +123,7 @@ fn promote(ctx: &mut Ctx) {
     let server = ctx.server;
     server.replication.follow(None);
     server.log.promote();
+    server.replication.cut_replicas();
     server.config.update(|settings| settings.replicaof = None);
     server.logger.set_role(b'M');
     let client = format!("id={} addr={}", ctx.session.handle.id, ctx.session.handle.addr);

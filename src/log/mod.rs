@@ -309,12 +309,14 @@ impl WriteLog {
     }
 
     /// The primary continued the stream under a new id (it was promoted): ours becomes the previous
-    /// one.
-    pub fn rename(&self, id: &str) {
+    /// one. Whether it is another.
+    pub fn rename(&self, id: &str) -> bool {
         let mut inner = self.inner.lock();
-        if inner.identity.id != id {
+        let is_another = inner.identity.id != id;
+        if is_another {
             inner.succeed(id.to_owned());
         }
+        is_another
     }
 
     /// Starts a stream of our own where the followed one ends: promotion. Returns the new id.

@@ -147,8 +147,8 @@ impl Link<'_> {
                 self.full_sync(&id, 0)?;
             }
             Answer::Continue { id } => {
-                if let Some(id) = id {
-                    server.log.rename(&id);
+                if id.is_some_and(|id| server.log.rename(&id)) {
+                    server.replication.cut_replicas();
                 }
                 server.logger.notice("Successful partial resynchronization with master.");
             }
@@ -362,10 +362,14 @@ impl Link<'_> {
         out: &mut Out,
     ) -> io::Result<()> {
         let limits = Limits { max_bulk: u64::MAX, authenticated: true };
+        let replication = &self.engine.server.replication;
         loop {
             let data = &self.input[self.at..];
             if data.is_empty() {
                 return Ok(());
+            }
+            if replication.generation.load(Ordering::SeqCst) != self.generation {
+                return Err(io::Error::other("another primary is followed now"));
             }
             let used = match request.parse(data, &limits) {
                 Ok(Status::Complete { used }) => used,

@@ -291,6 +291,11 @@ impl Replication {
         std::mem::take(&mut *self.own_volatile.lock())
     }
 
+    /// Cuts all replicas, which then ask to go on: so they learn that the stream has another id.
+    pub fn cut_replicas(&self) {
+        self.replicas().iter().for_each(|replica| replica.client.kill());
+    }
+
     /// Begins to make a snapshot for replicas; `false` when somebody does already.
     pub fn begin_syncing(&self) -> bool {
         !self.syncing.swap(true, Ordering::SeqCst)
