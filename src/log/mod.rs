@@ -335,8 +335,8 @@ impl WriteLog {
             Identity { id: random_id(), previous: NO_ID.to_owned(), previous_until: -1 };
     }
 
-    /// Begins a stream of our own where the one of a file ends, which our replicas may have followed
-    /// before a restart.
+    /// Begins a stream of our own where the one of a file ends, which our replicas may have
+    /// followed before a restart.
     pub fn succeed_after_restart(&self, id: &str, offset: u64) {
         self.adopt(id, offset);
         self.promote();

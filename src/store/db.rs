@@ -14,8 +14,8 @@ use crate::store::shard::{Part, Shard};
 pub enum Expiry {
     /// It is removed, and its removal is noted for replicas: a primary.
     Delete,
-    /// As `Delete`, and keys that get a deadline are noted: what a writable replica's clients write,
-    /// whose removal no primary will ever order.
+    /// As `Delete`, and keys that get a deadline are noted: what a writable replica's clients
+    /// write, whose removal no primary will ever order.
     DeleteOwn,
     /// It reads as absent but stays until the primary says so: a replica.
     Hide,
