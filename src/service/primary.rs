@@ -37,10 +37,11 @@ pub fn run(engine: &Arc<Engine>, generation: u64) {
         !server.has_ended() && server.replication.generation.load(Ordering::SeqCst) == generation
     };
     while current() {
-        if let Err(e) = follow(engine, generation) {
-            if current() {
-                server.logger.warning(&format!("Replication link: {e}"));
-            }
+        if let Err(e) = follow(engine, generation)
+            && current()
+        {
+            let message = explain(server.replication.link().state, &e);
+            server.logger.warning(&message);
         }
         let was_up = server.replication.is_link_up();
         server.replication.set_link_state(generation, LinkState::Connect);
@@ -50,6 +51,22 @@ pub fn run(engine: &Arc<Engine>, generation: u64) {
             std::thread::sleep(Duration::from_millis(20));
         }
     }
+}
+
+/// What the log says of the end of a link that had come this far.
+fn explain(state: LinkState, error: &io::Error) -> String {
+    if !matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) {
+        return format!("Replication link: {error}");
+    }
+    let text = match state {
+        LinkState::Sync => {
+            "Timeout receiving bulk data from MASTER... If the problem persists try \
+             to set the 'repl-timeout' parameter in redis.conf to a larger value."
+        }
+        LinkState::Connected => "MASTER timeout: no data nor PING received...",
+        _ => "Timeout connecting to the MASTER...",
+    };
+    text.to_owned()
 }
 
 /// One connection to the primary, from its beginning to its end.
@@ -342,7 +359,7 @@ impl Link<'_> {
                 next_ack = now + ACK_PERIOD;
             }
             if now - last_io > self.timeout {
-                return Err(io::Error::other("MASTER timeout: no data nor PING received..."));
+                return Err(io::ErrorKind::TimedOut.into());
             }
             let mut list = [Interest::new(self.handle.stream.fd(), POLL_IN)];
             if wait_for(&mut list, Some(next_ack.saturating_duration_since(now))) == 0 {

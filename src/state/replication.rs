@@ -301,6 +301,11 @@ impl Replication {
         !self.syncing.swap(true, Ordering::SeqCst)
     }
 
+    /// Whether a snapshot for replicas is being made.
+    pub fn is_syncing(&self) -> bool {
+        self.syncing.load(Ordering::SeqCst)
+    }
+
     /// No snapshot is being made any more.
     pub fn end_syncing(&self) {
         self.syncing.store(false, Ordering::SeqCst);

@@ -15,7 +15,9 @@ pub fn persistence(facts: &Facts, fields: &mut Fields) {
     fields.add("async_loading", 0);
     save_in_progress(persistence, &state, fields);
     fields.add("rdb_changes_since_last_save", persistence.dirty.load(Ordering::Relaxed));
-    fields.add("rdb_bgsave_in_progress", u8::from(state.running));
+    // A snapshot for replicas counts, as in Redis.
+    let running = state.running || server.replication.is_syncing();
+    fields.add("rdb_bgsave_in_progress", u8::from(running));
     fields.add("rdb_last_save_time", state.last_save);
     fields.add("rdb_last_bgsave_status", if state.last_ok { "ok" } else { "err" });
     fields.add("rdb_last_bgsave_time_sec", state.last_seconds);
