@@ -16,7 +16,7 @@ pub fn persistence(facts: &Facts, fields: &mut Fields) {
     save_in_progress(persistence, &state, fields);
     fields.add("rdb_changes_since_last_save", persistence.dirty.load(Ordering::Relaxed));
     // A snapshot for replicas counts, as in Redis.
-    let running = state.running || server.replication.is_syncing();
+    let running = state.running || facts.engine.server.replication.is_syncing();
     fields.add("rdb_bgsave_in_progress", u8::from(running));
     fields.add("rdb_last_save_time", state.last_save);
     fields.add("rdb_last_bgsave_status", if state.last_ok { "ok" } else { "err" });
