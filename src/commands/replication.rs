@@ -12,9 +12,9 @@ use crate::engine::spec::flag::{
     ADMIN, ALLOW_BUSY, BLOCKING, FAST, LOADING, NO_ASYNC_LOADING, NO_MULTI, NOSCRIPT, STALE,
     UNPAUSABLE,
 };
-use crate::engine::{Args, Command, Ctx, Reply, dispatch};
+use crate::engine::{Args, Command, Ctx, Reply};
 use crate::resp::error::{self, Error};
-use crate::state::clients::{Kind, Unblock, flag};
+use crate::state::clients::{Unblock, flag};
 use crate::state::replication::{Failover, LinkState, Replica, ReplicaState, Wants};
 use crate::state::{FailoverPlan, Job};
 

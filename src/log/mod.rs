@@ -123,11 +123,6 @@ impl WriteLog {
         self.active.load(Ordering::Relaxed)
     }
 
-    /// Begins to record. To be called while all shards are held.
-    pub fn activate(&self) {
-        self.active.store(true, Ordering::Relaxed);
-    }
-
     /// Drops the backlog and records no more, with a new id: nobody can continue from here. Returns
     /// `false` when a reader is attached.
     pub fn deactivate(&self) -> bool {
@@ -230,15 +225,6 @@ impl WriteLog {
             self.appended.notify_all();
         }
         inner.buffer.end()
-    }
-
-    /// Attaches a reader that wants the bytes from `position` on, if they are there.
-    pub fn attach(&self, position: u64) -> Option<u64> {
-        let mut inner = self.inner.lock();
-        if position < inner.buffer.start() || position > inner.buffer.end() {
-            return None;
-        }
-        Some(inner.attach(position))
     }
 
     /// The database that the stream has selected.
@@ -462,8 +448,7 @@ mod tests {
     #[test]
     fn select_only_when_it_changes_and_multi_around_units() {
         let log = WriteLog::new(1 << 20, FAR);
-        log.activate();
-        let reader = log.attach(0).unwrap();
+        let reader = log.activate_with_reader();
         log.append(&[(0, &[b"DEL", b"a"])]);
         log.append(&[(0, &[b"DEL", b"b"])]);
         log.append(&[(3, &[b"DEL", b"c"]), (3, &[b"SET", b"c", b""])]);
@@ -477,7 +462,8 @@ mod tests {
     #[test]
     fn continuing_needs_the_id_and_the_bytes() {
         let log = WriteLog::new(64 * 1024, FAR);
-        log.activate();
+        let reader = log.activate_with_reader();
+        log.detach(reader);
         let id = log.identity().id;
         for _ in 0..100 {
             log.append_raw(&[b'x'; 10_000]);
@@ -497,8 +483,7 @@ mod tests {
     fn a_slow_reader_is_lost_at_its_limit() {
         let limit = LagLimit { hard: 100_000, ..FAR };
         let log = WriteLog::new(1000, limit);
-        log.activate();
-        let reader = log.attach(0).unwrap();
+        let reader = log.activate_with_reader();
         log.append_raw(&[0; 90_000]);
         assert!(matches!(log.read(reader, 10, Duration::ZERO), Read::Bytes(_)));
         log.append_raw(&[0; 20_000]);
@@ -508,7 +493,7 @@ mod tests {
     #[test]
     fn a_waiting_reader_is_woken() {
         let log = WriteLog::new(1000, FAR);
-        let reader = log.attach(0).unwrap();
+        let reader = log.activate_with_reader();
         std::thread::scope(|scope| {
             let waiting = scope.spawn(|| log.read(reader, 10, Duration::from_secs(20)));
             std::thread::sleep(Duration::from_millis(20));

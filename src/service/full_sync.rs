@@ -23,6 +23,11 @@ use crate::store::snapshot::Snapshot;
 /// Nothing that is written here is limited: it is a few bytes.
 const NO_LIMIT: Limit = Limit { hard: 0, soft: 0, soft_time: Duration::ZERO };
 
+/// How often replicas that have come are looked for.
+const TICK: Duration = Duration::from_millis(5);
+/// A second of them.
+const TICKS_PER_LINE: u32 = 200;
+
 /// Makes snapshots until no replica waits for one. Returns at once when another thread is at it.
 pub fn run(engine: &Arc<Engine>) {
     let server = &engine.server;
@@ -63,17 +68,14 @@ fn spool_and_send(
     epoch: &Epoch,
     anchor: u64,
 ) -> io::Result<()> {
-    let mut told = Vec::new();
-    tell(server, epoch, &mut told);
     let done = AtomicBool::new(false);
-    let result = std::thread::scope(|scope| {
-        scope.spawn(|| keep_alive(server, &done));
+    let (result, mut told) = std::thread::scope(|scope| {
+        let attending = scope.spawn(|| attend(server, epoch, &done));
         let result = persistence::write_snapshot(server, snapshot, epoch, spool, Until::End);
         done.store(true, Ordering::SeqCst);
-        result
+        (result, attending.join().unwrap_or_default())
     });
     let file = result?;
-    // Those that came meanwhile share the snapshot.
     tell(server, epoch, &mut told);
     told.iter().try_for_each(|replica| start_feeder(server, replica, anchor, &file))
 }
@@ -93,20 +95,23 @@ fn tell(server: &Server, epoch: &Epoch, told: &mut Vec<Arc<Replica>>) {
     }
 }
 
-/// Sends empty lines to the waiting replicas while a snapshot takes more than a second, so that
-/// they do not give up.
-fn keep_alive(server: &Server, done: &AtomicBool) {
+/// While a snapshot is made, tells replicas that come of it too, for they share it, and sends all of
+/// them an empty line a second, so that they do not give up. Returns those that were told.
+fn attend(server: &Server, epoch: &Epoch, done: &AtomicBool) -> Vec<Arc<Replica>> {
+    let mut told = Vec::new();
     let mut ticks = 0u32;
     while !done.load(Ordering::SeqCst) {
-        std::thread::sleep(Duration::from_millis(5));
+        tell(server, epoch, &mut told);
+        std::thread::sleep(TICK);
         ticks += 1;
-        if ticks.is_multiple_of(200) {
+        if ticks.is_multiple_of(TICKS_PER_LINE) {
             for replica in waiting(server) {
                 let line = Chunk::Owned(b"\n".to_vec());
                 server.clients.push(&replica.client, line, NO_LIMIT);
             }
         }
     }
+    told
 }
 
 fn start_feeder(

@@ -22,8 +22,8 @@ use std::time::{Duration, Instant};
 use crate::base::process;
 use crate::commands;
 use crate::engine::{Engine, load, table::Table};
+use crate::state::Server;
 use crate::state::config::{Config, Startup};
-use crate::state::{Job, Server};
 
 use listener::Listeners;
 use pidfile::PidFile;
