@@ -248,8 +248,8 @@ fn run<'e>(
     Step::Done
 }
 
-/// Whether the server has become a read-only replica since the command was let in. Roles change while
-/// all shards are held, so a look under one of them is final.
+/// Whether the server has become a read-only replica since the command was let in. Roles change
+/// while all shards are held, so a look under one of them is final.
 fn was_demoted(engine: &Engine, session: &Session, settings: &Settings, known: &Known) -> bool {
     session.role == Role::Client
         && settings.replica_read_only

@@ -95,8 +95,8 @@ fn tell(server: &Server, epoch: &Epoch, told: &mut Vec<Arc<Replica>>) {
     }
 }
 
-/// While a snapshot is made, tells replicas that come of it too, for they share it, and sends all of
-/// them an empty line a second, so that they do not give up. Returns those that were told.
+/// While a snapshot is made, tells replicas that come of it too, for they share it, and sends all
+/// of them an empty line a second, so that they do not give up. Returns those that were told.
 fn attend(server: &Server, epoch: &Epoch, done: &AtomicBool) -> Vec<Arc<Replica>> {
     let mut told = Vec::new();
     let mut ticks = 0u32;

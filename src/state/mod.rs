@@ -165,8 +165,8 @@ impl Server {
         })
     }
 
-    /// Follows this primary from now on. All shards must be held: no command may run half in one role
-    /// and half in another.
+    /// Follows this primary from now on. All shards must be held: no command may run half in one
+    /// role and half in another.
     pub fn become_replica(&self, primary: (String, u16)) {
         // The stream that we have, our own or a former primary's, may be one that the new primary
         // continues.

@@ -22,8 +22,8 @@ use crate::store::shard::{Part, Shard};
 /// Buckets that the walker visits per hold of a shard: about 200 entries.
 const BUCKETS_PER_HOLD: usize = 32;
 
-/// How long the walker sleeps before each hold. Measured with 8 writers on two cores: their p99.9 is
-/// three to five times the idle one without it, and about the same with it.
+/// How long the walker sleeps before each hold. Measured with 8 writers on two cores: their p99.9
+/// is three to five times the idle one without it, and about the same with it.
 const BREATH: Duration = Duration::from_micros(5);
 
 /// A running snapshot's state of one part.
@@ -175,8 +175,8 @@ impl Snapshot {
         let databases = self.keyspace.databases();
         let (db, index) = (self.position / SHARDS, self.position % SHARDS);
         if self.busy {
-            // A thread that has just slept is not interrupted at once: without this the walker is, on
-            // a busy machine, while it holds a shard that writers wait for.
+            // A thread that has just slept is not interrupted at once: without this the walker is,
+            // on a busy machine, while it holds a shard that writers wait for.
             std::thread::sleep(BREATH);
         }
         let mut shard = self.keyspace.lock_shard(index);
