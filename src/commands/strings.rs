@@ -317,7 +317,7 @@ fn mset(ctx: &mut Ctx, args: &mut Args) -> Reply {
 /// MSETNX key value [key value ...]
 fn msetnx(ctx: &mut Ctx, args: &mut Args) -> Reply {
     let pairs = pairs(args, "msetnx")?;
-    if pairs.iter().any(|[key, _]| ctx.db.exists(key)) {
+    if pairs.iter().any(|[key, _]| ctx.db.look_for_write(key).is_some()) {
         return ctx.reply.flag(false);
     }
     for [key, value] in pairs {
