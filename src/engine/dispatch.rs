@@ -348,13 +348,16 @@ pub fn call_queued(ctx: &mut Ctx, argv: &[&[u8]]) {
         // It was right when it was queued, and commands do not change.
         Err((_, error)) => return ctx.reply.parts().error(&error),
     };
-    let run = Run { engine, settings: ctx.settings, now_ms: ctx.now_ms, in_exec: true };
+    // A CONFIG SET before it counts for it.
+    let changed = ctx.session.changed_settings(&ctx.server.config);
+    let settings = changed.as_deref().unwrap_or(ctx.settings);
+    let run = Run { engine, settings, now_ms: ctx.now_ms, in_exec: true };
     let began = Instant::now();
     let mut unit = std::mem::take(&mut ctx.unit);
     let out = ctx.reply.parts();
     let failed = call(&run, ctx.session, ctx.db.held(), known, argv, out, &mut unit);
     ctx.unit = unit;
-    account(engine, ctx.session, ctx.settings, known, argv, began, failed);
+    account(engine, ctx.session, settings, known, argv, began, failed);
     monitor::note(engine, ctx.session, known, argv);
 }
 
@@ -525,6 +528,9 @@ fn account(
     began: Instant,
     failed: bool,
 ) {
+    // As they are behind the command: one that sets a threshold is judged by it.
+    let changed = session.changed_settings(&engine.server.config);
+    let settings = changed.as_deref().unwrap_or(settings);
     let server = &engine.server;
     let nanos = (began.elapsed().as_nanos() as u64).saturating_sub(session.waited_nanos);
     let handle = &session.handle;

@@ -163,6 +163,11 @@ impl Session {
         self.settings = Some(settings);
     }
 
+    /// The parameters, if they have changed since the command began that this session runs.
+    pub fn changed_settings(&self, config: &Config) -> Option<Arc<Settings>> {
+        (self.settings_version != config.version()).then(|| config.get())
+    }
+
     /// `proto-max-bulk-len`; a primary may send anything.
     pub fn max_bulk(&self, config: &Config) -> u64 {
         if self.role == Role::Primary {

@@ -212,6 +212,10 @@ impl Request {
         };
         let line = &buf[..end];
         let line = line.strip_suffix(b"\r").unwrap_or(line);
+        if line.contains(&0) {
+            // No text has one, and what stands behind it would be lost.
+            return Err(ProtocolError::UNBALANCED);
+        }
         self.inline = split_args(line).ok_or(ProtocolError::UNBALANCED)?;
         Ok(Status::Complete { used: end + 1 })
     }
@@ -400,6 +404,13 @@ mod tests {
         b"*1\r\n$1\r\na\r\n*x\r\n",
         b"SET \"open\r\n",
     ];
+
+    #[test]
+    fn a_nul_in_an_inline_command_is_an_error() {
+        let limits = Limits { max_bulk: 1024, authenticated: true };
+        let result = Request::new().parse(b"SET a b\0c\r\n", &limits);
+        assert!(matches!(result, Err(ProtocolError::UNBALANCED)));
+    }
 
     #[test]
     fn every_split_gives_the_same() {

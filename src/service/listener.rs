@@ -208,7 +208,9 @@ fn bind_unix(settings: &Settings) -> io::Result<Listener> {
     let mask = sys::set_umask(0o777);
     let socket = UnixListener::bind(path);
     sys::set_umask(mask);
-    let socket = socket?;
+    let socket = socket.map_err(|e| {
+        io::Error::new(e.kind(), format!("Failed opening Unix socket {path}: bind: {e}"))
+    })?;
     let mode = if settings.unixsocketperm == 0 { 0o777 & !mask } else { settings.unixsocketperm };
     fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
     socket.set_nonblocking(true)?;
