@@ -409,7 +409,7 @@ mod tests {
     fn a_nul_in_an_inline_command_is_an_error() {
         let limits = Limits { max_bulk: 1024, authenticated: true };
         let result = Request::new().parse(b"SET a b\0c\r\n", &limits);
-        assert!(matches!(result, Err(ProtocolError::UNBALANCED)));
+        assert_eq!(result, Err(ProtocolError::UNBALANCED));
     }
 
     #[test]
