@@ -33,7 +33,7 @@ pub fn run(engine: &Arc<Engine>) {
     let server = &engine.server;
     while !waiting(server).is_empty() && server.replication.begin_syncing() {
         if let Err(e) = sync(engine) {
-            let message = format!("Making a snapshot for replicas failed: {e}");
+            let message = format!("No snapshot for replicas: {e}");
             server.logger.warning(&message);
             waiting(server).iter().for_each(|replica| replica.client.kill());
         }
@@ -71,7 +71,7 @@ fn spool_and_send(
     let done = AtomicBool::new(false);
     let (result, mut told) = std::thread::scope(|scope| {
         let attending = scope.spawn(|| attend(server, epoch, &done));
-        let result = persistence::write_snapshot(server, snapshot, epoch, spool, Until::End);
+        let result = persistence::write_snapshot(server, snapshot, epoch, spool, Until::Unwanted);
         done.store(true, Ordering::SeqCst);
         (result, attending.join().unwrap_or_default())
     });
@@ -102,6 +102,9 @@ fn attend(server: &Server, epoch: &Epoch, done: &AtomicBool) -> Vec<Arc<Replica>
     let mut ticks = 0u32;
     while !done.load(Ordering::SeqCst) {
         tell(server, epoch, &mut told);
+        if waiting(server).is_empty() {
+            server.replication.abort_sync.store(true, Ordering::SeqCst);
+        }
         std::thread::sleep(TICK);
         ticks += 1;
         if ticks.is_multiple_of(TICKS_PER_LINE) {

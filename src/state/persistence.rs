@@ -159,8 +159,8 @@ pub enum Until {
     Done,
     /// `abort_save`: a background save.
     Aborted,
-    /// The end of the server: a snapshot for replicas.
-    End,
+    /// The end of the server, or of all who wait for it: a snapshot for replicas.
+    Unwanted,
 }
 
 /// The place in the replication stream that a snapshot belongs to.
@@ -326,7 +326,10 @@ impl Progress {
             let ended = match self.until {
                 Until::Done => false,
                 Until::Aborted => server.persistence.abort_save.load(Ordering::Relaxed),
-                Until::End => server.is_ending(),
+                Until::Unwanted => {
+                    let unwanted = &server.replication.abort_sync;
+                    unwanted.load(Ordering::Relaxed) || server.is_ending()
+                }
             };
             if ended {
                 return Err(io::Error::new(io::ErrorKind::Interrupted, "the save was ended"));

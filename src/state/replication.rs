@@ -163,6 +163,8 @@ pub struct Replication {
     pub stream_db: AtomicUsize,
     /// Whether a snapshot for replicas is being made; it serves those that come meanwhile, too.
     syncing: AtomicBool,
+    /// Ends the snapshot that is being made: nobody waits for it any more.
+    pub abort_sync: AtomicBool,
     /// Unix ms of the last PING in the stream, or of the first replica's coming.
     pub last_ping_ms: AtomicI64,
     /// Unix ms since when there has been no replica; 0 while there is one.
@@ -192,6 +194,7 @@ impl Default for Replication {
             failover: Lock::new(rank::ADMIN + 2, Failover::None),
             stream_db: AtomicUsize::new(0),
             syncing: AtomicBool::new(false),
+            abort_sync: AtomicBool::new(false),
             last_ping_ms: AtomicI64::new(0),
             no_replicas_since_ms: AtomicI64::new(0),
         }
@@ -298,6 +301,7 @@ impl Replication {
 
     /// Begins to make a snapshot for replicas; `false` when somebody does already.
     pub fn begin_syncing(&self) -> bool {
+        self.abort_sync.store(false, Ordering::SeqCst);
         !self.syncing.swap(true, Ordering::SeqCst)
     }
 
