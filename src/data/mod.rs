@@ -5,6 +5,10 @@
 
 #[allow(dead_code, reason = "the types that are made of it come one after the other")]
 pub mod listpack;
+#[allow(dead_code, reason = "x")]
+pub mod list;
+#[allow(dead_code, reason = "x")]
+pub mod quicklist;
 pub mod string;
 
 pub use string::Str;
