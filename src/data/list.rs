@@ -28,6 +28,16 @@ pub enum End {
     Right,
 }
 
+impl End {
+    /// The one of two things that is for this end.
+    pub fn pick<T>(self, left: T, right: T) -> T {
+        match self {
+            End::Left => left,
+            End::Right => right,
+        }
+    }
+}
+
 impl List {
     /// An empty one.
     pub fn new() -> List {
@@ -129,12 +139,17 @@ impl List {
         }
     }
 
-    /// Takes out up to `count` elements at an end.
-    pub fn drop_from(&mut self, end: End, count: usize) {
-        match end {
-            End::Left => self.remove_range(0, count),
-            End::Right => self.remove_range(self.len().saturating_sub(count), count),
-        }
+    /// Shows up to `count` elements at an end, the outermost first, and takes them out.
+    pub fn pop(&mut self, end: End, count: usize, fill: Fill, show: impl FnMut(Item)) {
+        self.iter_at(end).take(count).for_each(show);
+        self.remove_at(end, count);
+        self.shrink(fill);
+    }
+
+    /// Takes out up to `count` elements at an end. Shrinking is left to the caller.
+    pub fn remove_at(&mut self, end: End, count: usize) {
+        let count = count.min(self.len());
+        self.remove_range(end.pick(0, self.len() - count), count);
     }
 
     /// The element with this index.
@@ -151,6 +166,15 @@ impl List {
             Repr::Packed(list) => Iter::packed(Some(list.iter())),
             Repr::Chain(chain) => chain.iter(),
         }
+    }
+
+    /// All elements, from this end on.
+    pub fn iter_at(&self, end: End) -> impl Iterator<Item = Item<'_>> {
+        let mut items = self.iter();
+        std::iter::from_fn(move || match end {
+            End::Left => items.next(),
+            End::Right => items.next_back(),
+        })
     }
 
     /// The elements from an index on.
@@ -265,8 +289,7 @@ mod tests {
         short.push(End::Right, b"z", fill);
         assert_eq!(short.encoding(), "quicklist");
         for (left, encoding) in [(4, "quicklist"), (3, "quicklist"), (2, "listpack")] {
-            short.drop_from(End::Right, 1);
-            short.shrink(fill);
+            short.pop(End::Right, 1, fill, |_| ());
             assert_eq!((short.len(), short.encoding()), (left, encoding));
         }
         assert_eq!(short, list(&[b"a", b"b"], FILL));
@@ -308,8 +331,11 @@ mod tests {
             assert_eq!(list.iter_from(7).count(), 0);
             assert_eq!(list.peek(End::Left), Some(Item::Int(12)));
             let copy = list.clone();
-            list.drop_from(End::Left, 2);
-            list.drop_from(End::Right, 99);
+            let mut popped = Vec::new();
+            list.pop(End::Left, 2, bounds, |item| popped.push(item.to_vec()));
+            list.pop(End::Right, 99, bounds, |item| popped.push(item.to_vec()));
+            let order = [0, 1, 6, 5, 4, 3, 2].map(|at| expected[at]);
+            assert!(popped.iter().eq(order.iter()));
             assert_eq!((list.len(), copy.len()), (0, 7));
             assert_eq!((list.is_empty(), list.peek(End::Right)), (true, None));
             assert_ne!(list, copy);

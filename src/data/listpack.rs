@@ -81,7 +81,11 @@ impl<'a> Item<'a> {
 
     /// Whether both are the same text, however they are kept.
     pub fn same(&self, other: &Item) -> bool {
-        self == other || self.is(other.bytes(&mut [0; 20]))
+        match (self, other) {
+            (Item::Int(a), Item::Int(b)) => a == b,
+            (Item::Bytes(a), Item::Bytes(b)) => a == b,
+            _ => self.is(other.bytes(&mut [0; 20])),
+        }
     }
 
     /// The number that the text spells, if it does.

@@ -97,6 +97,19 @@ impl Error {
         Self::new("ERR Insufficient memory, transient memory for LCS exceeds proto-max-bulk-len");
 }
 
+/// Lists.
+impl Error {
+    pub const INDEX_RANGE: Self = Self::new("ERR index out of range");
+    pub const RANK_ZERO: Self = Self::new(
+        "ERR RANK can't be zero: use 1 to start from the first match, 2 from the second ... or \
+         use negative to start from the end of the list",
+    );
+    pub const COUNT_NEGATIVE: Self = Self::new("ERR COUNT can't be negative");
+    pub const MAXLEN_NEGATIVE: Self = Self::new("ERR MAXLEN can't be negative");
+    pub const NUMKEYS_POSITIVE: Self = Self::new("ERR numkeys should be greater than 0");
+    pub const COUNT_POSITIVE: Self = Self::new("ERR count should be greater than 0");
+}
+
 /// Keys and databases.
 impl Error {
     pub const NO_KEY: Self = Self::new("ERR no such key");
@@ -144,11 +157,13 @@ impl Error {
     pub const EXECABORT: Self =
         Self::new("EXECABORT Transaction discarded because of previous errors.");
     pub const NOT_IN_MULTI: Self = Self::new("ERR Command not allowed inside a transaction");
+    pub const WATCH_INSIDE_MULTI: Self = Self::new("ERR WATCH inside MULTI is not allowed");
     pub const NESTED_MULTI: Self = Self::new("ERR MULTI calls can not be nested");
     pub const EXEC_WITHOUT_MULTI: Self = Self::new("ERR EXEC without MULTI");
     pub const DISCARD_WITHOUT_MULTI: Self = Self::new("ERR DISCARD without MULTI");
     pub const TIMEOUT_NOT_INTEGER: Self =
         Self::new("ERR timeout is not an integer or out of range");
+    pub const TIMEOUT_NOT_FLOAT: Self = Self::new("ERR timeout is not a float or out of range");
     pub const TIMEOUT_NEGATIVE: Self = Self::new("ERR timeout is negative");
     pub const TIMEOUT_RANGE: Self = Self::new("ERR timeout is out of range");
     pub const UNBLOCKED: Self = Self::new("UNBLOCKED client unblocked via CLIENT UNBLOCK");
