@@ -4,6 +4,7 @@
 //! beside `string.rs`; the compiler then names every place that has to learn it.
 
 #[allow(dead_code, reason = "the types that are made of it come one after the other")]
+pub mod hash;
 pub mod listpack;
 pub mod string;
 
@@ -41,5 +42,48 @@ impl Value {
     /// Whether freeing takes long enough to be done outside of a shard's guard.
     pub fn is_big(&self) -> bool {
         self.heap_size() > 16 * 1024
+    }
+}
+
+/// How large a collection may be in its small form: the parameters of the same names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Elements of a list's node, or its bytes where negative (-1 to -5: 4, 8, 16, 32, 64 KiB).
+    pub list_max_listpack_size: i64,
+    /// Fields.
+    pub hash_max_listpack_entries: usize,
+    /// Bytes of a field or a value.
+    pub hash_max_listpack_value: usize,
+    /// Members that are all integers.
+    pub set_max_intset_entries: usize,
+    /// Members.
+    pub set_max_listpack_entries: usize,
+    /// Bytes of a member.
+    pub set_max_listpack_value: usize,
+    /// Members.
+    pub zset_max_listpack_entries: usize,
+    /// Bytes of a member.
+    pub zset_max_listpack_value: usize,
+    /// Bytes of a stream's node; 0 for any.
+    pub stream_node_max_bytes: usize,
+    /// Entries of a stream's node; 0 for any.
+    pub stream_node_max_entries: usize,
+}
+
+impl Default for Limits {
+    /// Redis's defaults.
+    fn default() -> Self {
+        Limits {
+            list_max_listpack_size: -2,
+            hash_max_listpack_entries: 512,
+            hash_max_listpack_value: 64,
+            set_max_intset_entries: 512,
+            set_max_listpack_entries: 128,
+            set_max_listpack_value: 64,
+            zset_max_listpack_entries: 128,
+            zset_max_listpack_value: 64,
+            stream_node_max_bytes: 4096,
+            stream_node_max_entries: 100,
+        }
     }
 }
