@@ -19,6 +19,9 @@ use crate::data::listpack::{Item, Listpack};
 use fields::Fields;
 use packed::Shape;
 
+/// Bytes that an entry of a listpack takes beside its content, at most.
+const ENTRY_OVERHEAD: usize = 10;
+
 /// The content of a hash key.
 #[derive(Clone)]
 pub struct Hash(Repr);
@@ -174,7 +177,7 @@ impl Hash {
     pub fn prepare(&mut self, pairs: &[[&[u8]; 2]], limits: &Limits) {
         let Some((list, _)) = self.packed() else { return };
         let too_long = |bytes: &&[u8]| bytes.len() > limits.hash_max_listpack_value;
-        let sum: usize = pairs.iter().flatten().map(|bytes| Listpack::entry_size(bytes)).sum();
+        let sum = pairs.iter().flatten().map(|bytes| bytes.len() + ENTRY_OVERHEAD).sum();
         if pairs.len() > limits.hash_max_listpack_entries
             || pairs.iter().flatten().any(too_long)
             || !list.has_room(sum)
