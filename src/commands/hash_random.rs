@@ -7,6 +7,7 @@ use crate::base::rng::Rng;
 use crate::data::Hash;
 use crate::data::hash::Field;
 use crate::data::listpack::Item;
+use crate::engine::ctx::push_item;
 use crate::engine::spec::access::{ACCESS, RO};
 use crate::engine::{Args, Command, Ctx, Group, KeySpec, Reply};
 use crate::resp::error::{self, Error};
@@ -139,12 +140,5 @@ fn push(out: &mut Out, field: Field, values: bool) {
     push_item(out, field.name);
     if values {
         push_item(out, field.value);
-    }
-}
-
-fn push_item(out: &mut Out, item: Item) {
-    match item {
-        Item::Int(number) => out.bulk_int(number),
-        Item::Bytes(bytes) => out.bulk(bytes),
     }
 }

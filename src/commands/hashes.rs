@@ -7,6 +7,7 @@ use crate::base::num;
 use crate::data::Hash;
 use crate::data::hash::{Deadline, Field};
 use crate::data::listpack::Item;
+use crate::engine::ctx::push_item;
 use crate::engine::scan::{self, Names, Options};
 use crate::engine::spec::access::{ACCESS, DELETE, INSERT, RO, RW, UPDATE};
 use crate::engine::{Args, Command, Ctx, Group, KeySpec, Reply};
@@ -273,13 +274,6 @@ fn hdel(ctx: &mut Ctx, args: &mut Args) -> Reply {
 /// The field of a hash that may not be there, unless it has expired.
 fn live_field<'a>(hash: Option<&'a Hash>, name: &[u8], horizon: i64) -> Option<Field<'a>> {
     hash?.get(name).filter(|field| !field.is_due(horizon))
-}
-
-fn push_item(out: &mut Out, item: Item) {
-    match item {
-        Item::Int(number) => out.bulk_int(number),
-        Item::Bytes(bytes) => out.bulk(bytes),
-    }
 }
 
 fn push_value(out: &mut Out, field: Field) {

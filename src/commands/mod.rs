@@ -18,6 +18,8 @@ mod info;
 mod keys;
 mod latency;
 mod lcs;
+mod list_moves;
+mod lists;
 mod memory;
 mod monitor;
 mod object;
@@ -49,6 +51,8 @@ pub const ALL: &[&[Command]] = &[
     keys::COMMANDS,
     latency::COMMANDS,
     lcs::COMMANDS,
+    list_moves::COMMANDS,
+    lists::COMMANDS,
     memory::COMMANDS,
     monitor::COMMANDS,
     object::COMMANDS,

@@ -11,6 +11,7 @@ use std::fmt;
 
 use crate::base::sha1::sha1;
 use crate::data::Value;
+use crate::data::hash::Field;
 use crate::engine::Engine;
 use crate::state::persistence::begin_snapshot;
 use crate::store::dict::Slot;
@@ -19,6 +20,11 @@ use crate::store::{Entry, Held};
 
 /// Number of the string type in Redis's object header.
 const TYPE_STRING: u32 = 0;
+/// Number of the list type.
+const TYPE_LIST: u32 = 1;
+
+/// Number of the hash type.
+const TYPE_HASH: u32 = 4;
 
 /// Twenty bytes that tell data sets apart.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,8 +57,14 @@ impl Digest {
                 self.mix(&TYPE_STRING.to_be_bytes());
                 self.mix(text.bytes(&mut [0; 20]));
             }
-            Value::List(_) => {}
-            Value::Hash(_) => {}
+            Value::List(list) => {
+                self.mix(&TYPE_LIST.to_be_bytes());
+                list.iter().for_each(|item| self.mix(item.bytes(&mut [0; 20])));
+            }
+            Value::Hash(hash) => {
+                self.mix(&TYPE_HASH.to_be_bytes());
+                hash.fields().for_each(|field| self.xor(&digest_of_field(field).0));
+            }
             Value::Set(_) => {}
             Value::Zset(_) => {}
             Value::Stream(_) => {}
@@ -61,6 +73,16 @@ impl Digest {
             self.xor(b"!!expire!!");
         }
     }
+}
+
+fn digest_of_field(field: Field) -> Digest {
+    let mut digest = Digest::default();
+    digest.mix(field.name.bytes(&mut [0; 20]));
+    digest.mix(field.value.bytes(&mut [0; 20]));
+    if field.deadline.is_some() {
+        digest.xor(b"!!hexpire!!");
+    }
+    digest
 }
 
 /// The digest of one key's value (DEBUG DIGEST-VALUE).

@@ -207,7 +207,21 @@ impl Hash {
         }
     }
 
-    fn make_large(&mut self) {
+    /// Adds a field; whether it is new. Only a large hash can tell: who adds to a small one knows
+    /// that it does not have the field.
+    pub fn append(&mut self, name: &[u8], value: &[u8], limits: &Limits) -> bool {
+        self.prepare(&[[name, value]], limits);
+        match self.parts_mut() {
+            Ok((list, shape)) => {
+                packed::append(list, shape, name, value);
+                true
+            }
+            Err(fields) => fields.set(name, value, Deadline::Clear),
+        }
+    }
+
+    /// Goes over to the large form.
+    pub fn make_large(&mut self) {
         let mut fields = Fields::default();
         let (mut name, mut value) = ([0; 20], [0; 20]);
         for field in self.fields() {

@@ -92,7 +92,8 @@ pub fn set(
     false
 }
 
-fn append(list: &mut Listpack, shape: Shape, name: &[u8], value: &[u8]) {
+/// Adds a field without a deadline, whose name is not there.
+pub fn append(list: &mut Listpack, shape: Shape, name: &[u8], value: &[u8]) {
     match shape {
         Shape::Pairs => list.extend([name, value]),
         Shape::Triples => list.extend([name, value, b"0"]),
