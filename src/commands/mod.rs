@@ -11,6 +11,9 @@ mod databases;
 mod debug;
 mod dump;
 mod expiry;
+mod hash_expiry;
+mod hash_random;
+mod hashes;
 mod info;
 mod keys;
 mod latency;
@@ -41,6 +44,9 @@ pub const ALL: &[&[Command]] = &[
     debug::COMMANDS,
     dump::COMMANDS,
     expiry::COMMANDS,
+    hash_expiry::COMMANDS,
+    hash_random::COMMANDS,
+    hashes::COMMANDS,
     info::COMMANDS,
     keys::COMMANDS,
     latency::COMMANDS,

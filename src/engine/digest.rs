@@ -11,6 +11,7 @@ use std::fmt;
 
 use crate::base::sha1::sha1;
 use crate::data::Value;
+use crate::data::hash::Field;
 use crate::store::dict::Slot;
 use crate::store::keyspace::SHARDS;
 use crate::store::{Entry, Held};
@@ -19,6 +20,9 @@ use crate::store::{Entry, Held};
 const TYPE_STRING: u32 = 0;
 /// Number of the list type.
 const TYPE_LIST: u32 = 1;
+
+/// Number of the hash type.
+const TYPE_HASH: u32 = 4;
 
 /// Twenty bytes that tell data sets apart.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -55,7 +59,10 @@ impl Digest {
                 self.mix(&TYPE_LIST.to_be_bytes());
                 list.iter().for_each(|item| self.mix(item.bytes(&mut [0; 20])));
             }
-            Value::Hash(_) => {}
+            Value::Hash(hash) => {
+                self.mix(&TYPE_HASH.to_be_bytes());
+                hash.fields().for_each(|field| self.xor(&digest_of_field(field).0));
+            }
             Value::Set(_) => {}
             Value::Zset(_) => {}
             Value::Stream(_) => {}
@@ -64,6 +71,16 @@ impl Digest {
             self.xor(b"!!expire!!");
         }
     }
+}
+
+fn digest_of_field(field: Field) -> Digest {
+    let mut digest = Digest::default();
+    digest.mix(field.name.bytes(&mut [0; 20]));
+    digest.mix(field.value.bytes(&mut [0; 20]));
+    if field.deadline.is_some() {
+        digest.xor(b"!!hexpire!!");
+    }
+    digest
 }
 
 /// The digest of one key's value (DEBUG DIGEST-VALUE).
