@@ -4,6 +4,9 @@
 //! beside `string.rs`; the compiler then names every place that has to learn it.
 
 #[allow(dead_code, reason = "the types that are made of it come one after the other")]
+pub mod bits;
+pub mod hyperloglog;
+pub mod intset;
 pub mod listpack;
 pub mod string;
 
