@@ -385,12 +385,14 @@ mod tests {
     use crate::base::rng::Rng;
     use std::collections::BTreeSet;
 
-    const FEW: Limits = Limits {
-        set_max_intset_entries: 20,
-        set_max_listpack_entries: 10,
-        set_max_listpack_value: 6,
-        ..Limits::REDIS
-    };
+    fn few() -> Limits {
+        Limits {
+            set_max_intset_entries: 20,
+            set_max_listpack_entries: 10,
+            set_max_listpack_value: 6,
+            ..Limits::default()
+        }
+    }
 
     fn check(set: &Set, model: &BTreeSet<Vec<u8>>) {
         assert_eq!((set.len(), set.is_empty()), (model.len(), model.is_empty()));
@@ -420,7 +422,7 @@ mod tests {
                 if rng.next_u64().is_multiple_of(3) {
                     assert_eq!(set.remove(&member), model.remove(&member));
                 } else {
-                    assert_eq!(set.insert(&member, &FEW), model.insert(member.clone()));
+                    assert_eq!(set.insert(&member, &few()), model.insert(member.clone()));
                 }
                 assert_eq!(set.contains(&member), model.contains(&member));
                 if step % 16 == 0 {
@@ -449,7 +451,7 @@ mod tests {
         let numbers: Vec<&str> = numbers.iter().map(String::as_str).collect();
         let with = |numbers: &[&str], more: &str| {
             let members: Vec<&str> = numbers.iter().copied().chain([more]).collect();
-            grown(&members, &FEW).encoding()
+            grown(&members, &few()).encoding()
         };
         assert_eq!(size_of::<Set>(), 16);
         assert_eq!(with(&numbers[..19], "19"), "intset");
@@ -460,12 +462,12 @@ mod tests {
         assert_eq!(with(&["1234567"], "a"), "hashtable");
         assert_eq!(with(&["a", "1"], "abcdef"), "listpack");
         assert_eq!(with(&["a", "1"], "abcdefg"), "hashtable");
-        let mut set = grown(&["1", "2"], &FEW);
-        set.expect(20, &FEW);
+        let mut set = grown(&["1", "2"], &few());
+        set.expect(20, &few());
         assert_eq!(set.encoding(), "intset");
-        set.expect(21, &FEW);
+        set.expect(21, &few());
         assert_eq!(set.encoding(), "hashtable");
-        set.settle_as_ints(&FEW);
+        set.settle_as_ints(&few());
         assert_eq!(set.encoding(), "intset");
         for (first, count, encoding) in [
             ("1", 20, "intset"),
@@ -473,7 +475,7 @@ mod tests {
             ("x", 10, "listpack"),
             ("x", 11, "hashtable"),
         ] {
-            assert_eq!(Set::for_members(first.as_bytes(), count, &FEW).encoding(), encoding);
+            assert_eq!(Set::for_members(first.as_bytes(), count, &few()).encoding(), encoding);
         }
     }
 
@@ -481,18 +483,18 @@ mod tests {
     fn blocks_from_elsewhere() {
         let mut block = Listpack::new();
         (0..10).for_each(|n| block.push_int(n));
-        let set = Set::from_listpack(block.clone(), &FEW).unwrap();
+        let set = Set::from_listpack(block.clone(), &few()).unwrap();
         assert_eq!((set.encoding(), set.len()), ("listpack", 10));
         block.push(b"x");
-        let set = Set::from_listpack(block.clone(), &FEW).unwrap();
+        let set = Set::from_listpack(block.clone(), &few()).unwrap();
         assert_eq!((set.encoding(), set.len()), ("hashtable", 11));
         block.push_int(3);
-        assert!(Set::from_listpack(block, &FEW).is_none());
+        assert!(Set::from_listpack(block, &few()).is_none());
         let mut twice = Listpack::new();
         twice.push_item(Item::Bytes(b"1"));
         twice.push_int(1);
-        assert!(Set::from_listpack(twice, &FEW).is_none());
-        let set = Set::from_intset(Intset::from_iter(0..21), &FEW);
+        assert!(Set::from_listpack(twice, &few()).is_none());
+        let set = Set::from_intset(Intset::from_iter(0..21), &few());
         assert_eq!((set.encoding(), set.len()), ("hashtable", 21));
     }
 
@@ -503,7 +505,7 @@ mod tests {
         for count in [5, 18, 50] {
             let members: Vec<String> = (0..count).map(|n| format!("{n}")).collect();
             let members: Vec<&str> = members.iter().map(String::as_str).collect();
-            let mut set = grown(&members, &FEW);
+            let mut set = grown(&members, &few());
             let drawn: BTreeSet<Vec<u8>> =
                 (0..2000).filter_map(|_| Some(set.random(&mut rng)?.to_vec())).collect();
             assert_eq!(drawn.len(), count);
@@ -518,11 +520,11 @@ mod tests {
 
     #[test]
     fn equal_sets_may_differ_in_form() {
-        let mut large = grown(&["1", "2", "x"], &FEW);
-        large.expect(11, &FEW);
+        let mut large = grown(&["1", "2", "x"], &few());
+        large.expect(11, &few());
         large.remove(b"x");
-        assert_eq!(large, grown(&["2", "1"], &FEW));
-        assert_ne!(large, grown(&["1", "3"], &FEW));
+        assert_eq!(large, grown(&["2", "1"], &few()));
+        assert_ne!(large, grown(&["1", "3"], &few()));
         assert_eq!(large.scan(0, |_| {}), 0);
     }
 }
