@@ -20,6 +20,9 @@ use crate::store::{Entry, Held};
 /// Number of the string type in Redis's object header.
 const TYPE_STRING: u32 = 0;
 
+/// Number of the set type there.
+const TYPE_SET: u32 = 2;
+
 /// Twenty bytes that tell data sets apart.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Digest([u8; 20]);
@@ -53,7 +56,10 @@ impl Digest {
             }
             Value::List(_) => {}
             Value::Hash(_) => {}
-            Value::Set(_) => {}
+            Value::Set(set) => {
+                self.mix(&TYPE_SET.to_be_bytes());
+                set.iter().for_each(|member| self.xor(member.bytes(&mut [0; 20])));
+            }
             Value::Zset(_) => {}
             Value::Stream(_) => {}
         }
