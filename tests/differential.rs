@@ -10,6 +10,9 @@
 
 mod support;
 
+#[path = "differential/sets.rs"]
+mod sets;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write;
 use std::thread;
@@ -91,6 +94,12 @@ const INTENDED: &[Intended] = &[
         ours: "Syntax error in HELLO",
         theirs: "WRONGPASS",
         why: "7.2 reads all options before it acts on one",
+    },
+    Intended {
+        command: "OBJECT ENCODING",
+        ours: "listpack",
+        theirs: "hashtable",
+        why: "sets have listpacks since 7.2",
     },
     Intended {
         command: "OBJECT REFCOUNT",
@@ -194,6 +203,11 @@ const SHAPES: &[(usize, &str)] = &[
     (1, "unknown [value]*"),
 ];
 
+/// The shapes of all types.
+fn shapes() -> impl Iterator<Item = &'static (usize, &'static str)> {
+    SHAPES.iter().chain(sets::SHAPES)
+}
+
 /// Few keys, so that commands meet.
 const KEYS: &str = "a b c d e key:1 key:2 key:3 KEY:1 h*[ x \
     a-key-that-is-longer-than-what-fits-beside-a-small-value-or-anywhere-inline";
@@ -273,7 +287,7 @@ struct Generator {
 
 impl Generator {
     fn new(seed: u64) -> Generator {
-        let total_weight = SHAPES.iter().map(|(weight, _)| weight).sum();
+        let total_weight = shapes().map(|(weight, _)| weight).sum();
         Generator { random: Random::new(seed), total_weight, pending: Vec::new() }
     }
 
@@ -295,7 +309,7 @@ impl Generator {
 
     fn random_command(&mut self) -> Args {
         let mut point = self.random.below(self.total_weight);
-        let mut shapes = SHAPES.iter();
+        let mut shapes = shapes();
         let shape = loop {
             let (weight, shape) = shapes.next().expect("the weights add up");
             match point.checked_sub(*weight) {
@@ -307,7 +321,7 @@ impl Generator {
         for token in shape.split(' ') {
             self.token(token, &mut args);
         }
-        if self.random.one_in(12) && args[0] != b"COMMAND" {
+        if self.random.one_in(12) && args[0] != b"COMMAND" && !sets::is_chancy(&args) {
             self.damage(&mut args);
         }
         args
@@ -324,7 +338,9 @@ impl Generator {
         for _ in 0..times {
             let choice = self.random.below(body.split('|').count());
             let sequence = body.split('|').nth(choice).expect("one of them");
-            for item in sequence.split('_') {
+            // A name that stands alone may have this sign in it.
+            let separator = if token.starts_with(['[', '{']) { '_' } else { ' ' };
+            for item in sequence.split(separator) {
                 self.argument(item, args);
             }
         }
@@ -332,6 +348,9 @@ impl Generator {
 
     fn argument(&mut self, kind: &str, args: &mut Args) {
         let random = &mut self.random;
+        if sets::argument(kind, random, args) {
+            return;
+        }
         let argument = match kind {
             "key" if random.one_in(20) => ODD_KEYS[random.below(2)].to_vec(),
             "key" => random.word(KEYS),
@@ -528,9 +547,11 @@ fn rule(args: &Args) -> Rule {
         b"TTL" | b"EXPIRETIME" => Rule::Near(TOLERANCE_S),
         b"PTTL" | b"PEXPIRETIME" => Rule::Near(TOLERANCE_MS),
         b"OBJECT" if name(args, 1) == b"IDLETIME" => Rule::Near(TOLERANCE_IDLE_S),
-        b"KEYS" => Rule::Unordered,
+        b"KEYS" | b"SMEMBERS" | b"SRANDMEMBER" | b"SPOP" | b"SINTER" | b"SUNION" | b"SDIFF" => {
+            Rule::Unordered
+        }
         b"CONFIG" if name(args, 1) == b"GET" => Rule::Unordered,
-        b"SCAN" => Rule::Scan,
+        b"SCAN" | b"SSCAN" => Rule::Scan,
         b"DUMP" => Rule::Dump,
         b"HELLO" => Rule::Hello,
         _ => Rule::Exact,
@@ -565,7 +586,8 @@ fn same_by_rule(args: &Args, ours: &Value, theirs: &Value) -> bool {
         (Rule::Near(by), Value::Int(a), Value::Int(b)) => {
             *a >= 0 && *b >= 0 && a.abs_diff(*b) <= by as u64
         }
-        (Rule::Unordered, Value::Array(a), Value::Array(b)) => sorted(a) == sorted(b),
+        (Rule::Unordered, Value::Array(a), Value::Array(b))
+        | (Rule::Unordered, Value::Set(a), Value::Set(b)) => sorted(a) == sorted(b),
         (Rule::Unordered, Value::Map(a), Value::Map(b)) => {
             let text = |pairs: &[(Value, Value)]| {
                 let mut text: Vec<String> = pairs.iter().map(|(k, v)| format!("{k} {v}")).collect();
@@ -576,14 +598,20 @@ fn same_by_rule(args: &Args, ours: &Value, theirs: &Value) -> bool {
         }
         (Rule::Scan, Value::Array(a), Value::Array(b)) => {
             let whole = |reply: &[Value]| reply.len() == 2 && reply[0] == Value::bulk("0");
-            let complete = args[1] == b"0" && whole(a) && whole(b);
+            let cursor = usize::from(name(args, 0) != b"SCAN") + 1;
+            let complete = args[cursor] == b"0" && whole(a) && whole(b);
             a.len() == b.len() && (!complete || sorted(a[1].items()) == sorted(b[1].items()))
         }
         (Rule::Dump, Value::Bulk(a), Value::Bulk(b)) => {
             // Whether compression pays, and what it finds, is each server's own.
-            let compressed = [a, b].iter().any(|payload| payload.get(1) == Some(&0xc3));
-            let body =
-                |payload: &[u8]| payload.len().checked_sub(10).map(|len| payload[..len].to_vec());
+            let is = |payload: &[u8]| match payload {
+                [2, body @ ..] => body.contains(&0xc3),
+                _ => payload.get(1) == Some(&0xc3),
+            };
+            let compressed = is(a) || is(b);
+            let body = |payload: &[u8]| {
+                payload.len().checked_sub(10).map(|len| sorted_if_set(&payload[..len]))
+            };
             compressed || body(a) == body(b)
         }
         (Rule::Hello, Value::Map(_) | Value::Array(_), Value::Map(_) | Value::Array(_)) => {
@@ -605,6 +633,15 @@ fn same_by_rule(args: &Args, ours: &Value, theirs: &Value) -> bool {
         }
         _ => false,
     }
+}
+
+/// The order of a set's members in its hash table is each server's own.
+fn sorted_if_set(body: &[u8]) -> Vec<u8> {
+    let mut bytes = body.to_vec();
+    if bytes[0] == 2 {
+        bytes.sort_unstable();
+    }
+    bytes
 }
 
 fn sorted(items: &[Value]) -> Vec<String> {
@@ -839,7 +876,7 @@ fn commands_follow_from_the_seed_and_are_harmless() {
     assert_eq!(commands, make(7));
     assert_ne!(commands, make(8));
     let names: Vec<Vec<u8>> = commands.iter().map(|args| name(args, 0)).collect();
-    for (_, shape) in SHAPES {
+    for (_, shape) in shapes() {
         let first = shape.split(' ').next().expect("a name").as_bytes();
         let made = names.iter().any(|name| name == first) || first == b"unknown";
         assert!(made, "{shape} is never made");
