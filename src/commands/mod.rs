@@ -2,6 +2,7 @@
 //!
 //! A command file never uses another command file; what two need belongs to a layer below.
 
+mod bitmaps;
 mod client;
 mod command;
 mod config;
@@ -14,6 +15,7 @@ mod expiry;
 mod hash_expiry;
 mod hash_random;
 mod hashes;
+mod hyperloglog;
 mod info;
 mod keys;
 mod latency;
@@ -27,6 +29,8 @@ mod persistence;
 mod ranges;
 mod replication;
 mod scan;
+mod set_algebra;
+mod sets;
 mod slowlog;
 mod strings;
 mod transactions;
@@ -35,6 +39,7 @@ use crate::engine::Command;
 
 /// Every command of the server.
 pub const ALL: &[&[Command]] = &[
+    bitmaps::COMMANDS,
     client::COMMANDS,
     command::COMMANDS,
     config::COMMANDS,
@@ -47,6 +52,7 @@ pub const ALL: &[&[Command]] = &[
     hash_expiry::COMMANDS,
     hash_random::COMMANDS,
     hashes::COMMANDS,
+    hyperloglog::COMMANDS,
     info::COMMANDS,
     keys::COMMANDS,
     latency::COMMANDS,
@@ -60,6 +66,8 @@ pub const ALL: &[&[Command]] = &[
     ranges::COMMANDS,
     replication::COMMANDS,
     scan::COMMANDS,
+    set_algebra::COMMANDS,
+    sets::COMMANDS,
     slowlog::COMMANDS,
     strings::COMMANDS,
     transactions::COMMANDS,

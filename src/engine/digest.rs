@@ -24,6 +24,9 @@ const TYPE_LIST: u32 = 1;
 /// Number of the hash type.
 const TYPE_HASH: u32 = 4;
 
+/// Number of the set type there.
+const TYPE_SET: u32 = 2;
+
 /// Twenty bytes that tell data sets apart.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Digest([u8; 20]);
@@ -63,7 +66,10 @@ impl Digest {
                 self.mix(&TYPE_HASH.to_be_bytes());
                 hash.fields().for_each(|field| self.xor(&digest_of_field(field).0));
             }
-            Value::Set(_) => {}
+            Value::Set(set) => {
+                self.mix(&TYPE_SET.to_be_bytes());
+                set.iter().for_each(|member| self.xor(member.bytes(&mut [0; 20])));
+            }
             Value::Zset(_) => {}
             Value::Stream(_) => {}
         }
