@@ -7,6 +7,7 @@
 //! while it holds a shard: small collections are one short block, large ones are shared and copied
 //! only where they change.
 
+pub mod geohash;
 pub mod hash;
 pub mod list;
 pub mod listpack;

@@ -235,12 +235,7 @@ impl Zset {
     }
 
     /// Visits `count` different members at random; all if there are not more.
-    pub fn sample_different(
-        &self,
-        count: usize,
-        rng: &mut Rng,
-        mut visit: impl FnMut(&[u8], f64),
-    ) {
+    pub fn sample_different(&self, count: usize, rng: &mut Rng, mut visit: impl FnMut(&[u8], f64)) {
         let len = self.len();
         if count >= len {
             return self.each_back(0..len, visit);
@@ -350,9 +345,10 @@ mod tests {
                 assert_eq!(large.set(member.as_bytes(), score, &limits(0)), old);
             } else {
                 let old = model.remove(member.as_bytes());
-                assert_eq!([small.remove(member.as_bytes()), large.remove(member.as_bytes())], [
-                    old, old
-                ]);
+                assert_eq!(
+                    [small.remove(member.as_bytes()), large.remove(member.as_bytes())],
+                    [old, old]
+                );
             }
             if step % 50 == 0 {
                 compare(&small, &large, &model, &mut rng);

@@ -169,7 +169,8 @@ mod tests {
         for (text, value, open) in good {
             assert_eq!(parse_end(text), Some((value, open)), "{}", text.escape_ascii());
         }
-        for bad in ["x", "((1", "1 ", "nan", "(nan", "1e", "-", "+", ".", " ", "1e400x", "1.2.3e400"]
+        for bad in
+            ["x", "((1", "1 ", "nan", "(nan", "1e", "-", "+", ".", " ", "1e400x", "1.2.3e400"]
         {
             assert_eq!(parse_end(bad.as_bytes()), None, "{bad}");
         }

@@ -236,7 +236,8 @@ mod tests {
     }
 
     fn in_order(model: &BTreeMap<Vec<u8>, f64>) -> Vec<(Vec<u8>, f64)> {
-        let mut all: Vec<_> = model.iter().map(|(member, score)| (member.clone(), *score)).collect();
+        let mut all: Vec<_> =
+            model.iter().map(|(member, score)| (member.clone(), *score)).collect();
         all.sort_by(|a, b| order(a.1, &a.0, b.1, &b.0));
         all
     }
