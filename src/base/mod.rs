@@ -20,4 +20,5 @@ pub mod rng;
 pub mod sha1;
 pub mod small;
 pub mod sys;
+pub mod table;
 pub mod wake;

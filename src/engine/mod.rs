@@ -19,6 +19,7 @@ pub mod lazyfree;
 pub mod load;
 pub mod monitor;
 pub mod notify;
+pub mod scan;
 pub mod session;
 pub mod shutdown;
 pub mod spec;
