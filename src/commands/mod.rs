@@ -25,6 +25,7 @@ mod scan;
 mod slowlog;
 mod strings;
 mod transactions;
+mod zsets;
 
 use crate::engine::Command;
 
@@ -53,4 +54,9 @@ pub const ALL: &[&[Command]] = &[
     slowlog::COMMANDS,
     strings::COMMANDS,
     transactions::COMMANDS,
+    zsets::COMMANDS,
+    zsets::algebra::COMMANDS,
+    zsets::geo::COMMANDS,
+    zsets::pops::COMMANDS,
+    zsets::ranges::COMMANDS,
 ];

@@ -7,6 +7,7 @@
 //!
 //! Must not know the sorted set nor the commands. Angles are degrees, distances meters.
 
+use std::cmp::Ordering;
 use std::f64::consts::PI;
 
 /// The greatest longitude.
@@ -314,7 +315,9 @@ impl Area {
     pub fn distance(&self, point: Point) -> Option<f64> {
         match self.shape {
             Shape::Circle(radius) => {
-                Some(self.center.distance(point)).filter(|distance| *distance <= radius)
+                // A distance that is no number, between antipodes, is not farther.
+                let distance = self.center.distance(point);
+                (distance.partial_cmp(&radius) != Some(Ordering::Greater)).then_some(distance)
             }
             Shape::Box(width, height) => {
                 if point.latitude_distance(self.center) > height / 2.0 {

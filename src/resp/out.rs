@@ -7,7 +7,7 @@
 //! `buf` with each shared string inserted before the byte at its `at`.
 
 use super::error::Error;
-use crate::base::double::push_shortest;
+use crate::base::double::{push_human, push_shortest};
 use crate::base::num::{i64_len, push_i64, push_u64};
 use std::sync::Arc;
 
@@ -168,6 +168,17 @@ impl Out {
         } else {
             let mut text = Vec::new();
             push_shortest(&mut text, value);
+            self.bulk(&text);
+        }
+    }
+
+    /// A floating point number with up to 17 decimals; a string in RESP2.
+    pub fn human(&mut self, value: f64) {
+        let mut text = Vec::new();
+        push_human(&mut text, value);
+        if self.proto == 3 {
+            self.line(b',', &text);
+        } else {
             self.bulk(&text);
         }
     }
@@ -458,6 +469,11 @@ mod tests {
             let resp2 = format!("${}\r\n{text}\r\n", text.len());
             check(|out| out.double(value), &resp2, &format!(",{text}\r\n"));
         }
+    }
+
+    #[test]
+    fn decimals() {
+        check(|out| out.human(0.25), "$4\r\n0.25\r\n", ",0.25\r\n");
     }
 
     #[test]

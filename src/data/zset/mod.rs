@@ -21,7 +21,11 @@ use packed::Packed;
 pub use range::{LexRange, ScoreRange};
 use std::ops::Range;
 use std::sync::Arc;
+pub use table::order;
 use table::Table;
+
+/// So many members are visited before the question whether that was enough.
+const CHUNK: usize = 64;
 
 /// The content of a sorted set.
 #[derive(Clone)]
@@ -54,13 +58,13 @@ impl Zset {
     }
 
     /// A sorted set of these members, in any order. No member may be there twice.
-    pub fn from_pairs(mut pairs: Vec<(&[u8], f64)>, limits: &Limits) -> Zset {
-        pairs.sort_unstable_by(|a, b| table::order(a.1, a.0, b.1, b.0));
-        let longest = pairs.iter().map(|(member, _)| member.len()).max().unwrap_or(0);
+    pub fn from_pairs<M: AsRef<[u8]>>(mut pairs: Vec<(M, f64)>, limits: &Limits) -> Zset {
+        pairs.sort_unstable_by(|a, b| order(a.1, a.0.as_ref(), b.1, b.0.as_ref()));
+        let longest = pairs.iter().map(|(member, _)| member.as_ref().len()).max().unwrap_or(0);
         let mut zset = Zset::default();
         zset.make_room(pairs.len(), longest, limits);
         for (member, score) in pairs {
-            zset.push(member, score, limits);
+            zset.push(member.as_ref(), score, limits);
         }
         zset
     }
@@ -76,12 +80,19 @@ impl Zset {
 
     /// Becomes large if so many more members, the longest of so many bytes, are too much for a
     /// small one.
-    pub fn make_room(&mut self, more: usize, longest: usize, limits: &Limits) {
+    fn make_room(&mut self, more: usize, longest: usize, limits: &Limits) {
         if let Repr::Packed(packed) = &self.0
             && (packed.len() + more > limits.zset_max_listpack_entries
                 || longest > limits.zset_max_listpack_value
                 || !packed.has_room(more, longest))
         {
+            self.enlarge();
+        }
+    }
+
+    /// Becomes large if so many members, in one command, are too much for a small one.
+    pub fn expect(&mut self, count: usize, limits: &Limits) {
+        if count > limits.zset_max_listpack_entries {
             self.enlarge();
         }
     }
@@ -212,6 +223,19 @@ impl Zset {
         match &self.0 {
             Repr::Packed(packed) => packed.each_back(ranks, visit),
             Repr::Table(table) => table.each_back(ranks, visit),
+        }
+    }
+
+    /// Visits the members with these ranks in their order, until `visit` answers `false`.
+    pub fn each_while(&self, ranks: Range<usize>, mut visit: impl FnMut(&[u8], f64) -> bool) {
+        let mut more = true;
+        for start in ranks.clone().step_by(CHUNK) {
+            self.each(start..ranks.end.min(start + CHUNK), |member, score| {
+                more = more && visit(member, score);
+            });
+            if !more {
+                return;
+            }
         }
     }
 
@@ -359,7 +383,7 @@ mod tests {
 
     fn compare(small: &Zset, large: &Zset, model: &BTreeMap<Vec<u8>, f64>, rng: &mut Rng) {
         let mut expected: Vec<_> = model.iter().map(|(m, s)| (m.clone(), *s)).collect();
-        expected.sort_by(|a, b| table::order(a.1, &a.0, b.1, &b.0));
+        expected.sort_by(|a, b| order(a.1, &a.0, b.1, &b.0));
         assert!(small == large && large == small);
         for zset in [small, large] {
             assert_eq!(zset.to_vec(), expected);

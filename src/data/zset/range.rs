@@ -33,6 +33,12 @@ impl ScoreRange {
     }
 }
 
+impl From<std::ops::Range<f64>> for ScoreRange {
+    fn from(range: std::ops::Range<f64>) -> Self {
+        ScoreRange { min: (range.start, false), max: (range.end, true) }
+    }
+}
+
 /// Reads a score behind an optional `(`, as C's `strtod` does: blanks before it and nothing at all,
 /// which is zero, are right, numbers too large are infinite, and a NUL ends the text.
 fn parse_end(text: &[u8]) -> Option<(f64, bool)> {

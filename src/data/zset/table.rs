@@ -125,7 +125,7 @@ impl Table {
             return None;
         };
         let old = self.record(handle).score;
-        if old.to_bits() != score.to_bits() {
+        if old != score {
             self.move_to(handle, old, member, score);
         }
         Some(old)
