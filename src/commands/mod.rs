@@ -15,6 +15,8 @@ mod info;
 mod keys;
 mod latency;
 mod lcs;
+mod list_moves;
+mod lists;
 mod memory;
 mod monitor;
 mod object;
@@ -44,6 +46,8 @@ pub const ALL: &[&[Command]] = &[
     keys::COMMANDS,
     latency::COMMANDS,
     lcs::COMMANDS,
+    list_moves::COMMANDS,
+    lists::COMMANDS,
     memory::COMMANDS,
     monitor::COMMANDS,
     object::COMMANDS,

@@ -14,6 +14,7 @@ pub mod hyperloglog;
 pub mod intset;
 pub mod list;
 pub mod listpack;
+pub mod quicklist;
 pub mod set;
 pub mod stream;
 pub mod string;
@@ -203,6 +204,18 @@ impl Value {
             Value::Set(it) => it.encoding(),
             Value::Zset(it) => it.encoding(),
             Value::Stream(it) => it.encoding(),
+        }
+    }
+
+    /// Whether it is a collection without elements, which may not stay.
+    pub fn is_void(&self) -> bool {
+        match self {
+            Value::String(it) => it.is_void(),
+            Value::List(it) => it.is_void(),
+            Value::Hash(it) => it.is_void(),
+            Value::Set(it) => it.is_void(),
+            Value::Zset(it) => it.is_void(),
+            Value::Stream(it) => it.is_void(),
         }
     }
 

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use crate::data::Str;
+use crate::data::listpack::Item;
 use crate::engine::Engine;
 use crate::engine::blocking::{self, Block};
 use crate::engine::dispatch::{self, Unit};
@@ -127,6 +128,14 @@ pub fn push_value(out: &mut Out, value: &Str) {
     match value.shared() {
         Some(bytes) => out.bulk_shared(Arc::clone(bytes)),
         None => out.bulk(value.bytes(&mut [0; 20])),
+    }
+}
+
+/// Writes an element of a compact block.
+pub fn push_item(out: &mut Out, item: Item) {
+    match item {
+        Item::Int(number) => out.bulk_int(number),
+        Item::Bytes(bytes) => out.bulk(bytes),
     }
 }
 

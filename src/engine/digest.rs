@@ -19,6 +19,8 @@ use crate::store::{Entry, Held};
 
 /// Number of the string type in Redis's object header.
 const TYPE_STRING: u32 = 0;
+/// Number of the list type.
+const TYPE_LIST: u32 = 1;
 
 /// Twenty bytes that tell data sets apart.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,7 +53,10 @@ impl Digest {
                 self.mix(&TYPE_STRING.to_be_bytes());
                 self.mix(text.bytes(&mut [0; 20]));
             }
-            Value::List(_) => {}
+            Value::List(list) => {
+                self.mix(&TYPE_LIST.to_be_bytes());
+                list.iter().for_each(|item| self.mix(item.bytes(&mut [0; 20])));
+            }
             Value::Hash(_) => {}
             Value::Set(_) => {}
             Value::Zset(_) => {}

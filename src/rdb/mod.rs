@@ -30,6 +30,7 @@ pub mod decode;
 pub mod encode;
 mod kinds;
 pub mod opcodes;
+mod ziplist;
 
 pub use decode::{Item, Reader, RestoreError, restore};
 pub use encode::{Options, Writer, dump, encode_value};

@@ -131,6 +131,17 @@ impl Error {
     pub const GEO_SEARCH_STORE: Self = Self::new(
         "ERR GEOSEARCHSTORE is not compatible with WITHDIST, WITHHASH and WITHCOORD options",
     );
+/// Lists.
+impl Error {
+    pub const INDEX_RANGE: Self = Self::new("ERR index out of range");
+    pub const RANK_ZERO: Self = Self::new(
+        "ERR RANK can't be zero: use 1 to start from the first match, 2 from the second ... or \
+         use negative to start from the end of the list",
+    );
+    pub const COUNT_NEGATIVE: Self = Self::new("ERR COUNT can't be negative");
+    pub const MAXLEN_NEGATIVE: Self = Self::new("ERR MAXLEN can't be negative");
+    pub const NUMKEYS_POSITIVE: Self = Self::new("ERR numkeys should be greater than 0");
+    pub const COUNT_POSITIVE: Self = Self::new("ERR count should be greater than 0");
 }
 
 /// Keys and databases.
