@@ -2,6 +2,7 @@
 //!
 //! A command file never uses another command file; what two need belongs to a layer below.
 
+mod bitmaps;
 mod client;
 mod command;
 mod config;
@@ -11,6 +12,7 @@ mod databases;
 mod debug;
 mod dump;
 mod expiry;
+mod hyperloglog;
 mod info;
 mod keys;
 mod latency;
@@ -24,6 +26,8 @@ mod persistence;
 mod ranges;
 mod replication;
 mod scan;
+mod set_algebra;
+mod sets;
 mod slowlog;
 mod strings;
 mod transactions;
@@ -33,6 +37,7 @@ use crate::engine::Command;
 
 /// Every command of the server.
 pub const ALL: &[&[Command]] = &[
+    bitmaps::COMMANDS,
     client::COMMANDS,
     command::COMMANDS,
     config::COMMANDS,
@@ -42,6 +47,7 @@ pub const ALL: &[&[Command]] = &[
     debug::COMMANDS,
     dump::COMMANDS,
     expiry::COMMANDS,
+    hyperloglog::COMMANDS,
     info::COMMANDS,
     keys::COMMANDS,
     latency::COMMANDS,
@@ -55,6 +61,8 @@ pub const ALL: &[&[Command]] = &[
     ranges::COMMANDS,
     replication::COMMANDS,
     scan::COMMANDS,
+    set_algebra::COMMANDS,
+    sets::COMMANDS,
     slowlog::COMMANDS,
     strings::COMMANDS,
     transactions::COMMANDS,

@@ -19,6 +19,8 @@
 //! This file must not know keys or replies. Nothing about the runs of a sparse value from outside
 //! may be trusted: each walk over them checks that they end where the registers do.
 
+use crate::base::rng::Rng;
+
 /// How many registers there are; the lowest bits of a hash choose one.
 pub const REGISTERS: usize = 1 << INDEX_BITS;
 
@@ -440,10 +442,52 @@ fn tau(mut x: f64) -> f64 {
     }
 }
 
+/// Counts that the self test looks at the estimate after; the last one ends it.
+const CHECKPOINTS: [u64; 6] = [1, 10, 100, 1000, 10_000, 100_000];
+
+/// Tries registers and estimates out with random numbers; the error says what was wrong.
+pub fn self_test(sparse_max: usize) -> Result<(), String> {
+    let mut rng = Rng::from_os();
+    let mut registers = vec![0; DENSE_LEN - HEADER];
+    let values: Vec<u8> = (0..REGISTERS).map(|_| rng.next_u64() as u8 & REGISTER_MAX).collect();
+    for (index, &value) in values.iter().enumerate() {
+        dense_set(&mut registers, index, value);
+    }
+    for (index, &value) in values.iter().enumerate() {
+        let found = dense_get(&registers, index);
+        if found != value {
+            return Err(format!("Register {index} should be {value} but is {found}"));
+        }
+    }
+    let (mut sparse, mut dense) = (empty(), empty());
+    let corrupt = |_| "a value made here is corrupt".to_owned();
+    to_dense(&mut dense).map_err(corrupt)?;
+    let salt = rng.next_u64();
+    let mut added = 0;
+    for checkpoint in CHECKPOINTS {
+        for number in added..checkpoint {
+            let element = (number ^ salt).to_le_bytes();
+            add(&mut sparse, &element, sparse_max).map_err(corrupt)?;
+            add(&mut dense, &element, sparse_max).map_err(corrupt)?;
+        }
+        added = checkpoint;
+        let estimate = count(&dense).map_err(corrupt)?;
+        if count(&sparse) != Ok(estimate) {
+            return Err("dense/sparse disagree".to_owned());
+        }
+        // Six times the standard error, and one collision among ten.
+        let allowed = (1.04 / (REGISTERS as f64).sqrt() * 6.0 * added as f64).ceil() as u64;
+        let off = estimate.abs_diff(added);
+        if off > allowed {
+            return Err(format!("Too big error. card:{added} abserr:{off}"));
+        }
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::rng::Rng;
 
     const SPARSE_MAX: usize = 3000;
 
@@ -512,6 +556,11 @@ mod tests {
         let mut again = Registers::default();
         again.merge(&merged).unwrap();
         assert_eq!(again.values(), registers.values());
+    }
+
+    #[test]
+    fn the_self_test_passes() {
+        assert_eq!(self_test(SPARSE_MAX), Ok(()));
     }
 
     #[test]

@@ -183,6 +183,14 @@ impl<'k> Ctx<'_, 'k> {
         self.session.handle.has(flag::UNIX) || addr.starts_with("127.") || addr.starts_with("[::1]")
     }
 
+    /// The longest string that this client may make; what the primary has made is right.
+    pub fn longest_string(&self) -> usize {
+        match self.session.role {
+            Role::Client => self.settings.proto_max_bulk_len,
+            Role::Primary => isize::MAX as usize,
+        }
+    }
+
     /// Visits one shard through a view of the selected database. It is held only meanwhile, except
     /// inside EXEC, which holds all. For commands that are defined with `locks_one_by_one`.
     pub fn with_shard<R>(&mut self, shard: usize, visit: impl FnOnce(&mut Db<'_, 'k>) -> R) -> R {

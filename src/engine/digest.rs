@@ -22,6 +22,9 @@ const TYPE_STRING: u32 = 0;
 /// Number of the list type.
 const TYPE_LIST: u32 = 1;
 
+/// Number of the set type there.
+const TYPE_SET: u32 = 2;
+
 /// Twenty bytes that tell data sets apart.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Digest([u8; 20]);
@@ -58,7 +61,10 @@ impl Digest {
                 list.iter().for_each(|item| self.mix(item.bytes(&mut [0; 20])));
             }
             Value::Hash(_) => {}
-            Value::Set(_) => {}
+            Value::Set(set) => {
+                self.mix(&TYPE_SET.to_be_bytes());
+                set.iter().for_each(|member| self.xor(member.bytes(&mut [0; 20])));
+            }
             Value::Zset(_) => {}
             Value::Stream(_) => {}
         }

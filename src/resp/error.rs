@@ -131,6 +131,8 @@ impl Error {
     pub const GEO_SEARCH_STORE: Self = Self::new(
         "ERR GEOSEARCHSTORE is not compatible with WITHDIST, WITHHASH and WITHCOORD options",
     );
+}
+
 /// Lists.
 impl Error {
     pub const INDEX_RANGE: Self = Self::new("ERR index out of range");
@@ -142,6 +144,28 @@ impl Error {
     pub const MAXLEN_NEGATIVE: Self = Self::new("ERR MAXLEN can't be negative");
     pub const NUMKEYS_POSITIVE: Self = Self::new("ERR numkeys should be greater than 0");
     pub const COUNT_POSITIVE: Self = Self::new("ERR count should be greater than 0");
+}
+
+/// Bits, HyperLogLogs and sets.
+impl Error {
+    pub const BIT_OFFSET: Self = Self::new("ERR bit offset is not an integer or out of range");
+    pub const NOT_A_BIT: Self = Self::new("ERR bit is not an integer or out of range");
+    pub const BITPOS_BIT: Self = Self::new("ERR The bit argument must be 1 or 0.");
+    pub const BITOP_NOT: Self = Self::new("ERR BITOP NOT must be called with a single source key.");
+    pub const BITFIELD_OVERFLOW: Self = Self::new("ERR Invalid OVERFLOW type specified");
+    pub const BITFIELD_TYPE: Self = Self::new(
+        "ERR Invalid bitfield type. Use something like i16 u8. Note that u64 is not supported but \
+         i64 is.",
+    );
+    pub const BITFIELD_RO: Self = Self::new("ERR BITFIELD_RO only supports the GET subcommand");
+    pub const NOT_HLL: Self = Self::new("WRONGTYPE Key is not a valid HyperLogLog string value.");
+    pub const HLL_CORRUPT: Self = Self::new("INVALIDOBJ Corrupted HLL object detected");
+    pub const HLL_NO_KEY: Self = Self::new("ERR The specified key does not exist");
+    pub const HLL_NOT_SPARSE: Self = Self::new("ERR HLL encoding is not sparse");
+    pub const NUMKEYS_TOO_LARGE: Self =
+        Self::new("ERR Number of keys can't be greater than number of args");
+    pub const LIMIT_NEGATIVE: Self = Self::new("ERR LIMIT can't be negative");
+    pub const OUT_OF_RANGE: Self = Self::new("ERR value is out of range");
 }
 
 /// Keys and databases.

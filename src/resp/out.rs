@@ -254,9 +254,14 @@ impl Out {
     /// Makes what was written since `defer` an array of `n` elements.
     ///
     /// # Panics
-    /// This and the next one: if the reply was truncated to before the place of `defer`.
+    /// This and the next ones: if the reply was truncated to before the place of `defer`.
     pub fn finish_array(&mut self, start: Deferred, n: usize) {
         self.insert_header(start, b'*', n as u64);
+    }
+
+    /// Makes what was written since `defer` a set of `n` elements.
+    pub fn finish_set(&mut self, start: Deferred, n: usize) {
+        self.insert_header(start, self.or_array(b'~'), n as u64);
     }
 
     /// Makes what was written since `defer` a map of `n` pairs.
