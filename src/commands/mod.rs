@@ -12,6 +12,9 @@ mod databases;
 mod debug;
 mod dump;
 mod expiry;
+mod hash_expiry;
+mod hash_random;
+mod hashes;
 mod hyperloglog;
 mod info;
 mod keys;
@@ -48,6 +51,9 @@ pub const ALL: &[&[Command]] = &[
     dump::COMMANDS,
     expiry::COMMANDS,
     hyperloglog::COMMANDS,
+    hash_expiry::COMMANDS,
+    hash_random::COMMANDS,
+    hashes::COMMANDS,
     info::COMMANDS,
     keys::COMMANDS,
     latency::COMMANDS,

@@ -231,6 +231,14 @@ impl Value {
         }
     }
 
+    /// The earliest deadline of something inside the value (Unix ms): of a hash's field.
+    pub fn next_deadline(&self) -> Option<i64> {
+        match self {
+            Value::Hash(it) => it.next_deadline(),
+            _ => None,
+        }
+    }
+
     /// Whether freeing takes long enough to be done outside of a shard's guard.
     pub fn is_big(&self) -> bool {
         self.heap_size() > 16 * 1024

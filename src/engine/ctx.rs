@@ -205,6 +205,7 @@ impl<'k> Ctx<'_, 'k> {
         let result = visit(&mut db);
         // Before the shard is let go, so that nobody's write to such a key comes first.
         dispatch::append_expired(self.engine, self.settings, &changes.expired);
+        dispatch::append_expired_fields(self.engine, &changes.expired_fields);
         self.unit.note(&mut changes);
         result
     }

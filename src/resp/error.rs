@@ -133,6 +133,23 @@ impl Error {
     );
 }
 
+/// Hashes.
+impl Error {
+    pub const HASH_NOT_INTEGER: Self = Self::new("ERR hash value is not an integer");
+    pub const HASH_NOT_FLOAT: Self = Self::new("ERR hash value is not a float");
+    pub const IS_NAN_OR_INF: Self = Self::new("ERR value is NaN or Infinity");
+    pub const RANGE: Self = Self::new("ERR value is out of range");
+    pub const NO_FIELDS_WORD: Self =
+        Self::new("ERR Mandatory argument FIELDS is missing or not at the right position");
+    pub const FIELDS_NOT_POSITIVE: Self =
+        Self::new("ERR Number of fields must be a positive integer");
+    pub const NUMFIELDS_NOT_POSITIVE: Self =
+        Self::new("ERR Parameter `numFields` should be greater than 0");
+    pub const NUMFIELDS_MISMATCH: Self =
+        Self::new("ERR The `numfields` parameter must match the number of arguments");
+    pub const EXPIRE_NEGATIVE: Self = Self::new("ERR invalid expire time, must be >= 0");
+}
+
 /// Lists.
 impl Error {
     pub const INDEX_RANGE: Self = Self::new("ERR index out of range");
