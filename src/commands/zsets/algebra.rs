@@ -14,8 +14,7 @@ use crate::resp::error::Error;
 
 const UNION_COST: &str =
     "O(N)+O(M*log(M)), N being the sum of the sizes and M the size of the result";
-const INTER_COST: &str =
-    "O(N*K)+O(M*log(M)), N being the smallest size, K the number of keys and M the size of the result";
+const INTER_COST: &str = "O(N*K)+O(M*log(M)), N being the smallest size, K the number of keys and M the size of the result";
 const DIFF_COST: &str =
     "O(L+(N-K)*log(N)), L being the sum of the sizes, N the first size and K that of the result";
 
@@ -66,6 +65,9 @@ pub const COMMANDS: &[Command] = &[
         .summary("Stores the members of a sorted set that no other one has."),
 ];
 
+const READ_KEYS: &[KeySpec] = &[KeySpec::counted(1, RO | ACCESS)];
+const STORE_KEYS: &[KeySpec] = &[KeySpec::at(1, OW | UPDATE), KeySpec::counted(2, RO | ACCESS)];
+
 const fn reader(name: &'static str, handler: Handler) -> Command {
     Command::new(name, handler)
         .group(Group::SortedSet)
@@ -73,7 +75,7 @@ const fn reader(name: &'static str, handler: Handler) -> Command {
         .readonly()
         .flags(MOVABLEKEYS)
         .arity(-3)
-        .keys(&[KeySpec::counted(1, RO | ACCESS)])
+        .keys(READ_KEYS)
 }
 
 const fn writer(name: &'static str, handler: Handler) -> Command {
@@ -84,7 +86,7 @@ const fn writer(name: &'static str, handler: Handler) -> Command {
         .deny_oom()
         .flags(MOVABLEKEYS)
         .arity(-4)
-        .keys(&[KeySpec::at(1, OW | UPDATE), KeySpec::counted(2, RO | ACCESS)])
+        .keys(STORE_KEYS)
 }
 
 /// What is done with the inputs.

@@ -23,9 +23,7 @@ pub const COMMANDS: &[Command] = &[
         .deny_oom()
         .arity(-5)
         .keys(&[KeySpec::at(1, RW | UPDATE)])
-        .syntax(
-            "key [NX | XX] [CH] longitude latitude member [longitude latitude member ...]",
-        )
+        .syntax("key [NX | XX] [CH] longitude latitude member [longitude latitude member ...]")
         .complexity("O(log(N)) for each place, N being the size of the sorted set")
         .summary("Adds places or moves them."),
     reader("geopos", geopos)
@@ -130,12 +128,10 @@ pub const COMMANDS: &[Command] = &[
         .deprecated("6.2.0", "`GEOSEARCH` with the `BYRADIUS` and `FROMMEMBER` arguments"),
 ];
 
+const READ_KEYS: &[KeySpec] = &[KeySpec::at(1, RO | ACCESS)];
+
 const fn reader(name: &'static str, handler: Handler) -> Command {
-    Command::new(name, handler)
-        .group(Group::Geo)
-        .since("3.2.0")
-        .readonly()
-        .keys(&[KeySpec::at(1, RO | ACCESS)])
+    Command::new(name, handler).group(Group::Geo).since("3.2.0").readonly().keys(READ_KEYS)
 }
 
 /// Takes a longitude and a latitude.
@@ -324,12 +320,7 @@ impl<'a> Search<'a> {
     }
 
     /// What stands at a fixed place in the older commands.
-    fn begin(
-        &mut self,
-        args: &mut Args<'a>,
-        form: Form,
-        zset: Option<&Zset>,
-    ) -> Result<(), Error> {
+    fn begin(&mut self, args: &mut Args<'a>, form: Form, zset: Option<&Zset>) -> Result<(), Error> {
         match form {
             Form::Radius(_) => self.center = Some(take_point(args)?),
             Form::RadiusByMember(_) if zset.is_none() => {
@@ -576,8 +567,9 @@ fn search(ctx: &mut Ctx, args: &mut Args, form: Form) -> Reply {
 }
 
 fn reply_found(ctx: &mut Ctx, search: &Search, found: &[Found]) -> Reply {
-    let extras =
-        usize::from(search.with_dist) + usize::from(search.with_hash) + usize::from(search.with_coord);
+    let extras = usize::from(search.with_dist)
+        + usize::from(search.with_hash)
+        + usize::from(search.with_coord);
     let out = ctx.reply.parts();
     out.array(found.len());
     let mut text = Vec::new();

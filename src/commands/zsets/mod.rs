@@ -15,8 +15,8 @@ use crate::engine::spec::access::{ACCESS, DELETE, RO, RW, UPDATE};
 use crate::engine::{Args, Command, Ctx, Group, KeySpec, Reply};
 use crate::resp::error::{self, Error};
 use crate::resp::out::Out;
-use crate::store::events::EventClasses;
 use crate::store::Note;
+use crate::store::events::EventClasses;
 
 /// Bytes of a reply beyond which ZRANDMEMBER with a negative count is refused: it may ask for more
 /// than any memory holds.

@@ -92,12 +92,15 @@ pub const COMMANDS: &[Command] = &[
         .summary("Removes the members in a range of members."),
 ];
 
+const READ_KEYS: &[KeySpec] = &[KeySpec::at(1, RO | ACCESS)];
+const REMOVAL_KEYS: &[KeySpec] = &[KeySpec::at(1, RW | DELETE)];
+
 const fn reader(name: &'static str, handler: Handler) -> Command {
     Command::new(name, handler)
         .group(Group::SortedSet)
         .readonly()
         .arity(-4)
-        .keys(&[KeySpec::at(1, RO | ACCESS)])
+        .keys(READ_KEYS)
         .complexity(READ_COST)
 }
 
@@ -106,7 +109,7 @@ const fn remover(name: &'static str, handler: Handler) -> Command {
         .group(Group::SortedSet)
         .write()
         .arity(4)
-        .keys(&[KeySpec::at(1, RW | DELETE)])
+        .keys(REMOVAL_KEYS)
         .complexity(REMOVAL_COST)
 }
 

@@ -21,8 +21,8 @@ use packed::Packed;
 pub use range::{LexRange, ScoreRange};
 use std::ops::Range;
 use std::sync::Arc;
-pub use table::order;
 use table::Table;
+pub use table::order;
 
 /// So many members are visited before the question whether that was enough.
 const CHUNK: usize = 64;

@@ -58,7 +58,7 @@ impl Table {
 
     /// Number of members.
     pub fn len(&self) -> usize {
-        self.records.len()
+        self.tree.len()
     }
 
     fn record(&self, handle: u32) -> &Record {
