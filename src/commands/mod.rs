@@ -34,6 +34,7 @@ mod sets;
 mod slowlog;
 mod strings;
 mod transactions;
+mod zsets;
 
 use crate::engine::Command;
 
@@ -71,4 +72,9 @@ pub const ALL: &[&[Command]] = &[
     slowlog::COMMANDS,
     strings::COMMANDS,
     transactions::COMMANDS,
+    zsets::COMMANDS,
+    zsets::algebra::COMMANDS,
+    zsets::geo::COMMANDS,
+    zsets::pops::COMMANDS,
+    zsets::ranges::COMMANDS,
 ];

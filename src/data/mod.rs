@@ -8,6 +8,7 @@
 //! only where they change.
 
 pub mod bits;
+pub mod geohash;
 pub mod hash;
 pub mod hyperloglog;
 pub mod intset;

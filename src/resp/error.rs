@@ -97,6 +97,41 @@ impl Error {
         Self::new("ERR Insufficient memory, transient memory for LCS exceeds proto-max-bulk-len");
 }
 
+/// Sorted sets and places.
+impl Error {
+    pub const ZADD_NX_XX: Self =
+        Self::new("ERR XX and NX options at the same time are not compatible");
+    pub const ZADD_GT_LT_NX: Self =
+        Self::new("ERR GT, LT, and/or NX options at the same time are not compatible");
+    pub const ZADD_INCR: Self =
+        Self::new("ERR INCR option supports a single increment-element pair");
+    pub const ZADD_NAN: Self = Self::new("ERR resulting score is not a number (NaN)");
+    pub const RANGE_NOT_FLOAT: Self = Self::new("ERR min or max is not a float");
+    pub const RANGE_NOT_STRING: Self = Self::new("ERR min or max not valid string range item");
+    pub const LIMIT_BY_RANK: Self = Self::new(
+        "ERR syntax error, LIMIT is only supported in combination with either BYSCORE or BYLEX",
+    );
+    pub const WITHSCORES_BY_LEX: Self =
+        Self::new("ERR syntax error, WITHSCORES not supported in combination with BYLEX");
+    pub const WEIGHT_NOT_FLOAT: Self = Self::new("ERR weight value is not a float");
+    pub const GEO_UNIT: Self = Self::new("ERR unsupported unit provided. please use M, KM, FT, MI");
+    pub const GEO_RADIUS: Self = Self::new("ERR need numeric radius");
+    pub const GEO_RADIUS_NEGATIVE: Self = Self::new("ERR radius cannot be negative");
+    pub const GEO_WIDTH: Self = Self::new("ERR need numeric width");
+    pub const GEO_HEIGHT: Self = Self::new("ERR need numeric height");
+    pub const GEO_BOX_NEGATIVE: Self = Self::new("ERR height or width cannot be negative");
+    pub const GEO_COUNT: Self = Self::new("ERR COUNT must be > 0");
+    pub const GEO_ANY: Self = Self::new("ERR the ANY argument requires COUNT argument");
+    pub const GEO_MEMBER: Self = Self::new("ERR could not decode requested zset member");
+    pub const GEO_STORE: Self = Self::new(
+        "ERR STORE option in GEORADIUS is not compatible with WITHDIST, WITHHASH and WITHCOORD \
+         options",
+    );
+    pub const GEO_SEARCH_STORE: Self = Self::new(
+        "ERR GEOSEARCHSTORE is not compatible with WITHDIST, WITHHASH and WITHCOORD options",
+    );
+}
+
 /// Hashes.
 impl Error {
     pub const HASH_NOT_INTEGER: Self = Self::new("ERR hash value is not an integer");
