@@ -19,6 +19,7 @@ mod memory;
 mod monitor;
 mod object;
 mod persistence;
+mod pubsub;
 mod ranges;
 mod replication;
 mod scan;
@@ -47,6 +48,7 @@ pub const ALL: &[&[Command]] = &[
     monitor::COMMANDS,
     object::COMMANDS,
     persistence::COMMANDS,
+    pubsub::COMMANDS,
     ranges::COMMANDS,
     replication::COMMANDS,
     scan::COMMANDS,

@@ -62,7 +62,8 @@ fn own(command: &Command) -> &'static [&'static str] {
         Group::String => &["string"],
         Group::Connection => &["connection"],
         Group::Transactions => &["transaction"],
-        Group::Server => &[],
+        // Its category follows from a flag, which not all of its subcommands have.
+        Group::Server | Group::Pubsub => &[],
     }
 }
 

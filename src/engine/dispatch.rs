@@ -11,16 +11,18 @@ use crate::engine::ctx::{Ctx, Replier};
 use crate::engine::effects::Effects;
 use crate::engine::gate::{self, Asking};
 use crate::engine::monitor;
+use crate::engine::pubsub;
 use crate::engine::session::{ReplyMode, Role, Session};
 use crate::engine::spec::{Command, Locking, flag};
 use crate::engine::table::Known;
 use crate::engine::transaction;
 use crate::resp::error::{self, Error};
-use crate::resp::out::Out;
+use crate::resp::out::{Mark, Out};
 use crate::state::Server;
 use crate::state::clients::flag as client;
 use crate::state::config::Settings;
 use crate::state::pause::Mode;
+use crate::state::pubsub::Message;
 use crate::store::{Changes, Db, Expiry, Held, Plan};
 
 /// Executes one command and writes its reply to `out`. `raw` are the bytes that it came in, which a
@@ -40,7 +42,7 @@ pub fn execute(
     if let Some(raw) = raw {
         session.unapplied.extend_from_slice(raw);
     }
-    while let Step::Paused(known) = step(engine, session, &settings, argv, out) {
+    while let Step::Paused(known) = step(engine, session, &settings, argv, out, mark) {
         // What is answered already must not wait too.
         let limit = engine.server.output_limit(&settings, session.handle.kind());
         engine.server.clients.send(&session.handle, out, limit);
@@ -49,15 +51,20 @@ pub fn execute(
             break;
         }
     }
-    match session.reply_mode {
-        ReplyMode::On | ReplyMode::SkipNext => {}
-        ReplyMode::Off => out.truncate(mark),
-        ReplyMode::Skip => {
-            out.truncate(mark);
-            session.reply_mode = ReplyMode::On;
-        }
+    silence(session, out, mark);
+    if session.reply_mode == ReplyMode::Skip {
+        session.reply_mode = ReplyMode::On;
     }
+    session.pushed = false;
     session.put_settings(settings);
+}
+
+/// Drops the reply behind `mark` if CLIENT REPLY says so. Messages are no replies.
+fn silence(session: &Session, out: &mut Out, mark: Mark) {
+    let silent = matches!(session.reply_mode, ReplyMode::Off | ReplyMode::Skip);
+    if silent && !session.pushed {
+        out.truncate(mark);
+    }
 }
 
 /// What became of a command.
@@ -75,6 +82,7 @@ fn step<'e>(
     settings: &Settings,
     argv: &[&[u8]],
     out: &mut Out,
+    mark: Mark,
 ) -> Step<'e> {
     match admit(engine, session, settings, argv) {
         Ok(known) if is_paused(engine, session, known) => return Step::Paused(known),
@@ -82,7 +90,7 @@ fn step<'e>(
             transaction::queue(session, argv);
             out.simple("QUEUED");
         }
-        Ok(known) => return run(engine, session, settings, known, argv, out),
+        Ok(known) => return run(engine, session, settings, known, argv, out, mark),
         Err((known, error)) => refuse(engine, session, known, error, out),
     }
     Step::Done
@@ -218,6 +226,7 @@ fn run<'e>(
     known: &'e Known,
     argv: &[&[u8]],
     out: &mut Out,
+    mark: Mark,
 ) -> Step<'e> {
     let plan = plan_for(engine, session, known.command, argv);
     let mut held = engine.server.keyspace.hold(&plan);
@@ -237,11 +246,15 @@ fn run<'e>(
     let run = Run { engine, settings, now_ms, in_exec };
     let failed = call(&run, session, &mut held, known, argv, out, &mut unit);
     let afterwards = std::mem::take(&mut unit.afterwards);
+    let messages = std::mem::take(&mut unit.messages);
     publish(engine, session, unit);
+    pubsub::enqueue(&engine.server, session, messages);
     drop(held);
     for action in afterwards {
         action(&engine.server);
     }
+    silence(session, out, mark);
+    pubsub::deliver(&engine.server, session, settings, out);
     account(engine, session, settings, known, argv, began, failed);
     monitor::note(engine, session, known, argv);
     monitor::send(engine, session, settings, out);
@@ -294,6 +307,8 @@ pub struct Unit {
     commands: Vec<(usize, Vec<Vec<u8>>)>,
     /// What takes too long to be done while shards are held, in order.
     pub(super) afterwards: Vec<Afterwards>,
+    /// What was published, in order.
+    pub(super) messages: Vec<Message>,
 }
 
 /// Runs a handler on held shards, writes its reply or error, and adds its effect to the unit.
@@ -393,6 +408,7 @@ impl Unit {
         self.dirty += other.dirty;
         self.commands.append(&mut other.commands);
         self.afterwards.append(&mut other.afterwards);
+        self.messages.append(&mut other.messages);
     }
 
     /// Adds the removal of keys whose time had come.

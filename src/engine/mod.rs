@@ -17,6 +17,7 @@ pub mod info;
 pub mod lazyfree;
 pub mod load;
 pub mod monitor;
+pub mod pubsub;
 pub mod session;
 pub mod shutdown;
 pub mod spec;

@@ -80,6 +80,8 @@ pub struct Session {
     pub authenticated: bool,
     /// CLIENT REPLY.
     pub reply_mode: ReplyMode,
+    /// What the present command answers are messages, which CLIENT REPLY does not hold back.
+    pub pushed: bool,
     /// MULTI, when inside.
     pub multi: Option<Multi>,
     /// Offset of the log behind the last write, for WAIT.
@@ -121,6 +123,7 @@ impl Session {
             db: 0,
             authenticated: role == Role::Primary,
             reply_mode: ReplyMode::On,
+            pushed: false,
             multi: None,
             last_write: 0,
             no_touch: false,

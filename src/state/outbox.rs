@@ -19,6 +19,9 @@ use crate::resp::out::{Chunk, Out};
 /// for.
 const PIECE_MAX: usize = 16 * 1024;
 
+/// Shared bytes up to here are copied, because a place of their own in the queue takes as much.
+const SHARE_MIN: usize = 64;
+
 /// What the drain thread sends to one client before the others have their turn.
 const TURN: usize = 1024 * 1024;
 
@@ -90,7 +93,7 @@ impl Outbox {
         }
         if queue.chunks.is_empty() {
             // The usual case: straight from the reply buffer to the socket, nothing allocated.
-            match self.send_directly(out) {
+            match self.send_pieces(out.chunks()) {
                 Ok(sent) if sent == out.len() => {
                     out.clear();
                     return Sent::All;
@@ -113,20 +116,24 @@ impl Outbox {
         if queue.gone {
             return Sent::Gone;
         }
-        queue.push(chunk);
-        if queue.with_drain {
+        if !queue.chunks.is_empty() {
+            queue.push(chunk);
             return queue.judge(limit);
         }
-        match queue.flush(self.fd, usize::MAX) {
-            Ok(_) => queue.judge(limit),
+        match self.send_pieces(std::iter::once(chunk.as_ref())) {
+            Ok(sent) if sent == chunk.as_ref().len() => Sent::All,
+            Ok(sent) => {
+                queue.push_rest(vec![chunk], sent);
+                queue.judge(limit)
+            }
             Err(_) => queue.fail(),
         }
     }
 
     /// Sends what the socket takes at once; how many bytes that were.
-    fn send_directly(&self, out: &Out) -> io::Result<usize> {
+    fn send_pieces<'p>(&self, pieces: impl Iterator<Item = &'p [u8]>) -> io::Result<usize> {
         let mut sent = 0;
-        for chunk in out.chunks() {
+        for chunk in pieces {
             let mut rest = chunk;
             while !rest.is_empty() {
                 match sys::send_nowait(self.fd, rest) {
@@ -206,14 +213,18 @@ impl Queue {
             return;
         }
         self.bytes += len as u64;
-        if let Chunk::Owned(bytes) = &mut chunk {
-            match self.chunks.back_mut() {
-                Some(Chunk::Owned(last)) if last.len() + len <= PIECE_MAX => {
-                    return last.extend_from_slice(bytes);
-                }
-                // It may wait for long: without the room that was meant for more replies.
-                _ => bytes.shrink_to_fit(),
-            }
+        let is_copied = matches!(chunk, Chunk::Owned(_)) || len <= SHARE_MIN;
+        if is_copied
+            && let Some(Chunk::Owned(last)) = self.chunks.back_mut()
+            && last.len() + len <= PIECE_MAX
+        {
+            return last.extend_from_slice(chunk.as_ref());
+        }
+        match &mut chunk {
+            // It may wait for long: without the room that was meant for more replies.
+            Chunk::Owned(bytes) => bytes.shrink_to_fit(),
+            Chunk::Shared(bytes) if is_copied => chunk = Chunk::Owned(bytes.to_vec()),
+            Chunk::Shared(_) => {}
         }
         self.chunks.push_back(chunk);
     }
