@@ -6,6 +6,7 @@ use crate::data::{Str, Value};
 use crate::engine::spec::access::{ACCESS, RW, UPDATE};
 use crate::engine::{Args, Command, Ctx, Group, KeySpec, Reply};
 use crate::resp::error::Error;
+use crate::store::EventClasses;
 
 /// The commands of this file.
 pub const COMMANDS: &[Command] = &[
@@ -87,19 +88,22 @@ fn incrby(ctx: &mut Ctx, args: &mut Args) -> Reply {
 }
 
 fn add(ctx: &mut Ctx, key: &[u8], by: i64) -> Reply {
-    let sum = match ctx.db.string_mut(key)? {
-        Some(value) => {
-            let old = integer(value).ok_or(Error::NOT_INTEGER)?;
-            let sum = old.checked_add(by).ok_or(Error::OVERFLOW)?;
-            *value = Str::from_i64(sum);
-            sum
-        }
+    let added = ctx.db.edit(key, |value: &mut Str, note| {
+        let old = integer(value).ok_or(Error::NOT_INTEGER)?;
+        let sum = old.checked_add(by).ok_or(Error::OVERFLOW)?;
+        *value = Str::from_i64(sum);
+        note.touched();
+        Ok::<_, Error>(sum)
+    });
+    let sum = match added? {
+        Some(sum) => sum?,
         None => {
             ctx.db.set(key, Value::String(Str::from_i64(by)), None);
             by
         }
     };
     ctx.db.mark_dirty(1);
+    ctx.db.event(EventClasses::STRING, "incrby", key);
     ctx.reply.int(sum)
 }
 
@@ -111,12 +115,14 @@ fn integer(value: &Str) -> Option<i64> {
 fn incrbyfloat(ctx: &mut Ctx, args: &mut Args) -> Reply {
     let key = args.key();
     let by = LongDouble::parse(args.bytes()?).ok_or(Error::NOT_FLOAT);
-    let text = match ctx.db.string_mut(key)? {
-        Some(value) => {
-            let text = sum_text(number(value).ok_or(Error::NOT_FLOAT)?, by?)?;
-            *value = Str::text(&text);
-            text
-        }
+    let added = ctx.db.edit(key, |value: &mut Str, note| {
+        let text = sum_text(number(value).ok_or(Error::NOT_FLOAT)?, by.clone()?)?;
+        *value = Str::text(&text);
+        note.touched();
+        Ok::<_, Error>(text)
+    });
+    let text = match added? {
+        Some(text) => text?,
         None => {
             let text = sum_text(LongDouble::from_i64(0), by?)?;
             ctx.db.set(key, Value::String(Str::text(&text)), None);
@@ -124,6 +130,7 @@ fn incrbyfloat(ctx: &mut Ctx, args: &mut Args) -> Reply {
         }
     };
     ctx.db.mark_dirty(1);
+    ctx.db.event(EventClasses::STRING, "incrbyfloat", key);
     // Replicas get the sum, so that the way they add and print cannot make a difference.
     ctx.effects.replace(&[b"SET", key, &text, b"KEEPTTL"]);
     ctx.reply.bulk(&text)

@@ -47,7 +47,7 @@ const fn about_key(name: &'static str, handler: fn(&mut Ctx, &mut Args) -> Reply
 
 /// OBJECT ENCODING key
 fn encoding(ctx: &mut Ctx, args: &mut Args) -> Reply {
-    match ctx.db.read_untouched(args.key()) {
+    match ctx.db.inspect(args.key()) {
         Some(entry) => ctx.reply.bulk(entry.value.encoding().as_bytes()),
         None => ctx.reply.null(),
     }
@@ -55,7 +55,7 @@ fn encoding(ctx: &mut Ctx, args: &mut Args) -> Reply {
 
 /// OBJECT FREQ key
 fn freq(ctx: &mut Ctx, args: &mut Args) -> Reply {
-    match ctx.db.read_untouched(args.key()) {
+    match ctx.db.inspect(args.key()) {
         // Nothing is evicted, so no policy ever counts accesses.
         Some(_) => Err(Error::FREQ_WITHOUT_LFU),
         None => ctx.reply.null(),
@@ -65,7 +65,7 @@ fn freq(ctx: &mut Ctx, args: &mut Args) -> Reply {
 /// OBJECT IDLETIME key
 fn idletime(ctx: &mut Ctx, args: &mut Args) -> Reply {
     let now_ms = ctx.now_ms;
-    match ctx.db.read_untouched(args.key()).map(|entry| entry.idle_seconds(now_ms)) {
+    match ctx.db.inspect(args.key()).map(|entry| entry.idle_seconds(now_ms)) {
         Some(seconds) => ctx.reply.int(i64::try_from(seconds).unwrap_or(i64::MAX)),
         None => ctx.reply.null(),
     }
@@ -79,12 +79,12 @@ const SHARED_COUNT: i64 = i32::MAX as i64;
 
 /// OBJECT REFCOUNT key
 fn refcount(ctx: &mut Ctx, args: &mut Args) -> Reply {
-    let Some(entry) = ctx.db.read_untouched(args.key()) else { return ctx.reply.null() };
+    let Some(entry) = ctx.db.inspect(args.key()) else { return ctx.reply.null() };
     let count = match &entry.value {
         Value::String(text) if text.as_int().is_some_and(|n| (0..SHARED_INTEGERS).contains(&n)) => {
             SHARED_COUNT
         }
-        Value::String(_) => 1,
+        _ => 1,
     };
     ctx.reply.int(count)
 }

@@ -62,8 +62,17 @@ fn own(command: &Command) -> &'static [&'static str] {
         Group::String => &["string"],
         Group::Connection => &["connection"],
         Group::Transactions => &["transaction"],
-        // Its category follows from a flag, which not all of its subcommands have.
-        Group::Server | Group::Pubsub => &[],
+        Group::Server => &[],
+        Group::List => &["list"],
+        Group::Hash => &["hash"],
+        Group::Set => &["set"],
+        Group::SortedSet => &["sortedset"],
+        Group::Geo => &["geo"],
+        Group::Stream => &["stream"],
+        Group::Bitmap => &["bitmap"],
+        Group::Hyperloglog => &["hyperloglog"],
+        // They have it by their flag.
+        Group::Pubsub => &[],
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use crate::base::clock;
 use crate::engine::Engine;
 use crate::engine::args::Args;
+use crate::engine::blocking;
 use crate::engine::ctx::{Ctx, Replier};
 use crate::engine::effects::Effects;
 use crate::engine::gate::{self, Asking};
@@ -22,8 +23,8 @@ use crate::state::Server;
 use crate::state::clients::flag as client;
 use crate::state::config::Settings;
 use crate::state::pause::Mode;
-use crate::state::pubsub::Message;
-use crate::store::{Changes, Db, Expiry, Held, Plan};
+use crate::state::pubsub::Notice;
+use crate::store::{Changes, Db, EventClasses, Expiry, Held, Plan};
 
 /// Executes one command and writes its reply to `out`. `raw` are the bytes that it came in, which a
 /// stream from the primary passes on as they are.
@@ -109,7 +110,7 @@ fn refuse(
     if let Some(known) = known {
         engine.server.stats.rejected(session.handle.id, known.id);
         if known.command.locking == Locking::Queued {
-            error = transaction::abort(session, &error);
+            error = transaction::abort(&engine.server.keyspace, session, &error);
         }
     }
     engine.server.stats.error(error.code());
@@ -229,7 +230,7 @@ fn run<'e>(
     mark: Mark,
 ) -> Step<'e> {
     let plan = plan_for(engine, session, known.command, argv);
-    let mut held = engine.server.keyspace.hold(&plan);
+    let mut held = blocking::hold(engine, known.command, plan);
     if is_paused(engine, session, known) || was_demoted(engine, session, settings, known) {
         return Step::Paused(known);
     }
@@ -244,20 +245,32 @@ fn run<'e>(
     // Nothing that is held for the primary's stream may be waited for or locked again.
     let in_exec = session.role == Role::Primary;
     let run = Run { engine, settings, now_ms, in_exec };
-    let failed = call(&run, session, &mut held, known, argv, out, &mut unit);
-    let afterwards = std::mem::take(&mut unit.afterwards);
-    let messages = std::mem::take(&mut unit.messages);
-    publish(engine, session, unit);
-    pubsub::enqueue(&engine.server, session, messages);
+    let mut failed = call(&run, session, &mut held, known, argv, out, &mut unit);
+    let waiter = session
+        .block
+        .take()
+        .map(|block| blocking::enter(engine, session, &mut held, known, argv, block));
+    publish(engine, session, &mut unit);
+    pubsub::enqueue(&engine.server, session, unit.take_notices());
+    let ready = unit.take_ready();
+    let served = (!ready.is_empty()).then(|| blocking::serve(engine, settings, &mut held, ready));
     drop(held);
-    for action in afterwards {
-        action(&engine.server);
+    unit.finish(engine);
+    if let Some(outcome) = served {
+        blocking::finish(engine, settings, outcome);
     }
     silence(session, out, mark);
     pubsub::deliver(&engine.server, session, settings, out);
-    account(engine, session, settings, known, argv, began, failed);
     monitor::note(engine, session, known, argv);
     monitor::send(engine, session, settings, out);
+    if let Some(waiter) = waiter {
+        let limit = engine.server.output_limit(settings, session.handle.kind());
+        engine.server.clients.send(&session.handle, out, limit);
+        failed = blocking::wait(engine, session, &waiter, out);
+        silence(session, out, mark);
+        pubsub::deliver(&engine.server, session, settings, out);
+    }
+    account(engine, session, settings, known, argv, began, failed);
     Step::Done
 }
 
@@ -307,8 +320,10 @@ pub struct Unit {
     commands: Vec<(usize, Vec<Vec<u8>>)>,
     /// What takes too long to be done while shards are held, in order.
     pub(super) afterwards: Vec<Afterwards>,
-    /// What was published, in order.
-    pub(super) messages: Vec<Message>,
+    /// What subscribers are to be told, in order.
+    pub(super) notices: Vec<Notice>,
+    /// (database, key) that changed while somebody was waiting for that.
+    ready: Vec<(usize, Vec<u8>)>,
 }
 
 /// Runs a handler on held shards, writes its reply or error, and adds its effect to the unit.
@@ -329,6 +344,8 @@ pub fn call<'k>(
     let expiry = expiry_of(engine, session, known.command);
     let mut db = Db::new(held, db_index, run.now_ms, expiry, &mut changes);
     db.set_touch(!session.no_touch);
+    let wanted = pubsub::wanted(&engine.server, run.settings);
+    db.set_wanted(wanted);
     let mut ctx = Ctx {
         engine,
         server: &engine.server,
@@ -351,6 +368,7 @@ pub fn call<'k>(
         out.error(error);
         engine.server.stats.error(error.code());
     }
+    unit.note(&mut changes, wanted);
     unit.collect(run, session, changes, effects, db_index, argv);
     result.is_err()
 }
@@ -393,7 +411,7 @@ impl Unit {
         if session.role == Role::Primary || !run.engine.server.log.is_active() {
             return;
         }
-        self.expired(run.settings, changes.expired);
+        self.expired(run.settings, &changes.expired);
         match effects.take() {
             Some(commands) => self.commands.extend(commands.into_iter().map(|argv| (db, argv))),
             None if changes.dirty > 0 => {
@@ -403,26 +421,51 @@ impl Unit {
         }
     }
 
+    /// Keeps what is to be told of changes, of which these classes were noted.
+    pub(super) fn note(&mut self, changes: &mut Changes, wanted: EventClasses) {
+        let events = changes.events.drain(..).map(|event| Notice::Event(event, wanted));
+        self.notices.extend(events);
+        self.ready.append(&mut changes.ready);
+    }
+
+    /// What subscribers are to be told.
+    pub(super) fn take_notices(&mut self) -> Vec<Notice> {
+        std::mem::take(&mut self.notices)
+    }
+
+    /// The keys that changed while somebody was waiting for that.
+    pub(super) fn take_ready(&mut self) -> Vec<(usize, Vec<u8>)> {
+        std::mem::take(&mut self.ready)
+    }
+
+    /// Does what had to wait until the shards are let go.
+    pub(super) fn finish(self, engine: &Engine) {
+        for action in self.afterwards {
+            action(&engine.server);
+        }
+    }
+
     /// Adds what another unit has.
-    fn append(&mut self, mut other: Unit) {
+    pub(super) fn append(&mut self, mut other: Unit) {
         self.dirty += other.dirty;
         self.commands.append(&mut other.commands);
         self.afterwards.append(&mut other.afterwards);
-        self.messages.append(&mut other.messages);
+        self.notices.append(&mut other.notices);
+        self.ready.append(&mut other.ready);
     }
 
     /// Adds the removal of keys whose time had come.
-    pub fn expired(&mut self, settings: &Settings, expired: Vec<(usize, Vec<u8>)>) {
+    pub fn expired(&mut self, settings: &Settings, expired: &[(usize, Vec<u8>)]) {
         let name: &[u8] = if settings.lazyfree_lazy_expire { b"UNLINK" } else { b"DEL" };
         for (db, key) in expired {
-            self.commands.push((db, vec![name.to_vec(), key]));
+            self.commands.push((*db, vec![name.to_vec(), key.clone()]));
         }
     }
 }
 
 /// Appends a unit to the log. The shards that it changed are still held, so log order is apply
 /// order.
-pub fn publish(engine: &Engine, session: &mut Session, unit: Unit) {
+pub fn publish(engine: &Engine, session: &mut Session, unit: &mut Unit) {
     let server = &engine.server;
     if unit.dirty > 0 {
         server.persistence.dirty.fetch_add(unit.dirty, Ordering::Relaxed);
@@ -430,35 +473,35 @@ pub fn publish(engine: &Engine, session: &mut Session, unit: Unit) {
     if session.role == Role::Primary {
         return pass_on(engine, session);
     }
-    if let Some(end) = append(engine, unit) {
+    if let Some(end) = append(engine, std::mem::take(&mut unit.commands)) {
         session.last_write = end;
     }
 }
 
 /// Appends a unit to the log, if it has anything to say and we are not a replica; the offset behind
 /// it.
-pub fn append(engine: &Engine, unit: Unit) -> Option<u64> {
+fn append(engine: &Engine, commands: Vec<(usize, Vec<Vec<u8>>)>) -> Option<u64> {
     let server = &engine.server;
-    if unit.commands.is_empty() || server.replication.is_replica() {
+    if commands.is_empty() || server.replication.is_replica() {
         return None;
     }
     let argvs: Vec<Vec<&[u8]>> =
-        unit.commands.iter().map(|(_, argv)| argv.iter().map(Vec::as_slice).collect()).collect();
+        commands.iter().map(|(_, argv)| argv.iter().map(Vec::as_slice).collect()).collect();
     let commands: Vec<(usize, &[&[u8]])> =
-        unit.commands.iter().zip(&argvs).map(|((db, _), argv)| (*db, argv.as_slice())).collect();
+        commands.iter().zip(&argvs).map(|((db, _), argv)| (*db, argv.as_slice())).collect();
     Some(server.log.append(&commands))
 }
 
 /// Appends the removal of keys whose time had come, each for itself, because nothing ties them
 /// together.
-pub fn append_expired(engine: &Engine, settings: &Settings, expired: Vec<(usize, Vec<u8>)>) {
+pub fn append_expired(engine: &Engine, settings: &Settings, expired: &[(usize, Vec<u8>)]) {
     if !engine.server.log.is_active() {
         return;
     }
     for key in expired {
         let mut unit = Unit::default();
-        unit.expired(settings, vec![key]);
-        append(engine, unit);
+        unit.expired(settings, std::slice::from_ref(key));
+        append(engine, unit.commands);
     }
 }
 
@@ -511,7 +554,7 @@ fn plan_by_definition(
 /// The shards of a command's keys.
 pub fn plan_of_keys(engine: &Engine, command: &Command, argv: &[&[u8]]) -> Plan {
     let keyspace = &engine.server.keyspace;
-    let mut shards = command.key_indexes(argv.len()).map(|i| keyspace.shard_of(argv[i]));
+    let mut shards = command.key_indexes(argv).map(|i| keyspace.shard_of(argv[i]));
     match (shards.next(), shards.next()) {
         (None, _) => Plan::None,
         (Some(only), None) => Plan::One(only),

@@ -1,5 +1,6 @@
-//! Messages around the execution of a command: what it publishes, and that a subscriber gets the
-//! replies to its own commands before the messages that they cause.
+//! Messages around the execution of a command: what it publishes, the keyspace events of what it
+//! changes, and that a subscriber gets the reply to its command before the messages that this
+//! causes.
 //!
 //! Invariant: while shards are held, messages are only queued; they are delivered when the shards
 //! are let go.
@@ -12,7 +13,8 @@ use crate::resp::out::Out;
 use crate::state::Server;
 use crate::state::clients::{Kind, flag};
 use crate::state::config::Settings;
-use crate::state::pubsub::{Message, Outlet};
+use crate::state::pubsub::{Message, Notice, Outlet};
+use crate::store::{Changes, EventClasses};
 
 /// Publishes a message, behind the reply to the present command; how many receive it.
 pub fn publish(ctx: &mut Ctx, message: Message) -> usize {
@@ -20,7 +22,7 @@ pub fn publish(ctx: &mut Ctx, message: Message) -> usize {
     if ctx.in_exec {
         let count = server.pubsub.receivers(message.topic, &message.channel);
         if count > 0 {
-            ctx.unit.messages.push(message);
+            ctx.unit.notices.push(Notice::Message(message));
         }
         return count;
     }
@@ -28,11 +30,26 @@ pub fn publish(ctx: &mut Ctx, message: Message) -> usize {
     through_outlet(server, ctx.settings, |outlet| server.pubsub.publish(outlet, &message))
 }
 
-/// Queues messages. Shards may be held.
-pub fn enqueue(server: &Server, session: &Session, messages: Vec<Message>) {
-    if !messages.is_empty() {
+/// The classes of keyspace events to be noted: none while nobody could hear of them.
+pub fn wanted(server: &Server, settings: &Settings) -> EventClasses {
+    let classes = settings.notify_keyspace_events;
+    let told = classes.has(EventClasses::KEYSPACE) || classes.has(EventClasses::KEYEVENT);
+    if told && server.pubsub.is_heard() { classes } else { EventClasses::NONE }
+}
+
+/// Queues what a command has to tell. Shards may be held.
+pub fn enqueue(server: &Server, session: &Session, notices: Vec<Notice>) {
+    if !notices.is_empty() {
         hold(server, session);
-        server.pubsub.enqueue(messages);
+        server.pubsub.enqueue(notices);
+    }
+}
+
+/// Queues the events of changes, of which these classes were noted. Shards may be held.
+pub fn enqueue_events(server: &Server, changes: &mut Changes, wanted: EventClasses) {
+    if !changes.events.is_empty() {
+        let events = changes.events.drain(..).map(|event| Notice::Event(event, wanted));
+        server.pubsub.enqueue(events);
     }
 }
 

@@ -10,7 +10,7 @@
 //! - While a client is held ([`flag::HELD`]) its messages are kept for it, so that they come behind
 //!   the reply of the command that it executes.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -19,6 +19,7 @@ use crate::base::lock::{Lock, rank};
 use crate::resp::out::{Chunk, encode_push};
 use crate::state::clients::{ClientHandle, Clients, flag};
 use crate::state::outbox::{Limit, Sent};
+use crate::store::{Event, EventClasses};
 
 /// What can be subscribed to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +47,35 @@ pub struct Message {
     pub channel: Vec<u8>,
     /// What it says.
     pub text: Vec<u8>,
+}
+
+/// Something to be told to subscribers.
+#[derive(Debug)]
+pub enum Notice {
+    /// A message.
+    Message(Message),
+    /// A keyspace event, and the classes that were asked for at its time.
+    Event(Event, EventClasses),
+}
+
+impl Notice {
+    /// Visits the messages that it amounts to.
+    fn each_message(self, mut visit: impl FnMut(Message)) {
+        let (event, classes) = match self {
+            Notice::Message(message) => return visit(message),
+            Notice::Event(event, classes) => (event, classes),
+        };
+        let (db, name) = (event.db, event.name.as_bytes());
+        if classes.has(EventClasses::KEYSPACE) {
+            let mut channel = format!("__keyspace@{db}__:").into_bytes();
+            channel.extend_from_slice(&event.key);
+            visit(Message { topic: Topic::Channel, channel, text: name.to_vec() });
+        }
+        if classes.has(EventClasses::KEYEVENT) {
+            let channel = format!("__keyevent@{db}__:{}", event.name).into_bytes();
+            visit(Message { topic: Topic::Channel, channel, text: event.key });
+        }
+    }
 }
 
 /// The way from here to the clients, and what happened on it.
@@ -89,10 +119,10 @@ struct Registry {
 /// The subscriptions of one server.
 pub struct Pubsub {
     registry: Lock<Registry>,
-    queue: Lock<VecDeque<Message>>,
+    queue: Lock<Vec<Notice>>,
     /// Channels and patterns with subscribers; readable without the registry.
     heard: AtomicUsize,
-    /// Messages in `queue`.
+    /// How many are in `queue`.
     queued: AtomicUsize,
 }
 
@@ -100,7 +130,7 @@ impl Default for Pubsub {
     fn default() -> Self {
         Pubsub {
             registry: Lock::new(rank::PUBSUB, Registry::default()),
-            queue: Lock::new(rank::PUBSUB + 1, VecDeque::new()),
+            queue: Lock::new(rank::PUBSUB + 1, Vec::new()),
             heard: AtomicUsize::new(0),
             queued: AtomicUsize::new(0),
         }
@@ -206,15 +236,15 @@ impl Pubsub {
         count
     }
 
-    /// Puts messages behind those that wait already. Shards may be held, and order messages as they
+    /// Puts notices behind those that wait already. Shards may be held, and order notices as they
     /// order changes.
-    pub fn enqueue(&self, messages: impl IntoIterator<Item = Message>) {
+    pub fn enqueue(&self, notices: impl IntoIterator<Item = Notice>) {
         let mut queue = self.queue.lock();
-        queue.extend(messages);
+        queue.extend(notices);
         self.queued.store(queue.len(), Ordering::SeqCst);
     }
 
-    /// Whether messages wait to be delivered.
+    /// Whether anything waits to be delivered.
     pub fn has_queued(&self) -> bool {
         self.queued.load(Ordering::SeqCst) > 0
     }
@@ -224,11 +254,13 @@ impl Pubsub {
         let mut registry = self.registry.lock();
         // What comes in meanwhile is left to those who wait for the registry behind us.
         let mut queue = self.queue.lock();
-        let messages = std::mem::take(&mut *queue);
+        let notices = std::mem::take(&mut *queue);
         self.queued.store(0, Ordering::SeqCst);
         drop(queue);
-        for message in &messages {
-            registry.deliver(outlet, message);
+        for notice in notices {
+            notice.each_message(|message| {
+                registry.deliver(outlet, &message);
+            });
         }
     }
 
@@ -487,6 +519,7 @@ mod tests {
             channel: b"x".to_vec(),
             text: text.into(),
         });
+        let queued = queued.map(Notice::Message);
         f.pubsub.enqueue(queued);
         assert!(f.pubsub.has_queued());
         f.pubsub.deliver_queued(&mut f.outlet());
