@@ -29,7 +29,7 @@ pub fn run(engine: &Arc<Engine>) {
                 end(engine, client);
             }
         }
-        waiting.extend(clients.take_to_drain());
+        waiting.extend(clients.take_to_drain().into_iter().filter(|c| !drain(engine, c)));
     }
 }
 

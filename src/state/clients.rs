@@ -468,8 +468,14 @@ impl Clients {
     fn follow_up(&self, client: &Arc<ClientHandle>, sent: Sent) -> Sent {
         match sent {
             Sent::TellDrain => {
-                self.to_drain.lock().push(Arc::clone(client));
-                self.drain_bell.wake();
+                let mut list = self.to_drain.lock();
+                list.push(Arc::clone(client));
+                // For those that are on the list already the bell was rung.
+                let is_first = list.len() == 1;
+                drop(list);
+                if is_first {
+                    self.drain_bell.wake();
+                }
             }
             Sent::OverLimit => {
                 self.over_limit.fetch_add(1, Ordering::Relaxed);

@@ -3,8 +3,11 @@
 //! A reply goes to the socket at once as far as the socket takes it; the rest waits here and the
 //! drain thread sends it when the socket is writable again. So a connection thread never blocks in
 //! a write: it goes on reading, and a client that pipelines without reading cannot deadlock with
-//! us. Pushes from other threads take the same way. Invariant: bytes leave in the order in which
-//! they were handed in.
+//! us. Pushes from other threads take the same way, except that only the first of a burst goes to
+//! the socket at once.
+//!
+//! Invariants: bytes leave in the order in which they were handed in; while any wait, only the
+//! drain thread sends.
 
 use std::collections::VecDeque;
 use std::io;
@@ -21,6 +24,10 @@ const PIECE_MAX: usize = 16 * 1024;
 
 /// Shared bytes up to here are copied, because a place of their own in the queue takes as much.
 const SHARE_MIN: usize = 64;
+
+/// What is pushed closer than this behind the last is left to the drain thread, which sends all that
+/// has come meanwhile at once.
+const BURST: Duration = Duration::from_micros(100);
 
 /// What the drain thread sends to one client before the others have their turn.
 const TURN: usize = 1024 * 1024;
@@ -69,6 +76,8 @@ struct Queue {
     with_drain: bool,
     close_when_empty: bool,
     gone: bool,
+    /// When bytes were last pushed.
+    pushed: Option<Instant>,
     soft_since: Option<Instant>,
 }
 
@@ -91,7 +100,7 @@ impl Outbox {
             out.clear();
             return Sent::Gone;
         }
-        if queue.chunks.is_empty() {
+        if queue.bytes == 0 {
             // The usual case: straight from the reply buffer to the socket, nothing allocated.
             match self.send_pieces(out.chunks()) {
                 Ok(sent) if sent == out.len() => {
@@ -116,7 +125,10 @@ impl Outbox {
         if queue.gone {
             return Sent::Gone;
         }
-        if !queue.chunks.is_empty() {
+        let now = Instant::now();
+        let before = queue.pushed.replace(now);
+        let in_burst = before.is_some_and(|before| now - before < BURST);
+        if in_burst || queue.bytes > 0 {
             queue.push(chunk);
             return queue.judge(limit);
         }
@@ -151,20 +163,34 @@ impl Outbox {
     }
 
     /// Sends what the socket takes, or a turn's share of it. Called by the drain thread, which lets
-    /// go of the queue when nothing is left.
+    /// go of the queue when nothing is left. Others may hand in more meanwhile.
     pub fn drain(&self) -> io::Result<Drained> {
         let mut queue = self.queue.lock();
         if queue.gone {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
-        let sent = match queue.flush(self.fd, TURN) {
+        let mut chunks = std::mem::take(&mut queue.chunks);
+        let mut head = std::mem::take(&mut queue.head);
+        drop(queue);
+        let result = flush(self.fd, &mut chunks, &mut head);
+        let mut queue = self.queue.lock();
+        if queue.gone {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        let sent = match result {
             Ok(sent) => sent,
             Err(e) => {
                 queue.fail();
                 return Err(e);
             }
         };
-        let empty = queue.chunks.is_empty();
+        queue.bytes -= sent as u64;
+        if !chunks.is_empty() {
+            chunks.append(&mut queue.chunks);
+            queue.chunks = chunks;
+            queue.head = head;
+        }
+        let empty = queue.bytes == 0;
         if empty {
             queue.with_drain = false;
             queue.soft_since = None;
@@ -185,7 +211,7 @@ impl Outbox {
     /// The connection ends when everything is sent. `false`: that is the case already.
     pub fn close_when_empty(&self) -> bool {
         let mut queue = self.queue.lock();
-        queue.close_when_empty = !queue.chunks.is_empty();
+        queue.close_when_empty = queue.bytes > 0;
         queue.close_when_empty
     }
 
@@ -247,32 +273,6 @@ impl Queue {
         }
     }
 
-    /// Sends what the socket takes, and little more than `most` bytes; how many those were.
-    fn flush(&mut self, fd: RawFd, most: usize) -> io::Result<usize> {
-        let mut sent = 0;
-        while let Some(chunk) = self.chunks.front() {
-            if sent >= most {
-                break;
-            }
-            let rest = &chunk.as_ref()[self.head..];
-            match sys::send_nowait(fd, rest) {
-                Ok(n) => {
-                    sent += n;
-                    self.bytes -= n as u64;
-                    self.head += n;
-                    if n == rest.len() {
-                        self.chunks.pop_front();
-                        self.head = 0;
-                    }
-                }
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
-                Err(e) => return Err(e),
-            }
-        }
-        Ok(sent)
-    }
-
     fn judge(&mut self, limit: Limit) -> Sent {
         if self.bytes == 0 {
             return Sent::All;
@@ -297,6 +297,32 @@ impl Queue {
         self.bytes = 0;
         Sent::Gone
     }
+}
+
+/// Sends what the socket takes of chunks of which the first `head` bytes are gone already, and
+/// little more than a turn's share; how many bytes that were. What is sent is taken off.
+fn flush(fd: RawFd, chunks: &mut VecDeque<Chunk>, head: &mut usize) -> io::Result<usize> {
+    let mut sent = 0;
+    while let Some(chunk) = chunks.front() {
+        if sent >= TURN {
+            break;
+        }
+        let rest = &chunk.as_ref()[*head..];
+        match sys::send_nowait(fd, rest) {
+            Ok(n) => {
+                sent += n;
+                *head += n;
+                if n == rest.len() {
+                    chunks.pop_front();
+                    *head = 0;
+                }
+            }
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(sent)
 }
 
 #[cfg(test)]
