@@ -25,8 +25,8 @@ const PIECE_MAX: usize = 16 * 1024;
 /// Shared bytes up to here are copied, because a place of their own in the queue takes as much.
 const SHARE_MIN: usize = 64;
 
-/// What is pushed closer than this behind the last is left to the drain thread, which sends all that
-/// has come meanwhile at once.
+/// What is pushed closer than this behind the last is left to the drain thread, which sends at once
+/// all that has come meanwhile.
 const BURST: Duration = Duration::from_micros(100);
 
 /// What the drain thread sends to one client before the others have their turn.
