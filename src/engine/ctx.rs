@@ -187,6 +187,7 @@ impl<'k> Ctx<'_, 'k> {
         let mut db = Db::new(&mut held, index, self.now_ms, expiry, &mut changes);
         let wanted = pubsub::wanted(self.server, self.settings);
         db.set_wanted(wanted);
+        db.set_aging(self.settings.aging());
         let result = visit(&mut db);
         // Before the shard is let go, so that nobody's write to such a key comes first.
         dispatch::append_expired(self.engine, self.settings, &changes.expired);

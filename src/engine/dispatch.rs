@@ -138,6 +138,7 @@ fn admit<'e>(
         .store(shown.map_or(0, |known| known.id as u64 + 1), Ordering::Relaxed);
     let known = found?;
     let asking = Asking {
+        engine,
         server: &engine.server,
         settings,
         session,
@@ -346,6 +347,7 @@ pub fn call<'k>(
     db.set_touch(!session.no_touch);
     let wanted = pubsub::wanted(&engine.server, run.settings);
     db.set_wanted(wanted);
+    db.set_aging(run.settings.aging());
     let mut ctx = Ctx {
         engine,
         server: &engine.server,
@@ -502,6 +504,14 @@ pub fn append_expired(engine: &Engine, settings: &Settings, expired: &[(usize, V
         let mut unit = Unit::default();
         unit.expired(settings, std::slice::from_ref(key));
         append(engine, unit.commands);
+    }
+}
+
+/// Appends the removal of one key.
+pub fn append_removal(engine: &Engine, lazily: bool, db: usize, key: &[u8]) {
+    if engine.server.log.is_active() {
+        let name: &[u8] = if lazily { b"UNLINK" } else { b"DEL" };
+        append(engine, vec![(db, vec![name.to_vec(), key.to_vec()])]);
     }
 }
 
