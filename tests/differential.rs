@@ -8,8 +8,11 @@
 //!
 //! Nothing may depend on how fast a machine is: times to live are years, or over already.
 
+#[path = "differential/events.rs"]
+mod events;
 mod support;
 
+use events::Watchers;
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write;
 use std::thread;
@@ -263,6 +266,11 @@ const PARAMS: &str = "maxmemory maxmemory-policy databases timeout tcp-keepalive
 const SETTINGS: &str = "slowlog-max-len lfu-decay-time lfu-log-factor latency-monitor-threshold \
     tcp-keepalive nosuch";
 
+/// The shapes of all commands.
+fn shapes() -> impl Iterator<Item = &'static (usize, &'static str)> {
+    [SHAPES, events::SHAPES].into_iter().flatten()
+}
+
 /// Makes commands.
 struct Generator {
     random: Random,
@@ -273,7 +281,7 @@ struct Generator {
 
 impl Generator {
     fn new(seed: u64) -> Generator {
-        let total_weight = SHAPES.iter().map(|(weight, _)| weight).sum();
+        let total_weight = shapes().map(|(weight, _)| weight).sum();
         Generator { random: Random::new(seed), total_weight, pending: Vec::new() }
     }
 
@@ -295,7 +303,7 @@ impl Generator {
 
     fn random_command(&mut self) -> Args {
         let mut point = self.random.below(self.total_weight);
-        let mut shapes = SHAPES.iter();
+        let mut shapes = shapes();
         let shape = loop {
             let (weight, shape) = shapes.next().expect("the weights add up");
             match point.checked_sub(*weight) {
@@ -669,6 +677,7 @@ struct Run {
     ours: Server,
     theirs: Server,
     connections: Vec<Connection>,
+    watchers: Watchers,
     seed: u64,
     found: usize,
     /// The last commands since both servers were empty, latest first, and their connections.
@@ -680,9 +689,11 @@ struct Run {
 impl Run {
     fn start(seed: u64) -> Run {
         let (ours, theirs) = (Server::start(&FLAGS), RealRedis::start(&[]));
+        let watchers = Watchers::start(&ours, &theirs);
         let mut run = Run {
             ours,
             theirs,
+            watchers,
             connections: Vec::new(),
             seed,
             found: 0,
@@ -706,6 +717,7 @@ impl Run {
             }
         }
         self.history.clear();
+        self.watchers.forget();
         let open = |_| Connection::open(&self.ours, &self.theirs);
         self.connections = (0..CONNECTIONS).map(open).collect();
     }
@@ -733,7 +745,7 @@ impl Run {
         }
         self.history.truncate(HISTORY);
         let Some((at, (args, ours, theirs))) = mismatch else {
-            return;
+            return self.compare_events(index, commands);
         };
         let mut report = format!(
             "seed {} command {} on connection {connection}: {}\n    ours   {}\n    theirs {}\n",
@@ -757,6 +769,24 @@ impl Run {
         }
         let command = String::from_utf8_lossy(&name(&args, 0)).into_owned();
         self.record(&command, report);
+    }
+
+    /// Compares what subscribers have heard of a batch.
+    fn compare_events(&mut self, index: u64, commands: &[Args]) {
+        let Some(difference) = self.watchers.difference(commands) else {
+            return;
+        };
+        let mut report = format!("seed {} batch {index}: events\n{difference}", self.seed);
+        // The lines end in what differs: the key, in one of its channels.
+        let concerned = |arg: &Vec<u8>| {
+            let shown = quoted(arg);
+            difference.contains(&format!(":{}", shown.trim_start_matches('"')))
+                || difference.contains(&format!(": {shown}"))
+        };
+        for args in commands.iter().filter(|args| args.iter().skip(1).any(concerned)) {
+            let _ = writeln!(report, "    batch: {}", printed(args));
+        }
+        self.record("(events)", report);
     }
 
     /// Compares the whole data.
@@ -839,7 +869,7 @@ fn commands_follow_from_the_seed_and_are_harmless() {
     assert_eq!(commands, make(7));
     assert_ne!(commands, make(8));
     let names: Vec<Vec<u8>> = commands.iter().map(|args| name(args, 0)).collect();
-    for (_, shape) in SHAPES {
+    for (_, shape) in shapes() {
         let first = shape.split(' ').next().expect("a name").as_bytes();
         let made = names.iter().any(|name| name == first) || first == b"unknown";
         assert!(made, "{shape} is never made");
