@@ -8,8 +8,8 @@ use std::fmt::Write;
 /// All classes but those of modules, on both channels.
 const CLASSES: &str = "KEAnm";
 
-/// The shapes of the commands about channels (see `SHAPES`). Those that subscribe and unsubscribe are
-/// left out: a run expects one reply to each command and no message.
+/// The shapes of the commands about channels (see `SHAPES`). Those that subscribe and unsubscribe
+/// are left out: a run expects one reply to each command and no message.
 pub const SHAPES: &[(usize, &str)] = &[
     (4, "PUBLISH value value"),
     (2, "SPUBLISH value value"),
@@ -41,8 +41,8 @@ impl Watcher {
         Watcher { subscriber, publisher }
     }
 
-    /// All that was heard since the last time, as it is printed. Left out is when a key that is over
-    /// is removed, because that depends on who looks first.
+    /// All that was heard since the last time, as it is printed. Left out is when a key that is
+    /// over is removed, because that depends on who looks first.
     fn heard(&mut self) -> Vec<String> {
         self.publisher.cmd(&["PUBLISH", END, ""]);
         let mut heard = Vec::new();
