@@ -8,15 +8,17 @@
 //!
 //! Nothing may depend on how fast a machine is: times to live are years, or over already.
 
+#[path = "differential/events.rs"]
+mod events;
 #[path = "differential/hashes.rs"]
 mod hashes;
 #[path = "differential/lists.rs"]
 mod lists;
-mod support;
-
 #[path = "differential/sets.rs"]
 mod sets;
+mod support;
 
+use events::Watchers;
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write;
 use std::thread;
@@ -148,7 +150,10 @@ struct Family {
 }
 
 /// All that is generated.
-const FAMILIES: &[Family] = &[GENERAL, hashes::FAMILY, lists::FAMILY, sets::FAMILY];
+const FAMILIES: &[Family] = &[GENERAL, EVENTS, hashes::FAMILY, lists::FAMILY, sets::FAMILY];
+
+/// Channels.
+const EVENTS: Family = Family { shapes: events::SHAPES, argument: |_, _, _| false, rule: |_| None };
 
 /// What belongs to no type.
 const GENERAL: Family = Family { shapes: SHAPES, argument: |_, _, _| false, rule: |_| None };
@@ -292,16 +297,14 @@ const MOMENTS_MS: &str = "0 -1 1000000000000 1500000000000 4000000000000 4000000
     99999999999999 9223372036854775807 9223372036854775808 -9223372036854775808 4e12 nan ten \
     4500000000000";
 
-const WORDS: &str = "NX XX GET EX PX EXAT PXAT KEEPTTL PERSIST GT LT REPLACE DB MATCH COUNT TYPE \
-LEN \
+const WORDS: &str = "NX XX GET EX PX EXAT PXAT KEEPTTL PERSIST GT LT REPLACE DB MATCH COUNT TYPE LEN \
     IDX ABSTTL IDLETIME FREQ * foo set config 0 -1 string 9223372036854775808 nan ASYNC BY STORE \
     LIMIT ON NOPE \"quoted\" \\x 'x' % %s%n";
 
 /// Names that no server has. They come from here because a random word might stop one.
 const UNKNOWN: &str = "FOO GETT SE nosuchcommand | config|get get|x *1 $4";
 
-const PATTERNS: &str = "* ? a key:* key:? k*:1 [a-c] [^a] [c-a] \\a \\ [ [a [^ h\\*\\[ KEY:* *:* \
-** \
+const PATTERNS: &str = "* ? a key:* key:? k*:1 [a-c] [^a] [c-a] \\a \\ [ [a [^ h\\*\\[ KEY:* *:* ** \
     a*a*a*a*b [] [a- ?[ x* h*[[] *\\ nosort [a-ce] [\\a] [^a-c]";
 
 /// Parameters whose values depend neither on the place nor on the version.
@@ -777,6 +780,7 @@ struct Run {
     ours: Server,
     theirs: Server,
     connections: Vec<Connection>,
+    watchers: Watchers,
     seed: u64,
     found: usize,
     /// The last commands since both servers were empty, latest first, and their connections.
@@ -788,9 +792,11 @@ struct Run {
 impl Run {
     fn start(seed: u64) -> Run {
         let (ours, theirs) = (Server::start(&FLAGS), RealRedis::start(&[]));
+        let watchers = Watchers::start(&ours, &theirs);
         let mut run = Run {
             ours,
             theirs,
+            watchers,
             connections: Vec::new(),
             seed,
             found: 0,
@@ -814,6 +820,7 @@ impl Run {
             }
         }
         self.history.clear();
+        self.watchers.forget();
         let open = |_| Connection::open(&self.ours, &self.theirs);
         self.connections = (0..CONNECTIONS).map(open).collect();
     }
@@ -841,7 +848,7 @@ impl Run {
         }
         self.history.truncate(HISTORY);
         let Some((at, (args, ours, theirs))) = mismatch else {
-            return;
+            return self.compare_events(index, commands);
         };
         let mut report = format!(
             "seed {} command {} on connection {connection}: {}\n    ours   {}\n    theirs {}\n",
@@ -865,6 +872,24 @@ impl Run {
         }
         let command = String::from_utf8_lossy(&name(&args, 0)).into_owned();
         self.record(&command, report);
+    }
+
+    /// Compares what subscribers have heard of a batch.
+    fn compare_events(&mut self, index: u64, commands: &[Args]) {
+        let Some(difference) = self.watchers.difference(commands) else {
+            return;
+        };
+        let mut report = format!("seed {} batch {index}: events\n{difference}", self.seed);
+        // The lines end in what differs: the key, in one of its channels.
+        let concerned = |arg: &Vec<u8>| {
+            let shown = quoted(arg);
+            difference.contains(&format!(":{}", shown.trim_start_matches('"')))
+                || difference.contains(&format!(": {shown}"))
+        };
+        for args in commands.iter().filter(|args| args.iter().skip(1).any(concerned)) {
+            let _ = writeln!(report, "    batch: {}", printed(args));
+        }
+        self.record("(events)", report);
     }
 
     /// Compares the whole data.

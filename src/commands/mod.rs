@@ -26,6 +26,7 @@ mod memory;
 mod monitor;
 mod object;
 mod persistence;
+mod pubsub;
 mod ranges;
 mod replication;
 mod scan;
@@ -64,6 +65,7 @@ pub const ALL: &[&[Command]] = &[
     monitor::COMMANDS,
     object::COMMANDS,
     persistence::COMMANDS,
+    pubsub::COMMANDS,
     ranges::COMMANDS,
     replication::COMMANDS,
     scan::COMMANDS,
