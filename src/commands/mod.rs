@@ -2,6 +2,7 @@
 //!
 //! A command file never uses another command file; what two need belongs to a layer below.
 
+mod bitmaps;
 mod client;
 mod command;
 mod config;
@@ -11,6 +12,10 @@ mod databases;
 mod debug;
 mod dump;
 mod expiry;
+mod hash_expiry;
+mod hash_random;
+mod hashes;
+mod hyperloglog;
 mod info;
 mod keys;
 mod latency;
@@ -21,17 +26,22 @@ mod memory;
 mod monitor;
 mod object;
 mod persistence;
+mod pubsub;
 mod ranges;
 mod replication;
 mod scan;
+mod set_algebra;
+mod sets;
 mod slowlog;
 mod strings;
 mod transactions;
+mod zsets;
 
 use crate::engine::Command;
 
 /// Every command of the server.
 pub const ALL: &[&[Command]] = &[
+    bitmaps::COMMANDS,
     client::COMMANDS,
     command::COMMANDS,
     config::COMMANDS,
@@ -41,6 +51,10 @@ pub const ALL: &[&[Command]] = &[
     debug::COMMANDS,
     dump::COMMANDS,
     expiry::COMMANDS,
+    hash_expiry::COMMANDS,
+    hash_random::COMMANDS,
+    hashes::COMMANDS,
+    hyperloglog::COMMANDS,
     info::COMMANDS,
     keys::COMMANDS,
     latency::COMMANDS,
@@ -51,10 +65,18 @@ pub const ALL: &[&[Command]] = &[
     monitor::COMMANDS,
     object::COMMANDS,
     persistence::COMMANDS,
+    pubsub::COMMANDS,
     ranges::COMMANDS,
     replication::COMMANDS,
     scan::COMMANDS,
+    set_algebra::COMMANDS,
+    sets::COMMANDS,
     slowlog::COMMANDS,
     strings::COMMANDS,
     transactions::COMMANDS,
+    zsets::COMMANDS,
+    zsets::algebra::COMMANDS,
+    zsets::geo::COMMANDS,
+    zsets::pops::COMMANDS,
+    zsets::ranges::COMMANDS,
 ];

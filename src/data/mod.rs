@@ -7,7 +7,11 @@
 //! while it holds a shard: small collections are one short block, large ones are shared and copied
 //! only where they change.
 
+pub mod bits;
+pub mod geohash;
 pub mod hash;
+pub mod hyperloglog;
+pub mod intset;
 pub mod list;
 pub mod listpack;
 pub mod quicklist;
@@ -224,6 +228,14 @@ impl Value {
             Value::Set(it) => it.heap_size(),
             Value::Zset(it) => it.heap_size(),
             Value::Stream(it) => it.heap_size(),
+        }
+    }
+
+    /// The earliest deadline of something inside the value (Unix ms): of a hash's field.
+    pub fn next_deadline(&self) -> Option<i64> {
+        match self {
+            Value::Hash(it) => it.next_deadline(),
+            _ => None,
         }
     }
 

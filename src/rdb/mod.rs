@@ -31,6 +31,7 @@ pub mod encode;
 mod kinds;
 pub mod opcodes;
 mod ziplist;
+mod zipmap;
 
 pub use decode::{Item, Reader, RestoreError, restore};
 pub use encode::{Options, Writer, dump, encode_value};

@@ -1,7 +1,12 @@
 //! Commands about lists.
 
+use super::Family;
+
+/// Lists.
+pub const FAMILY: Family = Family { shapes: SHAPES, argument: |_, _, _| false, rule: |_| None };
+
 /// Their syntaxes, as in the table of the others.
-pub const SHAPES: &[(usize, &str)] = &[
+const SHAPES: &[(usize, &str)] = &[
     (40, "RPUSH key {value}*"),
     (40, "LPUSH key {value}*"),
     (30, "RPUSH key value {value}* {value}* {value}* {value}*"),
