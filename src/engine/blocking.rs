@@ -319,10 +319,11 @@ fn kind_of(
     let expiry = if hide { Expiry::Hide } else { Expiry::Delete };
     let mut changes = Changes::default();
     let mut db = Db::new(held, db, clock::unix_ms(), expiry, &mut changes);
-    db.set_wanted(settings.notify_keyspace_events);
+    let wanted = settings.notify_keyspace_events;
+    db.set_wanted(wanted);
     let kind = db.peek(key).map(|entry| entry.value.type_name());
     dispatch::append_expired(engine, settings, &changes.expired);
-    unit.note(&mut changes);
+    unit.note(&mut changes, wanted);
     kind
 }
 
