@@ -112,8 +112,8 @@ fn copy_back(out: &mut Vec<u8>, distance: usize, mut length: usize) -> Option<()
     Some(())
 }
 
-/// Where three-byte sequences were last seen, by a hash of 16 bits. Two sequences may share one: the
-/// reader compares the bytes before it trusts a place.
+/// Where three-byte sequences were last seen, by a hash of 16 bits. Two sequences may share one:
+/// the reader compares the bytes before it trusts a place.
 struct Seen {
     /// A hash, and one more than the position, modulo 2^32; 0 for none.
     slots: Vec<(u16, u32)>,

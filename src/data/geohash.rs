@@ -306,9 +306,9 @@ impl Area {
         steps.clamp(1, STEPS as i32) as u32
     }
 
-    /// The ranges of scores, ends excluded and without overlap, that hold all points of the area, in
-    /// the order in which Redis searches them: the middle cell, the four beside it, the four at its
-    /// corners. What Redis misses, near the poles and the edges of the map, follows.
+    /// The ranges of scores, ends excluded and without overlap, that hold all points of the area,
+    /// in the order in which Redis searches them: the middle cell, the four beside it, the four at
+    /// its corners. What Redis misses, near the poles and the edges of the map, follows.
     pub fn ranges(&self) -> Vec<(f64, f64)> {
         let mut ranges = Vec::with_capacity(9);
         let bounds = self.redis_bounds();
