@@ -13,8 +13,6 @@ use crate::base::double::push_17_digits;
 use crate::base::sha1::sha1;
 use crate::data::Value;
 use crate::data::hash::Field;
-use crate::engine::Engine;
-use crate::state::persistence::begin_snapshot;
 use crate::store::dict::Slot;
 use crate::store::keyspace::SHARDS;
 use crate::store::{Entry, Held};
@@ -76,6 +74,10 @@ impl Digest {
                 self.mix(&TYPE_HASH.to_be_bytes());
                 hash.fields().for_each(|field| self.xor(&digest_of_field(field).0));
             }
+            Value::Set(set) => {
+                self.mix(&TYPE_SET.to_be_bytes());
+                set.iter().for_each(|member| self.xor(member.bytes(&mut [0; 20])));
+            }
             Value::Zset(zset) => {
                 self.mix(&TYPE_ZSET.to_be_bytes());
                 zset.each(0..zset.len(), |member, score| {
@@ -117,17 +119,7 @@ pub fn of_value(entry: &Entry) -> Digest {
     digest
 }
 
-/// The digest of everything, as it is at one moment. No shard may be held.
-pub fn of_everything(engine: &Engine) -> Digest {
-    let (mut snapshot, _) = begin_snapshot(&engine.server, || ());
-    let mut databases = Databases::default();
-    while let Some(batch) = snapshot.next_batch() {
-        databases.add(batch.db, &batch.entries);
-    }
-    databases.digest()
-}
-
-/// The same inside a transaction that holds all shards.
+/// The digest of everything. All shards must be held.
 pub fn of_held(held: &mut Held) -> Digest {
     let mut databases = Databases::default();
     for shard in 0..SHARDS {

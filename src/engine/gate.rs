@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use crate::base::clock;
 
+use crate::engine::Engine;
+use crate::engine::evict::{self, Room};
 use crate::engine::session::{Role, Session};
 use crate::engine::spec::flag;
 use crate::engine::table::Known;
@@ -15,6 +17,8 @@ use crate::state::config::Settings;
 
 /// A command that asks to be executed.
 pub struct Asking<'a> {
+    /// The server with its commands.
+    pub engine: &'a Engine,
     /// The server.
     pub server: &'a Server,
     /// The parameters.
@@ -39,6 +43,7 @@ const REFUSALS: &[Refusal] = &[
     disk_error,
     too_few_replicas,
     read_only_replica,
+    subscribed,
     stale_replica,
     loading,
     keyspace_of_a_follower,
@@ -65,9 +70,11 @@ fn not_in_multi(asking: &Asking) -> Option<Error> {
 }
 
 fn out_of_memory(asking: &Asking) -> Option<Error> {
-    let limit = asking.settings.maxmemory;
-    let over = limit > 0 && asking.deny_oom && asking.server.used_memory() > limit;
-    over.then_some(Error::OOM)
+    if asking.settings.maxmemory == 0 {
+        return None;
+    }
+    let room = evict::make_room(asking.engine, asking.settings);
+    (asking.deny_oom && room == Room::None).then_some(Error::OOM)
 }
 
 fn disk_error(asking: &Asking) -> Option<Error> {
@@ -98,6 +105,21 @@ fn read_only_replica(asking: &Asking) -> Option<Error> {
         && asking.server.replication.is_replica();
     refused.then_some(Error::READONLY)
 }
+
+/// A subscriber that speaks RESP2 could not tell other replies from messages.
+fn subscribed(asking: &Asking) -> Option<Error> {
+    let client = &asking.session.handle;
+    let refused = client.has(client::PUBSUB)
+        && client.proto.load(Ordering::Relaxed) == 2
+        && !asking.known.command.has(flag::SUBSCRIBED);
+    refused.then(|| {
+        let name = asking.known.full_name.as_bytes();
+        Error::quoting("ERR Can't execute '", name, ONLY_SUBSCRIBED)
+    })
+}
+
+const ONLY_SUBSCRIBED: &str = "': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET \
+                               are allowed in this context";
 
 fn stale_replica(asking: &Asking) -> Option<Error> {
     let replication = &asking.server.replication;

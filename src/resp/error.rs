@@ -114,8 +114,7 @@ impl Error {
     pub const WITHSCORES_BY_LEX: Self =
         Self::new("ERR syntax error, WITHSCORES not supported in combination with BYLEX");
     pub const WEIGHT_NOT_FLOAT: Self = Self::new("ERR weight value is not a float");
-    pub const GEO_UNIT: Self =
-        Self::new("ERR unsupported unit provided. please use M, KM, FT, MI");
+    pub const GEO_UNIT: Self = Self::new("ERR unsupported unit provided. please use M, KM, FT, MI");
     pub const GEO_RADIUS: Self = Self::new("ERR need numeric radius");
     pub const GEO_RADIUS_NEGATIVE: Self = Self::new("ERR radius cannot be negative");
     pub const GEO_WIDTH: Self = Self::new("ERR need numeric width");
@@ -202,6 +201,10 @@ impl Error {
     pub const RESTORE_TTL: Self = Self::new("ERR Invalid TTL value, must be >= 0");
     pub const RESTORE_IDLETIME: Self = Self::new("ERR Invalid IDLETIME value, must be >= 0");
     pub const RESTORE_FREQ: Self = Self::new("ERR Invalid FREQ value, must be >= 0 and <= 255");
+    pub const IDLETIME_WITH_LFU: Self = Self::new(
+        "ERR An LFU maxmemory policy is selected, idle time not tracked. Please note that when \
+         switching between policies at runtime LRU and LFU data will take some time to adjust.",
+    );
     pub const FREQ_WITHOUT_LFU: Self = Self::new(
         "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note \
          that when switching between policies at runtime LRU and LFU data will take some time to \

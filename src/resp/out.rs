@@ -395,6 +395,17 @@ impl Out {
     }
 }
 
+/// A push message of these strings on its own; an array in RESP2.
+pub fn encode_push(proto: u8, parts: &[&[u8]]) -> Vec<u8> {
+    // The longest header of a string has 20 digits.
+    let room = parts.iter().map(|part| part.len() + 25).sum::<usize>();
+    let mut out = Out { buf: Vec::with_capacity(room + 25), ..Out::new() };
+    out.set_proto(proto);
+    out.push(parts.len());
+    parts.iter().for_each(|part| out.bulk(part));
+    out.buf
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::engine::info::{Facts, Fields};
+use crate::state::pubsub::Topic;
 use crate::state::stats::Stats;
 
 /// Counters of the server.
@@ -21,11 +22,16 @@ pub fn stats(facts: &Facts, fields: &mut Fields) {
     fields.add("expired_stale_perc", "0.00");
     fields.add("expired_time_cap_reached_count", 0);
     fields.add("expire_cycle_cpu_milliseconds", load(&stats.expire_nanos) / 1_000_000);
-    // Nothing is evicted: with `maxmemory` reached, commands that need more are refused.
-    fields.add_zeros(&["evicted_keys", "evicted_clients", "total_eviction_exceeded_time"]);
-    fields.add("current_eviction_exceeded_time", 0);
+    fields.add("evicted_keys", load(&stats.evicted));
+    fields.add_zeros(&["evicted_clients"]);
+    let (total, current) = stats.excess_ms();
+    fields.add("total_eviction_exceeded_time", total);
+    fields.add("current_eviction_exceeded_time", current);
     fields.add("keyspace_hits", facts.keys.stats.hits);
     fields.add("keyspace_misses", facts.keys.stats.misses);
+    fields.add("pubsub_channels", server.pubsub.count(Topic::Channel));
+    fields.add("pubsub_patterns", server.pubsub.count(Topic::Pattern));
+    fields.add("pubsubshard_channels", server.pubsub.count(Topic::Shard));
     fields.add_zeros(ABSENT);
     fields.add("total_error_replies", load(&stats.total_errors));
     fields.add("dump_payload_sanitizations", 0);
@@ -46,12 +52,9 @@ pub fn stats(facts: &Facts, fields: &mut Fields) {
     ]);
 }
 
-/// Counters of what is not here (channels, forks, scripts, tracking, defragmentation), in their
+/// Counters of what is not here (forks, scripts, tracking, defragmentation), in their
 /// place.
 const ABSENT: &[&str] = &[
-    "pubsub_channels",
-    "pubsub_patterns",
-    "pubsubshard_channels",
     "latest_fork_usec",
     "total_forks",
     "migrate_cached_sockets",

@@ -72,6 +72,7 @@ fn read_members<R: Read>(source: &mut Source<R>) -> Result<Set, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::crc64;
     use crate::data::{Limits, Value};
     use crate::rdb::{Options, encode_value, restore};
 
@@ -90,9 +91,11 @@ mod tests {
         out
     }
 
-    /// A payload with a checksum of 0, which is not looked at.
     fn payload(body: &[u8]) -> Vec<u8> {
-        [body, &[10, 0], &[0; 8]].concat()
+        let mut payload = [body, &[10, 0]].concat();
+        let crc = crc64::update(0, &payload);
+        payload.extend(crc.to_le_bytes());
+        payload
     }
 
     fn read_back(body: &[u8]) -> Option<Set> {
