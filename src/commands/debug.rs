@@ -45,6 +45,8 @@ const HELP: &[&str] = &[
     "PROTOCOL <type>",
     "    Answers a reply of this kind: string, integer, double, bignum, null, array, set, map,",
     "    attrib, push, verbatim, true, false.",
+    "QUICKLIST-PACKED-THRESHOLD <size>",
+    "    Changes nothing: from which length on elements of lists stand alone is fixed.",
     "RELOAD [MERGE] [NOFLUSH] [NOSAVE]",
     "    Saves the keys, forgets them and loads them again. NOSAVE loads the file that is",
     "    there; NOFLUSH forgets nothing; MERGE lets keys of the file replace those that are there.",
@@ -84,6 +86,7 @@ const SUBCOMMANDS: &[(&str, usize, usize, Body)] = &[
     ("panic", 0, 0, panic),
     ("populate", 1, 3, populate),
     ("protocol", 1, 1, protocol),
+    ("quicklist-packed-threshold", 1, 1, packed_threshold),
     ("reload", 0, usize::MAX, reload),
     ("set-active-expire", 1, 1, set_active_expire),
     ("sleep", 1, 1, sleep),
@@ -281,6 +284,11 @@ fn protocol(ctx: &mut Ctx, args: &[&[u8]]) -> Reply {
         _ => return Err(PROTOCOL_TYPES),
     }
     ctx.reply.done()
+}
+
+/// DEBUG QUICKLIST-PACKED-THRESHOLD size
+fn packed_threshold(ctx: &mut Ctx, _: &[&[u8]]) -> Reply {
+    ctx.reply.ok()
 }
 
 /// DEBUG RELOAD [MERGE] [NOFLUSH] [NOSAVE]
