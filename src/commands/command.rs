@@ -236,7 +236,8 @@ fn keys_of(ctx: &Ctx, argv: &[&[u8]]) -> Result<Vec<(usize, &'static KeySpec)>, 
     let lacks_keys = |spec: &KeySpec| {
         matches!(spec.begin, Begin::Index(_)) && spec.indexes(argv).next().is_none()
     };
-    if (found.is_empty() || specs.clone().any(lacks_keys)) && !known.command.has(flag::NO_MANDATORY_KEYS) {
+    let none = found.is_empty() || specs.clone().any(lacks_keys);
+    if none && !known.command.has(flag::NO_MANDATORY_KEYS) {
         return Err(Error::COMMAND_ARGUMENTS);
     }
     Ok(found)
