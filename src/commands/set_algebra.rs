@@ -33,13 +33,9 @@ pub const COMMANDS: &[Command] = &[
         .syntax("numkeys key [key ...] [LIMIT limit]")
         .complexity(PRODUCT)
         .summary("Counts the members that all sets have."),
-    storing(
-        "sinterstore",
-        sinterstore,
-        &[KeySpec::at(1, RW | UPDATE), KeySpec::from(2, RO | ACCESS)],
-    )
-    .complexity(PRODUCT)
-    .summary("Stores the members that all sets have."),
+    storing("sinterstore", sinterstore, UPDATES)
+        .complexity(PRODUCT)
+        .summary("Stores the members that all sets have."),
     returning("sunion", sunion)
         .complexity(SUM_OF_SIZES)
         .summary("Returns the members that any of the sets has."),
@@ -52,6 +48,7 @@ const SUM_OF_SIZES: &str = "O(N) where N is the total number of elements in all 
 const PRODUCT: &str = "O(N*M) worst case where N is the cardinality of the smallest set and M is \
                        the number of sets.";
 const READS: &[KeySpec] = &[KeySpec::from(1, RO | ACCESS)];
+const UPDATES: &[KeySpec] = &[KeySpec::at(1, RW | UPDATE), KeySpec::from(2, RO | ACCESS)];
 const OVERWRITES: &[KeySpec] = &[KeySpec::at(1, OW | UPDATE), KeySpec::from(2, RO | ACCESS)];
 
 const fn returning(name: &'static str, handler: fn(&mut Ctx, &mut Args) -> Reply) -> Command {
@@ -219,8 +216,8 @@ fn subtract(mut result: Set, sets: &[Option<Set>], limits: &Limits) -> Set {
     let Some((Some(first), others)) = sets.split_first() else { return result };
     let mut others: Vec<&Set> = others.iter().flatten().collect();
     let total: usize = others.iter().map(|other| other.len()).sum();
-    // Looking each member of the first up in every other set costs about this; what the sets have in
-    // common ends a search early, which is worth half of it.
+    // Looking each member of the first up in every other set costs about this; what the sets have
+    // in common ends a search early, which is worth half of it.
     if first.len() * (others.len() + 1) / 2 <= first.len() + total {
         // Large sets first: a member is sooner found there.
         others.sort_by_key(|other| std::cmp::Reverse(other.len()));
