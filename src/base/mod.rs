@@ -6,6 +6,7 @@
 
 pub mod clock;
 pub mod crc64;
+pub mod double;
 pub mod glob;
 pub mod hash;
 pub mod lock;

@@ -223,7 +223,7 @@ fn keys_of(ctx: &Ctx, argv: &[&[u8]]) -> Result<Vec<(usize, &'static KeySpec)>, 
     {
         return Err(Error::COMMAND_INVALID);
     }
-    if known.command.keys.is_empty() {
+    if known.command.keys.iter().all(|spec| spec.access & access::NOT_KEY != 0) {
         return Err(Error::COMMAND_NO_KEYS);
     }
     if dispatch::resolve(ctx.engine, argv).is_err() {
@@ -236,8 +236,9 @@ fn keys_of(ctx: &Ctx, argv: &[&[u8]]) -> Result<Vec<(usize, &'static KeySpec)>, 
     let lacks_keys = |spec: &KeySpec| {
         matches!(spec.begin, Begin::Index(_)) && spec.indexes(argv).next().is_none()
     };
-    let none = found.is_empty() || specs.clone().any(lacks_keys);
-    if none && !known.command.has(flag::NO_MANDATORY_KEYS) {
+    if (found.is_empty() || specs.clone().any(lacks_keys))
+        && !known.command.has(flag::NO_MANDATORY_KEYS)
+    {
         return Err(Error::COMMAND_ARGUMENTS);
     }
     Ok(found)

@@ -12,15 +12,21 @@ mod databases;
 mod debug;
 mod dump;
 mod expiry;
+mod hash_expiry;
+mod hash_random;
+mod hashes;
 mod hyperloglog;
 mod info;
 mod keys;
 mod latency;
 mod lcs;
+mod list_moves;
+mod lists;
 mod memory;
 mod monitor;
 mod object;
 mod persistence;
+mod pubsub;
 mod ranges;
 mod replication;
 mod scan;
@@ -29,6 +35,7 @@ mod sets;
 mod slowlog;
 mod strings;
 mod transactions;
+mod zsets;
 
 use crate::engine::Command;
 
@@ -44,15 +51,21 @@ pub const ALL: &[&[Command]] = &[
     debug::COMMANDS,
     dump::COMMANDS,
     expiry::COMMANDS,
+    hash_expiry::COMMANDS,
+    hash_random::COMMANDS,
+    hashes::COMMANDS,
     hyperloglog::COMMANDS,
     info::COMMANDS,
     keys::COMMANDS,
     latency::COMMANDS,
     lcs::COMMANDS,
+    list_moves::COMMANDS,
+    lists::COMMANDS,
     memory::COMMANDS,
     monitor::COMMANDS,
     object::COMMANDS,
     persistence::COMMANDS,
+    pubsub::COMMANDS,
     ranges::COMMANDS,
     replication::COMMANDS,
     scan::COMMANDS,
@@ -61,4 +74,9 @@ pub const ALL: &[&[Command]] = &[
     slowlog::COMMANDS,
     strings::COMMANDS,
     transactions::COMMANDS,
+    zsets::COMMANDS,
+    zsets::algebra::COMMANDS,
+    zsets::geo::COMMANDS,
+    zsets::pops::COMMANDS,
+    zsets::ranges::COMMANDS,
 ];

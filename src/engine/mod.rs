@@ -19,7 +19,7 @@ pub mod info;
 pub mod lazyfree;
 pub mod load;
 pub mod monitor;
-pub mod notify;
+pub mod pubsub;
 pub mod scan;
 pub mod session;
 pub mod shutdown;

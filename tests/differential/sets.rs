@@ -2,11 +2,14 @@
 //!
 //! Nothing here is left to chance that the servers take: members are only popped all at once.
 
-use super::Args;
 use super::support::random::Random;
+use super::{Args, Family};
+
+/// Sets, bits and HyperLogLogs.
+pub const FAMILY: Family = Family { shapes: SHAPES, argument, rule: |_| None };
 
 /// As the other shapes.
-pub const SHAPES: &[(usize, &str)] = &[
+const SHAPES: &[(usize, &str)] = &[
     (60, "SADD skey {member}*"),
     (30, "SADD skey members"),
     (25, "SREM skey {member}*"),
@@ -81,7 +84,7 @@ const NUMBERS: &str = "0 1 -1 2 -2 3 7 8 127 128 -128 -129 255 256 -256 32767 32
     4294967296 9223372036854775807 -9223372036854775808 -9223372036854775807 9223372036854775808 x";
 
 /// Adds the arguments of a kind that is known here; whether it is.
-pub fn argument(kind: &str, random: &mut Random, args: &mut Args) -> bool {
+fn argument(kind: &str, random: &mut Random, args: &mut Args) -> bool {
     let argument = match kind {
         "skey" => random.word(SET_KEYS),
         "bkey" => random.word(BIT_KEYS),

@@ -16,7 +16,6 @@
 //!
 //! Invariants: a block's count and lengths fit its size; the keys of a bucket differ.
 
-use std::mem;
 use std::sync::Arc;
 
 use crate::base::hash::Seed;
