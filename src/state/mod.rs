@@ -4,6 +4,7 @@
 //! Must not know commands, and spawns no thread: work for another thread is a [`Job`], which
 //! `service` runs.
 
+pub mod acl;
 pub mod clients;
 pub mod config;
 pub mod histogram;
