@@ -51,6 +51,11 @@ impl Digest {
                 self.mix(&TYPE_STRING.to_be_bytes());
                 self.mix(text.bytes(&mut [0; 20]));
             }
+            Value::List(_) => {}
+            Value::Hash(_) => {}
+            Value::Set(_) => {}
+            Value::Zset(_) => {}
+            Value::Stream(_) => {}
         }
         if entry.expire_at().is_some() {
             self.xor(b"!!expire!!");

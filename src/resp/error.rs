@@ -144,11 +144,13 @@ impl Error {
     pub const EXECABORT: Self =
         Self::new("EXECABORT Transaction discarded because of previous errors.");
     pub const NOT_IN_MULTI: Self = Self::new("ERR Command not allowed inside a transaction");
+    pub const WATCH_INSIDE_MULTI: Self = Self::new("ERR WATCH inside MULTI is not allowed");
     pub const NESTED_MULTI: Self = Self::new("ERR MULTI calls can not be nested");
     pub const EXEC_WITHOUT_MULTI: Self = Self::new("ERR EXEC without MULTI");
     pub const DISCARD_WITHOUT_MULTI: Self = Self::new("ERR DISCARD without MULTI");
     pub const TIMEOUT_NOT_INTEGER: Self =
         Self::new("ERR timeout is not an integer or out of range");
+    pub const TIMEOUT_NOT_FLOAT: Self = Self::new("ERR timeout is not a float or out of range");
     pub const TIMEOUT_NEGATIVE: Self = Self::new("ERR timeout is negative");
     pub const TIMEOUT_RANGE: Self = Self::new("ERR timeout is out of range");
     pub const UNBLOCKED: Self = Self::new("UNBLOCKED client unblocked via CLIENT UNBLOCK");

@@ -1,0 +1,908 @@
+//! A sequence of small values in one block of bytes: the compact form of every collection.
+//!
+//! The bytes are Redis's own listpack format, so that RDB bodies are the block itself:
+//!
+//! ```text
+//! total bytes u32 LE | entries u16 LE (65535: count them) | entry ... | 0xFF
+//!
+//! entry = head and payload, then the length of both ("backlen"), readable backwards
+//!   0vvvvvvv                integer 0..=127
+//!   10llllll                bytes, up to 63
+//!   110vvvvv v8             integer of 13 bits
+//!   1110llll l8             bytes, up to 4095
+//!   F0 l32                  bytes
+//!   F1 | F2 | F3 | F4       integer of 16, 24, 32, 64 bits, little endian
+//! backlen = 1 to 5 bytes of 7 bits each, most significant first; all but the first have bit 7 set
+//! ```
+//!
+//! A value that is the one spelling of an `i64` is kept as an integer. This file must not know
+//! which type the entries belong to.
+//!
+//! Invariants: the block is always whole and valid (`from_bytes` checks it to the last byte), it is
+//! exactly as long as its header says, and a position is the offset of an entry until the next
+//! change of the listpack.
+
+use crate::base::num::{i64_bytes, parse_i64};
+
+const HEADER: usize = 6;
+const END: u8 = 0xff;
+/// The entry count that says "too many for this field".
+const UNCOUNTED: u16 = u16::MAX;
+/// How large a block may grow, as in Redis: far below what the length field can say.
+const MAX_BYTES: usize = 1 << 30;
+
+/// The sequence. It is a fat pointer and nothing else.
+#[derive(Clone)]
+pub struct Listpack(Box<[u8]>);
+
+/// Where an entry starts; only good for the listpack that gave it, until that is changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Pos(usize);
+
+/// The value of an entry, borrowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Item<'a> {
+    /// Stands for its decimal text.
+    Int(i64),
+    /// Any other text.
+    Bytes(&'a [u8]),
+}
+
+impl<'a> Item<'a> {
+    /// The item for `value`: an integer if that is what the text spells.
+    pub fn of(value: &'a [u8]) -> Item<'a> {
+        match parse_i64(value) {
+            Some(number) => Item::Int(number),
+            None => Item::Bytes(value),
+        }
+    }
+
+    /// The text, which for an integer is written into `buf`.
+    pub fn bytes<'b>(&self, buf: &'b mut [u8; 20]) -> &'b [u8]
+    where
+        'a: 'b,
+    {
+        match self {
+            Item::Int(number) => i64_bytes(*number, buf),
+            Item::Bytes(bytes) => bytes,
+        }
+    }
+
+    /// The text in a buffer of its own.
+    pub fn to_vec(self) -> Vec<u8> {
+        self.bytes(&mut [0; 20]).to_vec()
+    }
+
+    /// Whether the text is `needle`.
+    pub fn is(&self, needle: &[u8]) -> bool {
+        self.bytes(&mut [0; 20]) == needle
+    }
+
+    /// The number that the text spells, if it does.
+    pub fn int(&self) -> Option<i64> {
+        match self {
+            Item::Int(number) => Some(*number),
+            Item::Bytes(bytes) => parse_i64(bytes),
+        }
+    }
+}
+
+/// An entry about to be written.
+struct Encoded<'a> {
+    head: [u8; 9],
+    head_len: usize,
+    payload: &'a [u8],
+}
+
+impl<'a> Encoded<'a> {
+    fn of(item: Item<'a>) -> Encoded<'a> {
+        match item {
+            Item::Int(number) => Encoded::int(number),
+            Item::Bytes(bytes) => Encoded::bytes(bytes),
+        }
+    }
+
+    fn int(number: i64) -> Encoded<'a> {
+        let le = number.to_le_bytes();
+        match number {
+            0..=0x7f => Encoded::head(&le[..1], &[]),
+            -0x1000..=0xfff => Encoded::head(&[0xc0 | (le[1] & 0x1f), le[0]], &[]),
+            -0x8000..=0x7fff => Encoded::tagged(0xf1, &le[..2], &[]),
+            -0x80_0000..=0x7f_ffff => Encoded::tagged(0xf2, &le[..3], &[]),
+            -0x8000_0000..=0x7fff_ffff => Encoded::tagged(0xf3, &le[..4], &[]),
+            _ => Encoded::tagged(0xf4, &le, &[]),
+        }
+    }
+
+    fn bytes(payload: &'a [u8]) -> Encoded<'a> {
+        let le = payload.len().to_le_bytes();
+        match payload.len() {
+            0..=0x3f => Encoded::head(&[0x80 | le[0]], payload),
+            0x40..=0xfff => Encoded::head(&[0xe0 | le[1], le[0]], payload),
+            _ => Encoded::tagged(0xf0, &le[..4], payload),
+        }
+    }
+
+    fn head(bytes: &[u8], payload: &'a [u8]) -> Encoded<'a> {
+        let mut head = [0; 9];
+        head[..bytes.len()].copy_from_slice(bytes);
+        Encoded { head, head_len: bytes.len(), payload }
+    }
+
+    fn tagged(tag: u8, bytes: &[u8], payload: &'a [u8]) -> Encoded<'a> {
+        let mut head = [tag; 9];
+        head[1..=bytes.len()].copy_from_slice(bytes);
+        Encoded { head, head_len: 1 + bytes.len(), payload }
+    }
+
+    /// Bytes that the entry takes, its backlen included.
+    fn size(&self) -> usize {
+        let len = self.head_len + self.payload.len();
+        len + backlen_size(len)
+    }
+
+    /// Fills `out`, which is as long as `size` says.
+    fn write(&self, out: &mut [u8]) {
+        let (head, rest) = out.split_at_mut(self.head_len);
+        let (payload, backlen) = rest.split_at_mut(self.payload.len());
+        head.copy_from_slice(&self.head[..self.head_len]);
+        payload.copy_from_slice(self.payload);
+        let mut left = self.head_len + self.payload.len();
+        for byte in backlen.iter_mut().rev() {
+            *byte = 0x80 | (left & 0x7f) as u8;
+            left >>= 7;
+        }
+        backlen[0] &= 0x7f;
+    }
+}
+
+/// How many bytes the backlen of an entry takes whose head and payload take `len`. Redis goes to
+/// the next width one value before it must, from the second width on.
+fn backlen_size(len: usize) -> usize {
+    match len {
+        0..=0x7f => 1,
+        0x80..=0x3ffe => 2,
+        0x3fff..=0x1f_fffe => 3,
+        0x1f_ffff..=0xfff_fffe => 4,
+        _ => 5,
+    }
+}
+
+/// The length of the head and the payload of the entry at the start of `bytes`; `None` if these
+/// are cut short or no entry starts so.
+fn encoded_len(bytes: &[u8]) -> Option<usize> {
+    let len = match *bytes.first()? {
+        0..=0x7f => 1,
+        head @ 0x80..=0xbf => 1 + usize::from(head & 0x3f),
+        0xc0..=0xdf => 2,
+        head @ 0xe0..=0xef => 2 + usize::from(u16::from_be_bytes([head & 0x0f, *bytes.get(1)?])),
+        0xf0 => {
+            let len = u32::from_le_bytes(*bytes.get(1..)?.first_chunk()?);
+            usize::try_from(len).ok()?.checked_add(5)?
+        }
+        0xf1 => 3,
+        0xf2 => 4,
+        0xf3 => 5,
+        0xf4 => 9,
+        _ => return None,
+    };
+    (len <= bytes.len()).then_some(len)
+}
+
+/// The value of an entry from its head and payload.
+fn decode(entry: &[u8]) -> Item<'_> {
+    match entry {
+        [0xf1..=0xf4, int @ ..] => Item::Int(sign_extended(int)),
+        [0xf0, _, _, _, _, payload @ ..] => Item::Bytes(payload),
+        [0xe0..=0xef, _, payload @ ..] => Item::Bytes(payload),
+        [high @ 0xc0..=0xdf, low] => {
+            let bits = i16::from_be_bytes([*high << 3, *low]);
+            Item::Int(i64::from((bits >> 11 << 8) | i16::from(*low)))
+        }
+        [0x80..=0xbf, payload @ ..] => Item::Bytes(payload),
+        [number, ..] => Item::Int(i64::from(*number)),
+        [] => Item::Bytes(&[]),
+    }
+}
+
+/// The number that up to eight bytes hold, little endian.
+fn sign_extended(int: &[u8]) -> i64 {
+    let mut le = [0; 8];
+    let unused = le.len() - int.len();
+    le[unused..].copy_from_slice(int);
+    i64::from_le_bytes(le) >> (8 * unused)
+}
+
+/// The length of the head and payload that end before `end`, and of the backlen that says so.
+fn read_backlen(bytes: &[u8], end: usize) -> Option<(usize, usize)> {
+    let mut len = 0;
+    for size in 1..=5 {
+        let byte = *bytes.get(end.checked_sub(size)?)?;
+        len |= usize::from(byte & 0x7f) << (7 * (size - 1));
+        if byte & 0x80 == 0 {
+            return Some((len, size));
+        }
+    }
+    None
+}
+
+impl Listpack {
+    /// An empty one.
+    pub fn new() -> Listpack {
+        Builder::new().finish()
+    }
+
+    /// Takes over a block from elsewhere, if every byte of it is as it must be.
+    pub fn from_bytes(bytes: Vec<u8>) -> Option<Listpack> {
+        let total = u32::from_le_bytes(*bytes.first_chunk()?);
+        if usize::try_from(total) != Ok(bytes.len()) || bytes.len() <= HEADER {
+            return None;
+        }
+        let end = bytes.len() - 1;
+        let (mut at, mut count) = (HEADER, 0usize);
+        while at < end {
+            let len = encoded_len(&bytes[at..end])?;
+            let next = at + len + backlen_size(len);
+            if next > end || read_backlen(&bytes[at..], next - at)? != (len, backlen_size(len)) {
+                return None;
+            }
+            at = next;
+            count += 1;
+        }
+        let counted = u16::from_le_bytes([bytes[4], bytes[5]]);
+        let right = counted == UNCOUNTED || usize::from(counted) == count;
+        (bytes[end] == END && right).then(|| Listpack(bytes.into_boxed_slice()))
+    }
+
+    /// The whole block.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The length of the block.
+    pub fn byte_len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Bytes on the heap.
+    pub fn heap_size(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether entries of `more` bytes (see [`Listpack::entry_size`]) can be added at all. Who
+    /// adds values without an own, lower limit has to ask.
+    pub fn has_room(&self, more: usize) -> bool {
+        self.0.len().saturating_add(more) < MAX_BYTES
+    }
+
+    /// The bytes that an entry with this value takes.
+    pub fn entry_size(value: &[u8]) -> usize {
+        Encoded::of(Item::of(value)).size()
+    }
+
+    /// How many entries there are. Only beyond 65,534 of them they have to be counted.
+    pub fn len(&self) -> usize {
+        match self.counted() {
+            Some(count) => count,
+            None => self.iter().count(),
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.end() == HEADER
+    }
+
+    /// Where the first entry is.
+    pub fn first(&self) -> Option<Pos> {
+        self.pos(HEADER)
+    }
+
+    /// Where the last entry is.
+    pub fn last(&self) -> Option<Pos> {
+        self.before(self.end())
+    }
+
+    /// The entry behind `at`.
+    pub fn next(&self, at: Pos) -> Option<Pos> {
+        self.pos(self.behind(at))
+    }
+
+    /// The entry before `at`.
+    pub fn prev(&self, at: Pos) -> Option<Pos> {
+        self.before(at.0)
+    }
+
+    /// The entry with this index; -1 is the last one. The way is from the nearer end.
+    pub fn seek(&self, index: i64) -> Option<Pos> {
+        let steps = usize::try_from(index.unsigned_abs()).ok()?;
+        match self.counted() {
+            _ if index < 0 => self.walk_back(steps - 1),
+            Some(len) if steps >= len => None,
+            Some(len) if steps > len / 2 => self.walk_back(len - 1 - steps),
+            _ => (0..steps).try_fold(self.first()?, |at, _| self.next(at)),
+        }
+    }
+
+    /// The value at a position.
+    pub fn at(&self, at: Pos) -> Item<'_> {
+        decode(self.entry(at))
+    }
+
+    /// The values, from either end.
+    pub fn iter(&self) -> Iter<'_> {
+        Iter { list: self, front: HEADER, back: self.end() }
+    }
+
+    /// The first entry with this value among `from`, the one `skip + 1` entries behind it, and so
+    /// on.
+    pub fn find(&self, needle: &[u8], from: Pos, skip: usize) -> Option<Pos> {
+        let number = parse_i64(needle);
+        let mut at = Some(from);
+        while let Some(pos) = at {
+            let found = match self.at(pos) {
+                Item::Int(value) => number == Some(value),
+                Item::Bytes(bytes) => bytes == needle,
+            };
+            if found {
+                return at;
+            }
+            at = (0..=skip).try_fold(pos, |pos, _| self.next(pos));
+        }
+        None
+    }
+
+    /// Adds a value at the end.
+    pub fn push(&mut self, value: &[u8]) {
+        self.push_item(Item::of(value));
+    }
+
+    /// Adds a number at the end.
+    pub fn push_int(&mut self, number: i64) {
+        self.push_item(Item::Int(number));
+    }
+
+    /// Adds a value at the end, as it is given.
+    pub fn push_item(&mut self, item: Item) {
+        let end = self.end();
+        self.put(end, end, Encoded::of(item));
+    }
+
+    /// Adds a value at the start.
+    pub fn push_front(&mut self, value: &[u8]) {
+        self.put(HEADER, HEADER, Encoded::of(Item::of(value)));
+    }
+
+    /// Adds many values at the end, with one allocation for few of them.
+    pub fn extend<'a>(&mut self, values: impl IntoIterator<Item = &'a [u8]>) {
+        let mut builder = Builder::from(std::mem::take(self));
+        values.into_iter().for_each(|value| builder.push(value));
+        *self = builder.finish();
+    }
+
+    /// Puts a value before an entry and returns where it is.
+    pub fn insert_before(&mut self, at: Pos, value: &[u8]) -> Pos {
+        self.put(at.0, at.0, Encoded::of(Item::of(value)));
+        at
+    }
+
+    /// Puts a value behind an entry and returns where it is.
+    pub fn insert_after(&mut self, at: Pos, value: &[u8]) -> Pos {
+        let behind = self.behind(at);
+        self.put(behind, behind, Encoded::of(Item::of(value)));
+        Pos(behind)
+    }
+
+    /// Changes the value of an entry, which keeps its position.
+    pub fn replace(&mut self, at: Pos, value: &[u8]) {
+        let behind = self.behind(at);
+        self.put(at.0, behind, Encoded::of(Item::of(value)));
+    }
+
+    /// Takes an entry out and returns the position of the one behind it.
+    pub fn remove(&mut self, at: Pos) -> Option<Pos> {
+        let behind = self.behind(at);
+        self.cut(at.0, behind, 1);
+        self.pos(at.0)
+    }
+
+    /// Takes out up to `count` entries from the one with this index on.
+    pub fn remove_range(&mut self, index: usize, count: usize) {
+        let start = self.offset_of(index);
+        let mut end = start;
+        let mut removed = 0;
+        while removed < count
+            && let Some(at) = self.pos(end)
+        {
+            end = self.behind(at);
+            removed += 1;
+        }
+        self.cut(start, end, removed);
+    }
+
+    /// Cuts off and returns the entries from the one with this index on.
+    pub fn split_off(&mut self, index: usize) -> Listpack {
+        let start = self.offset_of(index);
+        let count = Iter { list: self, front: start, back: self.end() }.count();
+        let mut tail = Builder::with_capacity(self.0.len() - start);
+        tail.block.extend_from_slice(&self.0[start..self.end()]);
+        tail.count = Some(count);
+        self.cut(start, self.end(), count);
+        tail.finish()
+    }
+
+    /// Adds all entries of another one at the end.
+    pub fn append(&mut self, other: &Listpack) {
+        let added = other.len();
+        let entries = &other.0[HEADER..other.end()];
+        let end = self.end();
+        self.gap(end, end, entries.len()).copy_from_slice(entries);
+        self.set_header(self.counted().map(|count| count + added));
+    }
+
+    /// The offset of the end mark.
+    fn end(&self) -> usize {
+        self.0.len() - 1
+    }
+
+    /// The position for an offset, unless that is the end.
+    fn pos(&self, offset: usize) -> Option<Pos> {
+        (offset < self.end()).then_some(Pos(offset))
+    }
+
+    /// The last entry that ends at an offset.
+    fn before(&self, offset: usize) -> Option<Pos> {
+        if offset == HEADER {
+            return None;
+        }
+        let (len, size) = read_backlen(&self.0, offset)?;
+        offset.checked_sub(len + size).map(Pos)
+    }
+
+    /// The entry that has `steps` others behind it.
+    fn walk_back(&self, steps: usize) -> Option<Pos> {
+        (0..steps).try_fold(self.last()?, |at, _| self.prev(at))
+    }
+
+    /// The offset of the entry with this index, or of the end.
+    fn offset_of(&self, index: usize) -> usize {
+        i64::try_from(index).ok().and_then(|index| self.seek(index)).map_or(self.end(), |at| at.0)
+    }
+
+    /// The head and payload of an entry.
+    fn entry(&self, at: Pos) -> &[u8] {
+        let rest = &self.0[at.0..];
+        &rest[..encoded_len(rest).unwrap_or(0)]
+    }
+
+    /// The offset behind an entry.
+    fn behind(&self, at: Pos) -> usize {
+        let len = self.entry(at).len();
+        at.0 + len + backlen_size(len)
+    }
+
+    /// The number of entries, if the header says it.
+    fn counted(&self) -> Option<usize> {
+        let count = u16::from_le_bytes([self.0[4], self.0[5]]);
+        (count != UNCOUNTED).then_some(usize::from(count))
+    }
+
+    /// Writes one entry in the place of the bytes from `start` to `end`, which hold one or none.
+    fn put(&mut self, start: usize, end: usize, entry: Encoded) {
+        entry.write(self.gap(start, end, entry.size()));
+        let added = usize::from(start == end);
+        self.set_header(self.counted().map(|count| count + added));
+    }
+
+    /// Takes out the bytes from `start` to `end`, which hold so many entries.
+    fn cut(&mut self, start: usize, end: usize, entries: usize) {
+        if start < end {
+            self.gap(start, end, 0);
+            self.set_header(self.counted().map(|count| count - entries));
+        }
+    }
+
+    /// Makes the bytes from `start` to `end` into `len` bytes, to be filled by the caller.
+    fn gap(&mut self, start: usize, end: usize, len: usize) -> &mut [u8] {
+        if end - start != len {
+            let mut block = std::mem::take(&mut self.0).into_vec();
+            let (old, new) = (block.len(), block.len() - (end - start) + len);
+            block.reserve_exact(new.saturating_sub(old));
+            block.resize(old.max(new), 0);
+            block.copy_within(end..old, start + len);
+            block.truncate(new);
+            self.0 = block.into_boxed_slice();
+        }
+        &mut self.0[start..start + len]
+    }
+
+    fn set_header(&mut self, count: Option<usize>) {
+        write_header(&mut self.0, count);
+    }
+}
+
+/// Writes the length of the block, and the count of its entries if it is known and small enough.
+fn write_header(block: &mut [u8], count: Option<usize>) {
+    let total = u32::try_from(block.len()).unwrap_or(u32::MAX);
+    let count = count.and_then(|count| u16::try_from(count).ok()).unwrap_or(UNCOUNTED);
+    block[..4].copy_from_slice(&total.to_le_bytes());
+    block[4..HEADER].copy_from_slice(&count.to_le_bytes());
+}
+
+impl Default for Listpack {
+    fn default() -> Listpack {
+        Listpack::new()
+    }
+}
+
+impl PartialEq for Listpack {
+    /// Equal are listpacks with equal texts, though a foreign one may hold a number as bytes.
+    fn eq(&self, other: &Listpack) -> bool {
+        let same = |(a, b): (Item, Item)| a == b || a.is(b.bytes(&mut [0; 20]));
+        self.0 == other.0 || (self.len() == other.len() && self.iter().zip(other).all(same))
+    }
+}
+
+impl std::fmt::Debug for Listpack {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        f.debug_list().entries(self).finish()
+    }
+}
+
+impl<'a> IntoIterator for &'a Listpack {
+    type Item = Item<'a>;
+    type IntoIter = Iter<'a>;
+
+    fn into_iter(self) -> Iter<'a> {
+        self.iter()
+    }
+}
+
+/// The values of a listpack, from either end.
+#[derive(Clone)]
+pub struct Iter<'a> {
+    list: &'a Listpack,
+    /// The offset of the next entry.
+    front: usize,
+    /// The offset behind the next entry from the back.
+    back: usize,
+}
+
+impl<'a> Iterator for Iter<'a> {
+    type Item = Item<'a>;
+
+    fn next(&mut self) -> Option<Item<'a>> {
+        if self.front >= self.back {
+            return None;
+        }
+        let entry = self.list.entry(Pos(self.front));
+        self.front += entry.len() + backlen_size(entry.len());
+        Some(decode(entry))
+    }
+}
+
+impl DoubleEndedIterator for Iter<'_> {
+    fn next_back(&mut self) -> Option<Self::Item> {
+        if self.front >= self.back {
+            return None;
+        }
+        let at = self.list.before(self.back)?;
+        self.back = at.0;
+        Some(self.list.at(at))
+    }
+}
+
+/// Makes a listpack out of many values without an allocation for each.
+pub struct Builder {
+    /// The block without its end mark.
+    block: Vec<u8>,
+    count: Option<usize>,
+}
+
+impl Builder {
+    /// For few values.
+    pub fn new() -> Builder {
+        Builder::with_capacity(0)
+    }
+
+    /// For entries of about so many bytes altogether.
+    pub fn with_capacity(bytes: usize) -> Builder {
+        let mut block = Vec::with_capacity(HEADER + bytes + 1);
+        block.resize(HEADER, 0);
+        Builder { block, count: Some(0) }
+    }
+
+    /// Adds a value.
+    pub fn push(&mut self, value: &[u8]) {
+        self.push_item(Item::of(value));
+    }
+
+    /// Adds a number.
+    pub fn push_int(&mut self, number: i64) {
+        self.push_item(Item::Int(number));
+    }
+
+    /// Adds a value, as it is given.
+    pub fn push_item(&mut self, item: Item) {
+        let entry = Encoded::of(item);
+        let start = self.block.len();
+        self.block.resize(start + entry.size(), 0);
+        entry.write(&mut self.block[start..]);
+        self.count = self.count.map(|count| count + 1);
+    }
+
+    /// The length that the block has so far.
+    pub fn byte_len(&self) -> usize {
+        self.block.len() + 1
+    }
+
+    /// The listpack.
+    pub fn finish(mut self) -> Listpack {
+        self.block.push(END);
+        write_header(&mut self.block, self.count);
+        Listpack(self.block.into_boxed_slice())
+    }
+}
+
+impl Default for Builder {
+    fn default() -> Builder {
+        Builder::new()
+    }
+}
+
+impl From<Listpack> for Builder {
+    /// Goes on where the listpack ends.
+    fn from(list: Listpack) -> Builder {
+        let count = list.counted();
+        let mut block = list.0.into_vec();
+        block.pop();
+        Builder { block, count }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::rng::Rng;
+
+    fn pack<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> Listpack {
+        let mut list = Listpack::new();
+        list.extend(values);
+        list
+    }
+
+    fn texts(list: &Listpack) -> Vec<Vec<u8>> {
+        list.iter().map(|item| item.to_vec()).collect()
+    }
+
+    /// A value of any encoding; the edges are likely.
+    fn random_value(rng: &mut Rng) -> Vec<u8> {
+        let random = rng.next_u64();
+        match random % 4 {
+            0 => (rng.next_u64() as i64 >> (random >> 8 & 63)).to_string().into_bytes(),
+            1 => vec![random as u8; (random >> 8) as usize % 5],
+            2 => vec![b'x'; 60 + (random >> 8) as usize % 80],
+            _ if random >> 8 & 63 == 0 => vec![b'y'; 4090 + (random >> 16) as usize % 10],
+            _ => format!("v{}", random >> 8 & 0xff).into_bytes(),
+        }
+    }
+
+    fn check(list: &Listpack, model: &[Vec<u8>]) {
+        assert_eq!(texts(list), model);
+        assert_eq!(list.len(), model.len());
+        assert_eq!(list.is_empty(), model.is_empty());
+        let back: Vec<_> = list.iter().rev().map(|item| item.to_vec()).collect();
+        assert!(back.iter().eq(model.iter().rev()));
+        let same = Listpack::from_bytes(list.as_bytes().to_vec());
+        assert_eq!(same.as_ref(), Some(list));
+    }
+
+    #[test]
+    fn the_bytes_are_those_of_redis() {
+        let long = [b'x'; 64];
+        let values: [&[u8]; 22] = [
+            b"a",
+            b"",
+            b"0",
+            b"127",
+            b"128",
+            b"-1",
+            b"4095",
+            b"4096",
+            b"-4096",
+            b"-4097",
+            b"32767",
+            b"32768",
+            b"-8388608",
+            b"8388608",
+            b"-2147483648",
+            b"2147483648",
+            b"9223372036854775807",
+            b"-9223372036854775808",
+            b"9223372036854775808",
+            b"-0",
+            b"007",
+            &long,
+        ];
+        let list = pack(values);
+        let hex: String = list.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+        let expected = concat!(
+            "bd0000001600816102800100017f01c08002dfff02cfff02f1001003d00002f1ffef03f1ff7f03f2",
+            "00800004f200008004f30000800005f30000008005f4000000800000000009f4ffffffffffffff7f",
+            "09f4000000000000008009933932323333373230333638353437373538303814822d300383303037",
+            "04e04078787878787878787878787878787878787878787878787878787878787878787878787878",
+            "78787878787878787878787878787878787878787878787878787842ff",
+        );
+        assert_eq!(hex, expected);
+    }
+
+    #[test]
+    fn an_empty_one_is_seven_bytes() {
+        let list = Listpack::new();
+        assert_eq!(list.as_bytes(), [7, 0, 0, 0, 0, 0, 0xff]);
+        assert_eq!(
+            (list.first(), list.last(), list.seek(0), list.seek(-1)),
+            (None, None, None, None)
+        );
+        assert_eq!(size_of::<Option<Listpack>>(), 16);
+    }
+
+    #[test]
+    fn backlens_of_every_width_lead_back() {
+        for len in [1, 126, 127, 128, 16_378, 16_379, 16_382, 16_383, 16_384, 2_097_150, 2_097_152]
+        {
+            let value = vec![b'z'; len];
+            let mut list = pack([b"before".as_slice(), &value]);
+            list.push(b"behind");
+            let middle = list.prev(list.last().unwrap()).unwrap();
+            assert!(list.at(middle).is(&value), "{len}");
+            assert_eq!(list.prev(middle), list.first());
+            assert!(Listpack::from_bytes(list.as_bytes().to_vec()).is_some(), "{len}");
+        }
+    }
+
+    #[test]
+    fn random_changes_match_a_vector() {
+        let mut rng = Rng::seeded(7);
+        let (mut list, mut model) = (Listpack::new(), Vec::<Vec<u8>>::new());
+        for _ in 0..3000 {
+            let value = random_value(&mut rng);
+            let roll = rng.next_u64();
+            let index = (roll >> 32) as usize % (model.len() + 1);
+            let at = list.seek(index as i64);
+            assert_eq!(at.is_some(), index < model.len());
+            match (roll % 12, at) {
+                (0 | 1, _) => {
+                    list.push(&value);
+                    model.push(value);
+                }
+                (2, _) => {
+                    list.push_front(&value);
+                    model.insert(0, value);
+                }
+                (3, Some(at)) => {
+                    let new = list.insert_before(at, &value);
+                    assert!(list.at(new).is(&value));
+                    model.insert(index, value);
+                }
+                (4, Some(at)) => {
+                    let new = list.insert_after(at, &value);
+                    assert!(list.at(new).is(&value));
+                    model.insert(index + 1, value);
+                }
+                (5, Some(at)) => {
+                    list.replace(at, &value);
+                    model[index] = value;
+                }
+                (6, Some(at)) => {
+                    let next = list.remove(at);
+                    model.remove(index);
+                    assert_eq!(next.map(|at| list.at(at).to_vec()).as_ref(), model.get(index));
+                }
+                (7, _) => {
+                    let count = (roll >> 16) as usize % 6;
+                    list.remove_range(index, count);
+                    model.drain(index..model.len().min(index + count));
+                }
+                (8, _) => {
+                    let tail = list.split_off(index);
+                    let model_tail = model.split_off(index);
+                    check(&tail, &model_tail);
+                    if roll & 0x10000 == 0 {
+                        list.append(&tail);
+                        model.extend(model_tail);
+                    }
+                }
+                (9, _) => {
+                    list.extend([value.as_slice(), b"12", b""]);
+                    model.extend([value, b"12".to_vec(), Vec::new()]);
+                }
+                (10, _) => {
+                    let back = index as i64 - model.len() as i64;
+                    let at = (back < 0).then(|| list.seek(back)).flatten();
+                    assert_eq!(at.map(|at| list.at(at).to_vec()).as_ref(), model.get(index));
+                }
+                (_, Some(at)) => {
+                    let skip = (roll >> 16) as usize % 3;
+                    let found = list.find(&value, at, skip).map(|at| list.at(at).to_vec());
+                    let hit = model[index..].iter().step_by(skip + 1).find(|text| **text == value);
+                    assert_eq!(found.as_ref(), hit);
+                }
+                _ => {}
+            }
+            assert_eq!(
+                list.byte_len(),
+                7 + model.iter().map(|v| Listpack::entry_size(v)).sum::<usize>()
+            );
+            if roll.is_multiple_of(16) {
+                check(&list, &model);
+            }
+        }
+        check(&list, &model);
+    }
+
+    #[test]
+    fn more_entries_than_the_header_counts() {
+        let mut builder = Builder::new();
+        (0..65_534).for_each(|number| builder.push_int(number));
+        let mut list = builder.finish();
+        assert_eq!((list.counted(), list.len()), (Some(65_534), 65_534));
+        list.push_int(65_534);
+        list.push(b"last");
+        assert_eq!((list.counted(), list.len()), (None, 65_536));
+        assert_eq!(list.seek(-2).map(|at| list.at(at)), Some(Item::Int(65_534)));
+        assert_eq!(list.seek(65_535), list.last());
+        assert_eq!((list.seek(65_536), list.seek(-65_537)), (None, None));
+        assert_eq!(
+            Listpack::from_bytes(list.as_bytes().to_vec()).map(|list| list.len()),
+            Some(65_536)
+        );
+        list.remove_range(1, 65_000);
+        assert_eq!(list.len(), 536);
+    }
+
+    #[test]
+    fn a_number_kept_as_bytes_is_the_same_text() {
+        let foreign = Listpack::from_bytes(vec![10, 0, 0, 0, 1, 0, 0x81, b'7', 2, 0xff]).unwrap();
+        assert_eq!(foreign, pack([b"7".as_slice()]));
+        assert_ne!(foreign, pack([b"8".as_slice()]));
+        assert_eq!(foreign.find(b"7", foreign.first().unwrap(), 0), foreign.first());
+        assert_eq!(foreign.at(foreign.first().unwrap()).int(), Some(7));
+    }
+
+    #[test]
+    fn damaged_blocks_are_refused_or_whole() {
+        let mut rng = Rng::seeded(11);
+        let values: Vec<Vec<u8>> = (0..40).map(|_| random_value(&mut rng)).collect();
+        let good = pack(values.iter().map(Vec::as_slice)).as_bytes().to_vec();
+        for len in 0..good.len() {
+            assert!(Listpack::from_bytes(good[..len].to_vec()).is_none());
+            let mut short = good[..len].to_vec();
+            if let Some(total) = short.first_chunk_mut() {
+                *total = (len as u32).to_le_bytes();
+            }
+            assert!(Listpack::from_bytes(short).is_none());
+        }
+        for _ in 0..4000 {
+            let mut bad = good.clone();
+            for _ in 0..=rng.next_u64() % 3 {
+                let at = rng.next_u64() as usize % bad.len();
+                bad[at] = rng.next_u64() as u8;
+            }
+            if let Some(mut list) = Listpack::from_bytes(bad) {
+                let forth = texts(&list);
+                let mut back: Vec<_> = list.iter().rev().map(|item| item.to_vec()).collect();
+                back.reverse();
+                assert_eq!(forth, back);
+                list.remove_range(1, 2);
+                list.push_front(b"x");
+            }
+        }
+        for tag in 0xf5..=0xff {
+            assert!(Listpack::from_bytes(vec![9, 0, 0, 0, 1, 0, tag, 1, 0xff]).is_none());
+        }
+        assert!(Listpack::from_bytes(vec![6, 0, 0, 0, 0, 0]).is_none());
+        let huge = [13, 0, 0, 0, 1, 0, 0xf0, 0xff, 0xff, 0xff, 0xff, 5, 0xff];
+        assert!(Listpack::from_bytes(huge.to_vec()).is_none());
+    }
+}
