@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::base::clock;
 
+use crate::engine::permissions::Request;
 use crate::engine::session::{Role, Session};
 use crate::engine::spec::flag;
 use crate::engine::table::Known;
@@ -23,6 +24,8 @@ pub struct Asking<'a> {
     pub session: &'a Session,
     /// The command.
     pub known: &'a Known,
+    /// The command with its arguments.
+    pub request: Request<'a>,
     /// Whether it, or one of the commands that EXEC is about to run, writes.
     pub writes: bool,
     /// Whether it, or one of those, is refused when memory is used up.
@@ -35,6 +38,7 @@ type Refusal = fn(&Asking) -> Option<Error>;
 const REFUSALS: &[Refusal] = &[
     unauthenticated,
     not_in_multi,
+    not_permitted,
     out_of_memory,
     disk_error,
     too_few_replicas,
@@ -55,13 +59,18 @@ pub fn refuse(asking: &Asking) -> Option<Error> {
 
 fn unauthenticated(asking: &Asking) -> Option<Error> {
     let refused =
-        asking.session.needs_auth(asking.settings) && !asking.known.command.has(flag::NO_AUTH);
+        asking.session.needs_auth(&asking.server.acl) && !asking.known.command.has(flag::NO_AUTH);
     refused.then_some(Error::NOAUTH)
 }
 
 fn not_in_multi(asking: &Asking) -> Option<Error> {
     let command = asking.known.command;
     (asking.session.multi.is_some() && command.has(flag::NO_MULTI)).then_some(Error::NOT_IN_MULTI)
+}
+
+/// Also writes the refusal down.
+fn not_permitted(asking: &Asking) -> Option<Error> {
+    asking.request.refuse()
 }
 
 fn out_of_memory(asking: &Asking) -> Option<Error> {

@@ -94,6 +94,8 @@ pub struct Server {
     pub log: WriteLog,
     /// The connections.
     pub clients: Clients,
+    /// The users.
+    pub acl: acl::Acl,
     /// Counters.
     pub stats: stats::Stats,
     /// Slow commands.
@@ -142,6 +144,7 @@ impl Server {
             keyspace: Arc::new(Keyspace::new(databases)),
             log,
             clients: Clients::new()?,
+            acl: acl::Acl::new(commands, &settings.requirepass),
             stats: stats::Stats::new(commands),
             slowlog: slowlog::Slowlog::default(),
             latency: latency::Latency::default(),

@@ -209,11 +209,7 @@ impl Acl {
         let basis = Basis { catalog: &Nameless(0), all_channels: false };
         let mut users = self.users.lock();
         let mut user = User::clone(users.default_user());
-        let rule = if password.is_empty() {
-            b"nopass".to_vec()
-        } else {
-            [b">", password].concat()
-        };
+        let rule = if password.is_empty() { b"nopass".to_vec() } else { [b">", password].concat() };
         for rule in [b"resetpass", rule.as_slice()] {
             user.apply(rule, &basis).expect("these rules are right");
         }
@@ -388,7 +384,9 @@ mod tests {
         assert_eq!(changed.id, bob.id);
         assert_eq!(acl.current(&bob).unwrap(), changed);
         assert_eq!(acl.authenticate(b"bob", b"x").unwrap(), changed);
-        assert!(acl.authenticate(b"bob", b"y").is_none() && acl.authenticate(b"al", b"x").is_none());
+        assert!(
+            acl.authenticate(b"bob", b"y").is_none() && acl.authenticate(b"al", b"x").is_none()
+        );
         assert_eq!(names(&acl.all()), ["bob", "default"]);
         assert_eq!(names(&acl.delete(&[b"bob", b"bob", b"default", b"no"])), ["bob"]);
         assert!(acl.current(&bob).is_none());

@@ -135,6 +135,20 @@ impl User {
             .any(|selector| selector.may_touch_all(needs) && selector.refuses(wanted).is_none())
     }
 
+    /// The patterns of channels that it is left with, if it may not use all channels any more that
+    /// it could as `old`.
+    pub fn lost_channels(&self, old: &User) -> Option<Vec<Vec<u8>>> {
+        if self.all_selectors().any(Selector::has_all_channels) {
+            return None;
+        }
+        let left: Vec<Vec<u8>> =
+            self.all_selectors().flat_map(|s| s.channels().iter().cloned()).collect();
+        let is_left = |pattern: &Vec<u8>| left.contains(pattern);
+        let lost =
+            old.all_selectors().any(|s| s.has_all_channels() || !s.channels().iter().all(is_left));
+        lost.then_some(left)
+    }
+
     /// Applies rules, in each of which a selector stands whole.
     ///
     /// # Errors
