@@ -10,9 +10,9 @@ use crate::state::clients::{ClientHandle, flag};
 /// the touched part of its thread's stack.
 const BARE_CLIENT_BYTES: u64 = 8 * 1024;
 
-/// Writes the line of a client, with Redis's fields in their order. What does not exist here is shown as
-/// it is in a Redis that does not use it: there is no fixed reply buffer, no channel and no
-/// tracking.
+/// Writes the line of a client, with Redis's fields in their order. What does not exist here is
+/// shown as it is in a Redis that does not use it: there is no fixed reply buffer, no channel and
+/// no tracking.
 pub fn push(text: &mut String, table: &Table, client: &ClientHandle, now_ms: i64) {
     let seconds = |since_ms: i64| (now_ms - since_ms).max(0) / 1000;
     let load = |fact: &std::sync::atomic::AtomicU64| fact.load(Ordering::Relaxed);
