@@ -235,10 +235,10 @@ pub fn load_at_start(engine: &Engine, declared: &[Declaration]) -> io::Result<()
     }
 }
 
-const BOTH_WAYS: &str = "Configuring Redis with users defined in redis.conf and at the same setting an ACL \
-     file path is invalid. This setup is very likely to lead to configuration errors and \
-     security holes, please define either an ACL file or declare users directly in your \
-     redis.conf, but not both.";
+const BOTH_WAYS: &str = "Configuring Redis with users defined in redis.conf and at the same \
+     setting an ACL file path is invalid. This setup is very likely to lead to configuration \
+     errors and security holes, please define either an ACL file or declare users directly in \
+     your redis.conf, but not both.";
 
 fn warn_of_user_that_is_off(server: &Server, user: &User) {
     server.logger.notice(&format!(

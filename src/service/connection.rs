@@ -198,7 +198,7 @@ impl Connection<'_> {
     fn limits(&self) -> Limits {
         let config = &self.engine.server.config;
         let max_bulk = self.session.max_bulk(config);
-        let authenticated = self.session.authenticated || !self.session.needs_auth(&self.engine.server.acl);
+        let authenticated = !self.session.needs_auth(&self.engine.server.acl);
         Limits { max_bulk, authenticated }
     }
 

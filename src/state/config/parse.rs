@@ -54,8 +54,8 @@ impl From<&str> for Failure {
     }
 }
 
-/// Reads `text` into `settings`, which are half changed if there is an error. Returns the users that
-/// it declares.
+/// Reads `text` into `settings`, which are half changed if there is an error. Returns the users
+/// that it declares.
 ///
 /// # Errors
 /// The whole message to print, without the newline at its end.
