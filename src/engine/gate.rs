@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use crate::base::clock;
 
+use crate::engine::Engine;
+use crate::engine::evict::{self, Room};
 use crate::engine::permissions::Request;
 use crate::engine::session::{Role, Session};
 use crate::engine::spec::flag;
@@ -16,6 +18,8 @@ use crate::state::config::Settings;
 
 /// A command that asks to be executed.
 pub struct Asking<'a> {
+    /// The server with its commands.
+    pub engine: &'a Engine,
     /// The server.
     pub server: &'a Server,
     /// The parameters.
@@ -24,8 +28,8 @@ pub struct Asking<'a> {
     pub session: &'a Session,
     /// The command.
     pub known: &'a Known,
-    /// The command with its arguments.
-    pub request: Request<'a>,
+    /// Its arguments.
+    pub argv: &'a [&'a [u8]],
     /// Whether it, or one of the commands that EXEC is about to run, writes.
     pub writes: bool,
     /// Whether it, or one of those, is refused when memory is used up.
@@ -70,13 +74,16 @@ fn not_in_multi(asking: &Asking) -> Option<Error> {
 
 /// Also writes the refusal down.
 fn not_permitted(asking: &Asking) -> Option<Error> {
-    asking.request.refuse()
+    let Asking { engine, settings, session, known, argv, .. } = *asking;
+    Request { engine, settings, session, known, argv }.refuse()
 }
 
 fn out_of_memory(asking: &Asking) -> Option<Error> {
-    let limit = asking.settings.maxmemory;
-    let over = limit > 0 && asking.deny_oom && asking.server.used_memory() > limit;
-    over.then_some(Error::OOM)
+    if asking.settings.maxmemory == 0 {
+        return None;
+    }
+    let room = evict::make_room(asking.engine, asking.settings);
+    (asking.deny_oom && room == Room::None).then_some(Error::OOM)
 }
 
 fn disk_error(asking: &Asking) -> Option<Error> {

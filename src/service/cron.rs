@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::base::clock;
-use crate::engine::{Engine, expire};
+use crate::engine::{Engine, evict, expire};
 use crate::service::feeder;
 use crate::state::clients::{Kind, flag};
 use crate::state::config::Settings;
@@ -51,6 +51,7 @@ pub fn run(engine: &Arc<Engine>) {
             keep_replicas(server, &settings);
         }
         save_if_due(server, &settings);
+        evict::make_room(engine, &settings);
         server.used_memory();
         tick += 1;
     }

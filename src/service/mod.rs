@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 
 use crate::base::process;
 use crate::commands;
+use crate::engine::evict::Evictor;
 use crate::engine::{Engine, blocking::Blocked, load, permissions, table::Table};
 use crate::state::Server;
 use crate::state::config::{Config, Startup};
@@ -60,7 +61,12 @@ pub fn start(mut startup: Startup, any_port: bool, gauge: fn() -> u64) -> io::Re
     let declared = std::mem::take(&mut startup.users);
     let config = Config::new(startup);
     let server = Arc::new(Server::new(config, table.all().len(), gauge)?);
-    let engine = Arc::new(Engine { server, table, blocked: Blocked::default() });
+    let engine = Arc::new(Engine {
+        server,
+        table,
+        blocked: Blocked::default(),
+        evictor: Evictor::default(),
+    });
     greet(&engine.server);
     permissions::load_at_start(&engine, &declared)?;
     let listeners = Arc::new(Listeners::bind(&engine.server, any_port)?);
