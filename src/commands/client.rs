@@ -226,9 +226,11 @@ impl<'a> Victims<'a> {
     fn end(&self, ctx: &mut Ctx) -> usize {
         let own = ctx.session.handle.id;
         let others = ctx.server.clients.kill_all(|c| c.id != own && self.include(c));
+        // Nobody shall hear of their subscriptions any more, though their threads may not be done.
+        others.iter().for_each(|client| ctx.server.pubsub.leave(client));
         let ourselves = !self.spare_self && self.include(&ctx.session.handle);
         ctx.session.close |= ourselves;
-        others + usize::from(ourselves)
+        others.len() + usize::from(ourselves)
     }
 }
 

@@ -211,7 +211,7 @@ fn keys_of(ctx: &Ctx, argv: &[&[u8]]) -> Result<Vec<(usize, &'static KeySpec)>, 
     {
         return Err(Error::COMMAND_INVALID);
     }
-    if known.command.keys.is_empty() {
+    if known.command.keys.iter().all(|spec| spec.access & access::NOT_KEY != 0) {
         return Err(Error::COMMAND_NO_KEYS);
     }
     if dispatch::resolve(ctx.engine, argv).is_err() {

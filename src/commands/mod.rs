@@ -20,6 +20,7 @@ mod memory;
 mod monitor;
 mod object;
 mod persistence;
+mod pubsub;
 mod ranges;
 mod replication;
 mod scan;
@@ -49,6 +50,7 @@ pub const ALL: &[&[Command]] = &[
     monitor::COMMANDS,
     object::COMMANDS,
     persistence::COMMANDS,
+    pubsub::COMMANDS,
     ranges::COMMANDS,
     replication::COMMANDS,
     scan::COMMANDS,

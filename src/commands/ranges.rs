@@ -7,6 +7,7 @@ use crate::engine::session::Role;
 use crate::engine::spec::access::{ACCESS, INSERT, RO, RW, UPDATE};
 use crate::engine::{Args, Command, Ctx, Group, KeySpec, Reply};
 use crate::resp::error::Error;
+use crate::store::EventClasses;
 
 /// The commands of this file.
 pub const COMMANDS: &[Command] = &[
@@ -79,6 +80,7 @@ fn append(ctx: &mut Ctx, args: &mut Args) -> Reply {
         }
     };
     ctx.db.mark_dirty(1);
+    ctx.db.event(EventClasses::STRING, "append", key);
     ctx.reply.count(len)
 }
 
@@ -138,6 +140,7 @@ fn setrange(ctx: &mut Ctx, args: &mut Args) -> Reply {
         }
     };
     ctx.db.mark_dirty(1);
+    ctx.db.event(EventClasses::STRING, "setrange", key);
     ctx.reply.count(len)
 }
 

@@ -9,6 +9,7 @@ use crate::engine::Engine;
 use crate::engine::blocking::{self, Block};
 use crate::engine::dispatch::{self, Unit};
 use crate::engine::effects::Effects;
+use crate::engine::pubsub;
 use crate::engine::session::{Role, Session};
 use crate::resp::error::Error;
 use crate::resp::out::Out;
@@ -184,12 +185,16 @@ impl<'k> Ctx<'_, 'k> {
         let mut changes = Changes::default();
         let (index, expiry) = (self.db.index(), self.db.expiry());
         let mut db = Db::new(&mut held, index, self.now_ms, expiry, &mut changes);
-        db.set_wanted(self.settings.notify_keyspace_events);
+        let wanted = pubsub::wanted(self.server, self.settings);
+        db.set_wanted(wanted);
         db.set_aging(self.settings.aging());
         let result = visit(&mut db);
         // Before the shard is let go, so that nobody's write to such a key comes first.
         dispatch::append_expired(self.engine, self.settings, &changes.expired);
-        self.unit.note(&mut changes);
+        let mut unit = Unit::default();
+        unit.note(&mut changes, wanted);
+        pubsub::enqueue(self.server, self.session, unit.take_notices());
+        self.unit.append(unit);
         result
     }
 

@@ -12,13 +12,15 @@ use crate::base::clock;
 use crate::engine::session::Session;
 use crate::engine::spec::{Command, access, flag};
 use crate::engine::table::Known;
-use crate::engine::{Ctx, Engine, client_line};
+use crate::engine::{Ctx, Engine, KeySpec, client_line};
 use crate::resp::error::Error;
 use crate::state::Server;
 use crate::state::acl::{
-    Basis, Context, Declaration, Denied, Event, Reason, Touched, User, Wanted, need,
+    Basis, Context, Declaration, Denied, Event, Reason, Touched, User, Wanted, allows_channel, need,
 };
+use crate::state::clients::{ClientHandle, flag as client_flag};
 use crate::state::config::Settings;
+use crate::state::pubsub::Topic;
 
 /// What rules are applied with.
 pub fn basis<'e>(engine: &'e Engine, settings: &Settings) -> Basis<'e> {
@@ -136,12 +138,13 @@ fn ask<R>(known: &Known, argv: &[&[u8]], answer: impl FnOnce(&Wanted) -> R) -> R
 }
 
 fn keys_of<'a>(command: &Command, argv: &[&'a [u8]]) -> Vec<Touched<'a>> {
-    let of_spec = |spec: &'static crate::engine::KeySpec| {
+    let of_spec = |spec: &'static KeySpec| {
         let needs = needs_of(spec.access_in(argv));
         spec.indexes(argv).map(move |index| (index, needs))
     };
     let touched = |(index, needs)| Touched { index, name: argv[index], needs };
-    command.keys.iter().flat_map(of_spec).map(touched).collect()
+    let are_keys = |spec: &&'static KeySpec| spec.access & access::NOT_KEY == 0;
+    command.keys.iter().filter(are_keys).flat_map(of_spec).map(touched).collect()
 }
 
 /// The rights that doing this with a key needs. None: either is enough, because nothing of the
@@ -198,9 +201,25 @@ pub fn cut(ctx: &mut Ctx, gone: &[Arc<User>]) {
     }
 }
 
-/// Ends the connections of a changed user that are subscribed to channels that it has lost.
-pub fn cut_subscribers(_ctx: &Ctx, old: &User, new: &User) {
-    let _lost = new.lost_channels(old);
+/// Ends the connections of a changed user that are subscribed to what it may not use any more; our
+/// own gets its reply first.
+pub fn cut_subscribers(ctx: &mut Ctx, old: &User, new: &User) {
+    let server = ctx.server;
+    let Some(left) = new.lost_channels(old) else { return };
+    let own = ctx.session.handle.id;
+    let has_lost = |client: &ClientHandle| {
+        client.has(client_flag::PUBSUB)
+            && client.meta.lock().user.as_deref().is_some_and(|user| user.id == new.id)
+            && Topic::ALL.into_iter().any(|topic| {
+                let names = server.pubsub.names_of(client, topic);
+                let needs = if topic == Topic::Pattern { need::PATTERN } else { 0 };
+                let is_lost = |name| !allows_channel(&left, &Touched { index: 0, name, needs });
+                names.iter().any(|name| is_lost(name))
+            })
+    };
+    server.clients.kill_all(|client| client.id != own && has_lost(client));
+    let ours = has_lost(&ctx.session.handle);
+    ctx.session.close |= ours;
 }
 
 /// Makes the users of the configuration, or those of the file that it names.

@@ -378,6 +378,17 @@ impl Out {
     }
 }
 
+/// A push message of these strings on its own; an array in RESP2.
+pub fn encode_push(proto: u8, parts: &[&[u8]]) -> Vec<u8> {
+    // The longest header of a string has 20 digits.
+    let room = parts.iter().map(|part| part.len() + 25).sum::<usize>();
+    let mut out = Out { buf: Vec::with_capacity(room + 25), ..Out::new() };
+    out.set_proto(proto);
+    out.push(parts.len());
+    parts.iter().for_each(|part| out.bulk(part));
+    out.buf
+}
+
 /// Integers up to here are printed in full, as in Redis.
 const WHOLE_MAX: f64 = (1_u64 << 62) as f64;
 

@@ -235,12 +235,17 @@ impl<'h, 'k> Db<'h, 'k> {
     /// Looks a key up for a read command: counts a hit or a miss and notes the access.
     pub fn read(&mut self, key: &[u8]) -> Option<&Entry> {
         let touch = self.touch;
-        self.read_with(key, touch)
+        self.look_up(key, touch, true)
     }
 
-    /// Like [`Db::read`], but without noting the access (EXISTS, TTL, TYPE, OBJECT).
+    /// Like [`Db::read`], but without noting the access (EXISTS, TTL, TYPE).
     pub fn read_untouched(&mut self, key: &[u8]) -> Option<&Entry> {
-        self.read_with(key, false)
+        self.look_up(key, false, true)
+    }
+
+    /// Like [`Db::read_untouched`], but a miss is no event (OBJECT).
+    pub fn inspect(&mut self, key: &[u8]) -> Option<&Entry> {
+        self.look_up(key, false, false)
     }
 
     /// When and how an access is noted, if it is.
@@ -248,10 +253,13 @@ impl<'h, 'k> Db<'h, 'k> {
         self.touch.then_some((self.now_ms, self.aging))
     }
 
-    fn read_with(&mut self, key: &[u8], touch: bool) -> Option<&Entry> {
+    fn look_up(&mut self, key: &[u8], touch: bool, announce_miss: bool) -> Option<&Entry> {
         let Some(hash) = self.locate(key) else {
             let hash = self.held.keyspace().hash(key);
             self.shard(hash).stats.misses += 1;
+            if announce_miss {
+                self.event(EventClasses::KEY_MISS, "keymiss", key);
+            }
             return None;
         };
         self.shard(hash).stats.hits += 1;
@@ -375,14 +383,17 @@ impl<'h, 'k> Db<'h, 'k> {
         }
         let old = self.part(hash).insert(hash, entry);
         self.changed(hash, key);
-        let Some(old) = old else {
-            return self.event(EventClasses::NEW, "new", key);
-        };
         let deletes = matches!(self.expiry, Expiry::Delete | Expiry::DeleteOwn);
-        if deletes && old.is_expired(self.now_ms) {
+        let expired = old.as_ref().is_some_and(|old| deletes && old.is_expired(self.now_ms));
+        if expired {
             self.note_expired(hash, key);
         }
-        self.throw_away(old.value);
+        if old.is_none() || expired {
+            self.event(EventClasses::NEW, "new", key);
+        }
+        if let Some(old) = old {
+            self.throw_away(old.value);
+        }
     }
 
     /// Removes a key; whether it was there.
