@@ -161,7 +161,7 @@ impl Session {
             monitor_lines: Vec::new(),
             name: String::new(),
             user: None,
-            is_unrestricted: role == Role::Primary,
+            is_unrestricted: role != Role::Client,
             acl_version: 0,
             settings: None,
             settings_version: 0,

@@ -14,8 +14,8 @@ mod user;
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::base::lock::{Lock, rank};
 
@@ -114,6 +114,7 @@ pub struct Acl {
     version: AtomicU64,
     /// Whether a new connection need not authenticate.
     is_open: AtomicBool,
+    saving: Mutex<()>,
     /// What was refused lately.
     pub log: AclLog,
 }
@@ -130,6 +131,7 @@ impl Acl {
             users: Lock::new(rank::LEAF + 80, users),
             version: AtomicU64::new(0),
             is_open: AtomicBool::new(true),
+            saving: Mutex::new(()),
             log: AclLog::default(),
         };
         acl.set_default_password(password);
@@ -183,16 +185,25 @@ impl Acl {
         basis: &Basis,
     ) -> Result<(Option<Arc<User>>, Arc<User>), Refused> {
         let rules = merge_selectors(rules).map_err(|at| Refused::Unmatched(rules[at].to_vec()))?;
-        let mut users = self.users.lock();
-        let old = users.by_name.get(name).cloned();
-        let mut user = match &old {
-            Some(old) => User::clone(old),
-            None => User::new(users.take_id(), name, basis),
-        };
-        user.apply_all(&rules, basis)?;
-        let new = users.put(user);
-        self.note_change(&users);
-        Ok((old, new))
+        loop {
+            // Without the lock: a long password takes long to hash.
+            let old = self.get(name);
+            let fresh = || User::new(0, name, basis);
+            let mut user = old.as_deref().map_or_else(fresh, User::clone);
+            user.apply_all(&rules, basis)?;
+            let mut users = self.users.lock();
+            let now = users.by_name.get(name);
+            if now.map(Arc::as_ptr) != old.as_ref().map(Arc::as_ptr) {
+                // Somebody else has changed it meanwhile.
+                continue;
+            }
+            if old.is_none() {
+                user.id = users.take_id();
+            }
+            let new = users.put(user);
+            self.note_change(&users);
+            return Ok((old, new));
+        }
     }
 
     /// ACL DELUSER: deletes users; those that there were. The default user stays.
@@ -283,6 +294,8 @@ impl Acl {
     /// # Errors
     /// The text for the log.
     pub fn save(&self, path: &Path) -> Result<(), String> {
+        // One at a time, or an older state could take the place of a newer one.
+        let _saving = self.saving.lock().unwrap_or_else(PoisonError::into_inner);
         file::save(path, &self.all())
     }
 
