@@ -1,7 +1,5 @@
 //! CLIENT: what connections are, and what is done to them.
 
-use std::sync::atomic::Ordering;
-
 use crate::base::{clock, num};
 use crate::engine::session::{ReplyMode, Session};
 use crate::engine::spec::flag::{ADMIN, LOADING, NOSCRIPT, STALE};

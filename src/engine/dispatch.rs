@@ -424,6 +424,7 @@ impl Unit {
             return;
         }
         self.expired(run.settings, &changes.expired);
+        self.expired_fields(&changes.expired_fields);
         match effects.take() {
             Some(commands) => self.commands.extend(commands.into_iter().map(|argv| (db, argv))),
             None if changes.dirty > 0 => {
@@ -466,6 +467,11 @@ impl Unit {
         self.ready.append(&mut other.ready);
     }
 
+    /// Adds the removal of fields whose time had come.
+    fn expired_fields(&mut self, fields: &[(usize, Vec<u8>, Vec<u8>)]) {
+        self.commands.extend(fields.iter().map(removal_of_field));
+    }
+
     /// Adds the removal of keys whose time had come.
     pub fn expired(&mut self, settings: &Settings, expired: &[(usize, Vec<u8>)]) {
         let name: &[u8] = if settings.lazyfree_lazy_expire { b"UNLINK" } else { b"DEL" };
@@ -473,6 +479,11 @@ impl Unit {
             self.commands.push((*db, vec![name.to_vec(), key.clone()]));
         }
     }
+}
+
+/// The command by which a field's removal goes to the log.
+fn removal_of_field((db, key, field): &(usize, Vec<u8>, Vec<u8>)) -> (usize, Vec<Vec<u8>>) {
+    (*db, vec![b"HDEL".to_vec(), key.clone(), field.clone()])
 }
 
 /// Appends a unit to the log. The shards that it changed are still held, so log order is apply
@@ -522,6 +533,16 @@ pub fn append_removal(engine: &Engine, lazily: bool, db: usize, key: &[u8]) {
     if engine.server.log.is_active() {
         let name: &[u8] = if lazily { b"UNLINK" } else { b"DEL" };
         append(engine, vec![(db, vec![name.to_vec(), key.to_vec()])]);
+    }
+}
+
+/// The same for the fields of hashes.
+pub fn append_expired_fields(engine: &Engine, fields: &[(usize, Vec<u8>, Vec<u8>)]) {
+    if !engine.server.log.is_active() {
+        return;
+    }
+    for field in fields {
+        append(engine, vec![removal_of_field(field)]);
     }
 }
 

@@ -12,7 +12,7 @@ use crate::engine::blocking;
 use crate::engine::dispatch;
 use crate::engine::pubsub;
 use crate::store::keyspace::SHARDS;
-use crate::store::{Changes, Db, Expiry, Plan};
+use crate::store::{Changes, Db, Entry, Expiry, Plan};
 
 /// Keys removed per hold of a shard: some tens of microseconds.
 const BATCH: usize = 100;
@@ -50,6 +50,7 @@ fn sweep_shard(engine: &Engine, shard: usize, now_ms: i64) -> usize {
     }
     keyspace.renew_deadline(shard, held.shard(shard));
     dispatch::append_expired(engine, &settings, &changes.expired);
+    dispatch::append_expired_fields(engine, &changes.expired_fields);
     pubsub::enqueue_events(&engine.server, &mut changes, wanted);
     drop(held);
     blocking::finish_changes(engine, &settings, changes);
@@ -69,7 +70,8 @@ pub fn sweep_own(engine: &Engine) {
         let mut changes = Changes::default();
         let mut view = Db::new(&mut held, db, now_ms, Expiry::Delete, &mut changes);
         view.set_wanted(wanted);
-        if view.peek(&key).is_some_and(|entry| entry.expire_at().is_some()) {
+        let volatile = |e: &Entry| e.expire_at().is_some() || e.value.next_deadline().is_some();
+        if view.peek(&key).is_some_and(volatile) {
             later.push((db, key));
         }
         pubsub::enqueue_events(&engine.server, &mut changes, wanted);

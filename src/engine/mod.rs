@@ -22,6 +22,7 @@ pub mod load;
 pub mod monitor;
 pub mod permissions;
 pub mod pubsub;
+pub mod scan;
 pub mod session;
 pub mod shutdown;
 pub mod spec;

@@ -459,7 +459,9 @@ mod tests {
         }
     }
 
-    fn received(socket: &mut UnixStream) -> String {
+    /// All that a client was sent, what waits for the drain thread included.
+    fn received(client: &ClientHandle, socket: &mut UnixStream) -> String {
+        client.outbox.drain().unwrap();
         let mut bytes = Vec::new();
         let _ = socket.read_to_end(&mut bytes);
         String::from_utf8(bytes).unwrap().replace("\r\n", " ")
@@ -484,8 +486,8 @@ mod tests {
         assert_eq!(f.publish(Topic::Shard, "xy", "m"), 0);
         let expected = "*3 $7 message $1 x $1 m *4 $8 pmessage $2 x* $1 x $1 m \
                         *4 $8 pmessage $2 x* $2 xy $1 m *3 $8 smessage $1 x $1 m ";
-        assert_eq!(received(&mut a_socket), expected);
-        assert_eq!(received(&mut b_socket), ">3 $7 message $1 x $1 m ");
+        assert_eq!(received(&a, &mut a_socket), expected);
+        assert_eq!(received(&b, &mut b_socket), ">3 $7 message $1 x $1 m ");
         assert_eq!(f.pubsub.unsubscribe(&a, Topic::Channel, b"x"), 1);
         assert_eq!(f.pubsub.unsubscribe(&a, Topic::Channel, b"nosuch"), 1);
         assert_eq!(f.publish(Topic::Channel, "x", "m"), 2);
@@ -530,7 +532,7 @@ mod tests {
         assert!(!f.pubsub.has_queued());
         // Even what came before it unsubscribed.
         f.pubsub.unsubscribe(&a, Topic::Channel, b"x");
-        assert_eq!(received(&mut socket), "");
+        assert_eq!(received(&a, &mut socket), "");
         let reply = Chunk::Owned(b"+OK\r\n".to_vec());
         let mut outlet = f.outlet();
         let limit = outlet.limit;
@@ -538,7 +540,7 @@ mod tests {
             f.clients.push(&a, reply, limit);
         });
         let texts = |n: u8| format!("*3 $7 message $1 x $1 {n} ");
-        assert_eq!(received(&mut socket), format!("+OK {}{}{}", texts(1), texts(2), texts(3)));
+        assert_eq!(received(&a, &mut socket), format!("+OK {}{}{}", texts(1), texts(2), texts(3)));
         assert_eq!(f.pubsub.clients(), 0);
     }
 

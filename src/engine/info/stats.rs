@@ -18,6 +18,7 @@ pub fn stats(facts: &Facts, fields: &mut Fields) {
     fields.add("sync_partial_ok", load(&stats.sync_partial_ok));
     fields.add("sync_partial_err", load(&stats.sync_partial_err));
     fields.add("expired_keys", facts.keys.stats.expired);
+    fields.add("expired_subkeys", facts.keys.stats.expired_fields);
     // Keys are removed at their deadline and found by it, so none that is overdue is estimated.
     fields.add("expired_stale_perc", "0.00");
     fields.add("expired_time_cap_reached_count", 0);
