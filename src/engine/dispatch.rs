@@ -12,6 +12,7 @@ use crate::engine::ctx::{Ctx, Replier};
 use crate::engine::effects::Effects;
 use crate::engine::gate::{self, Asking};
 use crate::engine::monitor;
+use crate::engine::permissions::Request;
 use crate::engine::pubsub;
 use crate::engine::session::{ReplyMode, Role, Session};
 use crate::engine::spec::{Command, Locking, flag};
@@ -36,6 +37,7 @@ pub fn execute(
     raw: Option<&[u8]>,
 ) {
     let settings = session.take_settings(&engine.server.config);
+    session.look_after_user(&engine.server.acl);
     let mark = out.mark();
     if session.reply_mode == ReplyMode::SkipNext {
         session.reply_mode = ReplyMode::Skip;
@@ -143,6 +145,7 @@ fn admit<'e>(
         settings,
         session,
         known,
+        argv,
         writes: writes(engine, session, known, flag::WRITE),
         deny_oom: writes(engine, session, known, flag::DENYOOM),
         needs_link: any(engine, session, known, |command| !command.has(flag::STALE)),
@@ -407,6 +410,13 @@ pub fn call_queued(ctx: &mut Ctx, argv: &[&[u8]]) {
     // A CONFIG SET before it counts for it.
     let changed = ctx.session.changed_settings(&ctx.server.config);
     let settings = changed.as_deref().unwrap_or(ctx.settings);
+    // So does an ACL SETUSER.
+    ctx.session.look_after_user(&engine.server.acl);
+    let request = Request { engine, settings, session: ctx.session, known, argv };
+    if let Some(error) = request.refuse_in_exec() {
+        engine.server.stats.error(error.code());
+        return ctx.reply.parts().error(&error);
+    }
     let run = Run { engine, settings, now_ms: ctx.now_ms, in_exec: true };
     let began = Instant::now();
     let mut unit = std::mem::take(&mut ctx.unit);

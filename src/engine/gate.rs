@@ -7,6 +7,7 @@ use crate::base::clock;
 
 use crate::engine::Engine;
 use crate::engine::evict::{self, Room};
+use crate::engine::permissions::Request;
 use crate::engine::session::{Role, Session};
 use crate::engine::spec::flag;
 use crate::engine::table::Known;
@@ -27,6 +28,8 @@ pub struct Asking<'a> {
     pub session: &'a Session,
     /// The command.
     pub known: &'a Known,
+    /// Its arguments.
+    pub argv: &'a [&'a [u8]],
     /// Whether it, or one of the commands that EXEC is about to run, writes.
     pub writes: bool,
     /// Whether it, or one of those, is refused when memory is used up.
@@ -43,6 +46,7 @@ type Refusal = fn(&Asking) -> Option<Error>;
 const REFUSALS: &[Refusal] = &[
     unauthenticated,
     not_in_multi,
+    not_permitted,
     out_of_memory,
     disk_error,
     too_few_replicas,
@@ -64,13 +68,19 @@ pub fn refuse(asking: &Asking) -> Option<Error> {
 
 fn unauthenticated(asking: &Asking) -> Option<Error> {
     let refused =
-        asking.session.needs_auth(asking.settings) && !asking.known.command.has(flag::NO_AUTH);
+        asking.session.needs_auth(&asking.server.acl) && !asking.known.command.has(flag::NO_AUTH);
     refused.then_some(Error::NOAUTH)
 }
 
 fn not_in_multi(asking: &Asking) -> Option<Error> {
     let command = asking.known.command;
     (asking.session.multi.is_some() && command.has(flag::NO_MULTI)).then_some(Error::NOT_IN_MULTI)
+}
+
+/// Also writes the refusal down.
+fn not_permitted(asking: &Asking) -> Option<Error> {
+    let Asking { engine, settings, session, known, argv, .. } = *asking;
+    Request { engine, settings, session, known, argv }.refuse()
 }
 
 fn out_of_memory(asking: &Asking) -> Option<Error> {

@@ -194,7 +194,7 @@ impl Link<'_> {
                 self.ask(&[b"AUTH", &settings.masteruser, &settings.masterauth])?
             };
             if answer.starts_with('-') {
-                return Err(failed("AUTH", &answer));
+                return Err(io::Error::other(format!("Unable to AUTH to MASTER: {answer}")));
             }
         }
         let port = match settings.replica_announce_port {
