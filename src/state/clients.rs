@@ -182,6 +182,13 @@ pub mod flag {
     pub const HELD: u64 = 1 << 20;
 }
 
+/// What a connection with nothing in its buffers takes, as far as it is known: the structures and
+/// the touched part of its thread's stack.
+const BARE_BYTES: u64 = 8 * 1024;
+
+/// What a subscription takes besides its name, as a rule of thumb.
+const SUBSCRIPTION_BYTES: u64 = 128;
+
 /// How CLIENT UNBLOCK ends a wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unblock {
@@ -238,6 +245,8 @@ pub struct ClientHandle {
     pub multi: AtomicU64,
     /// Bytes of their arguments.
     pub multi_bytes: AtomicU64,
+    /// Bytes that WATCH takes.
+    pub watch_bytes: AtomicU64,
     /// Channels, patterns and shard channels that it is subscribed to.
     pub subscriptions: [AtomicUsize; 3],
     /// Total bytes read.
@@ -261,6 +270,20 @@ impl ClientHandle {
         } else {
             self.flags.fetch_and(!bit, Ordering::Relaxed);
         }
+    }
+
+    /// Bytes of memory that the client takes.
+    pub fn memory(&self) -> u64 {
+        let load = |fact: &AtomicU64| fact.load(Ordering::Relaxed);
+        let count = |count: &AtomicUsize| count.load(Ordering::Relaxed) as u64;
+        let subscriptions: u64 = self.subscriptions.iter().map(count).sum();
+        let (_, waiting) = self.outbox.waiting();
+        BARE_BYTES
+            + load(&self.query_capacity)
+            + load(&self.multi_bytes)
+            + load(&self.watch_bytes)
+            + subscriptions * SUBSCRIPTION_BYTES
+            + waiting
     }
 
     /// What the client is.
@@ -417,6 +440,7 @@ impl Clients {
             query_capacity: AtomicU64::new(0),
             multi: AtomicU64::new(0),
             multi_bytes: AtomicU64::new(0),
+            watch_bytes: AtomicU64::new(0),
             subscriptions: Default::default(),
             bytes_in: AtomicU64::new(0),
             bytes_out: AtomicU64::new(0),

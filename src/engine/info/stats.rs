@@ -24,7 +24,7 @@ pub fn stats(facts: &Facts, fields: &mut Fields) {
     fields.add("expired_time_cap_reached_count", 0);
     fields.add("expire_cycle_cpu_milliseconds", load(&stats.expire_nanos) / 1_000_000);
     fields.add("evicted_keys", load(&stats.evicted));
-    fields.add_zeros(&["evicted_clients"]);
+    fields.add("evicted_clients", load(&stats.evicted_clients));
     let (total, current) = stats.excess_ms();
     fields.add("total_eviction_exceeded_time", total);
     fields.add("current_eviction_exceeded_time", current);

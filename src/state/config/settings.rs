@@ -41,6 +41,26 @@ pub enum By {
     Deadline,
 }
 
+/// `maxmemory-clients`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientMemory {
+    /// So many; 0 for no limit.
+    Bytes(u64),
+    /// So many percent of `maxmemory`.
+    Percent(u8),
+}
+
+impl ClientMemory {
+    /// The limit in bytes, if there is one.
+    pub fn limit(self, maxmemory: u64) -> Option<u64> {
+        let bytes = match self {
+            ClientMemory::Bytes(bytes) => bytes,
+            ClientMemory::Percent(percent) => maxmemory / 100 * u64::from(percent),
+        };
+        (bytes > 0).then_some(bytes)
+    }
+}
+
 /// `maxmemory-policy`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Policy {
@@ -317,6 +337,7 @@ pub struct Settings {
     // Memory.
     /// 0 is no limit.
     pub maxmemory: u64,
+    pub maxmemory_clients: ClientMemory,
     pub maxmemory_policy: Policy,
     /// Keys looked at for each that is removed.
     pub maxmemory_samples: u64,
@@ -474,6 +495,7 @@ const CONSTANT_DEFAULTS: Settings = Settings {
     min_replicas_max_lag: 10,
     propagation_error_behavior: PropagationError::Ignore,
     maxmemory: 0,
+    maxmemory_clients: ClientMemory::Bytes(0),
     maxmemory_policy: Policy::NO_EVICTION,
     maxmemory_samples: 5,
     maxmemory_eviction_tenacity: 10,
