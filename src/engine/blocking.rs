@@ -322,7 +322,7 @@ fn kind_of(
     db.set_wanted(settings.notify_keyspace_events);
     let kind = db.peek(key).map(|entry| entry.value.type_name());
     dispatch::append_expired(engine, settings, &changes.expired);
-    unit.note(&mut changes);
+    unit.note(&mut changes, settings.notify_keyspace_events);
     kind
 }
 
