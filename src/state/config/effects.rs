@@ -6,8 +6,6 @@
 
 /// Parameters that can be set and read back without any effect, with the reason.
 pub const NO_EFFECT: &[(&str, &str)] = &[
-    ("acl-pubsub-default", "there are no access control lists yet"),
-    ("acllog-max-len", "there are no access control lists yet"),
     ("active-expire-effort", "keys expire by an index ordered by deadline, not by sampling"),
     (
         "activerehashing",
