@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::base::num;
+use crate::base::{clock, num};
 use crate::data::{Kind, Str, Value};
 use crate::engine::load::{self, Existing};
 use crate::engine::spec::flag::{ADMIN, LOADING, NOSCRIPT, STALE};
@@ -325,7 +325,8 @@ fn reload_apart(ctx: &Ctx, existing: Existing, flush: bool, save: bool) -> Resul
     }
     if flush {
         let mut held = server.keyspace.hold(&Plan::All);
-        (0..server.keyspace.databases()).for_each(|db| held.flush(db));
+        let now_ms = clock::unix_ms();
+        (0..server.keyspace.databases()).for_each(|db| held.flush(db, now_ms));
     }
     match load::load_file(ctx.engine, existing) {
         Ok(Some(_)) => Ok(()),

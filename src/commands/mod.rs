@@ -2,6 +2,7 @@
 //!
 //! A command file never uses another command file; what two need belongs to a layer below.
 
+mod acl;
 mod bitmaps;
 mod client;
 mod command;
@@ -42,6 +43,7 @@ use crate::engine::Command;
 
 /// Every command of the server.
 pub const ALL: &[&[Command]] = &[
+    acl::COMMANDS,
     bitmaps::COMMANDS,
     client::COMMANDS,
     command::COMMANDS,

@@ -26,6 +26,7 @@ use crate::base::sys::{Interest, POLL_ERR_HUP, POLL_IN, POLL_RDHUP, wait_for};
 use crate::engine::Engine;
 use crate::engine::ctx::Woken;
 use crate::engine::dispatch::{self, Run, Unit};
+use crate::engine::permissions::Request;
 use crate::engine::pubsub;
 use crate::engine::session::Session;
 use crate::engine::spec::{Command, Locking, flag};
@@ -340,9 +341,21 @@ fn execute<'k>(
     out.set_proto(waiter.proto);
     let argv: Vec<&[u8]> = waiter.argv.iter().map(Vec::as_slice).collect();
     let known = engine.table.get(waiter.command);
-    let run = Run { engine, settings, now_ms: clock::unix_ms(), in_exec: false };
+    session.look_after_user(&engine.server.acl);
+    let request = Request { engine, settings, session: &session, known, argv: &argv };
     let mut unit = Unit::default();
-    let failed = dispatch::call(&run, &mut session, held, known, &argv, &mut out, &mut unit);
+    let failed = match request.refuse() {
+        Some(error) => {
+            engine.server.stats.rejected(waiter.handle.id, known.id);
+            engine.server.stats.error(error.code());
+            out.error(&error);
+            true
+        }
+        None => {
+            let run = Run { engine, settings, now_ms: clock::unix_ms(), in_exec: false };
+            dispatch::call(&run, &mut session, held, known, &argv, &mut out, &mut unit)
+        }
+    };
     let still_waits = session.block.take().is_some();
     dispatch::publish(engine, &mut session, &mut unit);
     pubsub::enqueue(&engine.server, &session, unit.take_notices());
