@@ -214,11 +214,12 @@ fn elements(value: Option<&Value>, options: &Options) -> Result<Vec<Vec<u8>>, Er
 
 /// Puts the elements in order.
 fn sorted(ctx: &mut Ctx, texts: Vec<Vec<u8>>, options: &Options) -> Result<Vec<Vec<u8>>, Error> {
-    let mut elements = Vec::with_capacity(texts.len());
-    for text in texts {
-        let weight = weight(ctx, &text, options)?;
-        elements.push(Element { text, weight });
-    }
+    // All are weighed even if one has no number, since every look at a key counts.
+    let weights: Vec<_> = texts.iter().map(|text| weight(ctx, text, options)).collect();
+    let elements = texts.into_iter().zip(weights);
+    let mut elements = elements
+        .map(|(text, weight)| weight.map(|weight| Element { text, weight }))
+        .collect::<Result<Vec<_>, _>>()?;
     // Only what is stored is the same whatever the collation, which sees no further than a NUL.
     let stored = options.store.is_some();
     elements.sort_by(|a, b| {
