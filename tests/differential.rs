@@ -8,10 +8,17 @@
 //!
 //! Nothing may depend on how fast a machine is: times to live are years, or over already.
 
+#[path = "differential/events.rs"]
+mod events;
 #[path = "differential/hashes.rs"]
 mod hashes;
+#[path = "differential/lists.rs"]
+mod lists;
+#[path = "differential/sets.rs"]
+mod sets;
 mod support;
 
+use events::Watchers;
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write;
 use std::thread;
@@ -83,6 +90,24 @@ const INTENDED: &[Intended] = &[
         why: "the set of commands is each server's own",
     },
     Intended {
+        command: "OBJECT ENCODING",
+        ours: "\"listpack\"",
+        theirs: "\"quicklist\"",
+        why: "7.2 keeps short lists in one listpack",
+    },
+    Intended {
+        command: "LPOS",
+        ours: "value is out of range, value must between -9223372036854775807",
+        theirs: "",
+        why: "7.2 refuses a rank that it cannot negate",
+    },
+    Intended {
+        command: "LREM",
+        ours: "value is out of range, value must between -9223372036854775807",
+        theirs: "",
+        why: "7.2 refuses a count that it cannot negate",
+    },
+    Intended {
         command: "DEBUG DIGEST-VALUE",
         ours: "ERR Command not allowed inside a transaction",
         theirs: "",
@@ -93,6 +118,12 @@ const INTENDED: &[Intended] = &[
         ours: "Syntax error in HELLO",
         theirs: "WRONGPASS",
         why: "7.2 reads all options before it acts on one",
+    },
+    Intended {
+        command: "OBJECT ENCODING",
+        ours: "listpack",
+        theirs: "hashtable",
+        why: "sets have listpacks since 7.2",
     },
     Intended {
         command: "OBJECT REFCOUNT",
@@ -118,12 +149,18 @@ struct Family {
     rule: fn(&Args) -> Option<Rule>,
 }
 
-/// The types' own shapes.
-const FAMILIES: &[Family] = &[hashes::FAMILY];
+/// All that is generated.
+const FAMILIES: &[Family] = &[GENERAL, EVENTS, hashes::FAMILY, lists::FAMILY, sets::FAMILY];
 
-/// All shapes.
-fn shapes() -> impl Iterator<Item = &'static (usize, &'static str)> {
-    SHAPES.iter().chain(FAMILIES.iter().flat_map(|family| family.shapes))
+/// Channels.
+const EVENTS: Family = Family { shapes: events::SHAPES, argument: |_, _, _| false, rule: |_| None };
+
+/// What belongs to no type.
+const GENERAL: Family = Family { shapes: SHAPES, argument: |_, _, _| false, rule: |_| None };
+
+/// All shapes, each with its family.
+fn shapes() -> impl Iterator<Item = (&'static Family, &'static (usize, &'static str))> {
+    FAMILIES.iter().flat_map(|family| family.shapes.iter().map(move |shape| (family, shape)))
 }
 
 /// The syntax of commands, each with its weight. A word in capitals or digits stands for itself, in
@@ -260,16 +297,14 @@ const MOMENTS_MS: &str = "0 -1 1000000000000 1500000000000 4000000000000 4000000
     99999999999999 9223372036854775807 9223372036854775808 -9223372036854775808 4e12 nan ten \
     4500000000000";
 
-const WORDS: &str = "NX XX GET EX PX EXAT PXAT KEEPTTL PERSIST GT LT REPLACE DB MATCH COUNT TYPE \
-LEN \
+const WORDS: &str = "NX XX GET EX PX EXAT PXAT KEEPTTL PERSIST GT LT REPLACE DB MATCH COUNT TYPE LEN \
     IDX ABSTTL IDLETIME FREQ * foo set config 0 -1 string 9223372036854775808 nan ASYNC BY STORE \
     LIMIT ON NOPE \"quoted\" \\x 'x' % %s%n";
 
 /// Names that no server has. They come from here because a random word might stop one.
 const UNKNOWN: &str = "FOO GETT SE nosuchcommand | config|get get|x *1 $4";
 
-const PATTERNS: &str = "* ? a key:* key:? k*:1 [a-c] [^a] [c-a] \\a \\ [ [a [^ h\\*\\[ KEY:* *:* \
-** \
+const PATTERNS: &str = "* ? a key:* key:? k*:1 [a-c] [^a] [c-a] \\a \\ [ [a [^ h\\*\\[ KEY:* *:* ** \
     a*a*a*a*b [] [a- ?[ x* h*[[] *\\ nosort [a-ce] [\\a] [^a-c]";
 
 /// Parameters whose values depend neither on the place nor on the version.
@@ -286,6 +321,8 @@ const SETTINGS: &str = "slowlog-max-len lfu-decay-time lfu-log-factor latency-mo
 /// Makes commands.
 struct Generator {
     random: Random,
+    /// Whose command is being made.
+    family: &'static Family,
     total_weight: usize,
     /// What comes next, whatever chance says, last first.
     pending: Vec<Args>,
@@ -293,8 +330,9 @@ struct Generator {
 
 impl Generator {
     fn new(seed: u64) -> Generator {
-        let total_weight = shapes().map(|(weight, _)| weight).sum();
-        Generator { random: Random::new(seed), total_weight, pending: Vec::new() }
+        let total_weight = shapes().map(|(_, (weight, _))| weight).sum();
+        let family = &GENERAL;
+        Generator { random: Random::new(seed), family, total_weight, pending: Vec::new() }
     }
 
     fn command(&mut self) -> Args {
@@ -317,17 +355,22 @@ impl Generator {
         let mut point = self.random.below(self.total_weight);
         let mut shapes = shapes();
         let shape = loop {
-            let (weight, shape) = shapes.next().expect("the weights add up");
+            let (family, (weight, shape)) = shapes.next().expect("the weights add up");
             match point.checked_sub(*weight) {
                 Some(rest) => point = rest,
-                None => break shape,
+                None => {
+                    self.family = family;
+                    break shape;
+                }
             }
         };
         let mut args = Args::new();
         for token in shape.split(' ') {
             self.token(token, &mut args);
         }
-        if self.random.one_in(12) && args[0] != b"COMMAND" {
+        // A blocking command with another time-out might wait for ever.
+        let fragile = args[0] == b"COMMAND" || args[0].to_ascii_uppercase().starts_with(b"B");
+        if self.random.one_in(12) && !fragile && !sets::is_chancy(&args) {
             self.damage(&mut args);
         }
         args
@@ -344,7 +387,9 @@ impl Generator {
         for _ in 0..times {
             let choice = self.random.below(body.split('|').count());
             let sequence = body.split('|').nth(choice).expect("one of them");
-            for item in sequence.split('_') {
+            // A name that stands alone may have this sign in it.
+            let separator = if token.starts_with(['[', '{']) { '_' } else { ' ' };
+            for item in sequence.split(separator) {
                 self.argument(item, args);
             }
         }
@@ -352,7 +397,7 @@ impl Generator {
 
     fn argument(&mut self, kind: &str, args: &mut Args) {
         let random = &mut self.random;
-        if FAMILIES.iter().any(|family| (family.argument)(kind, random, args)) {
+        if (self.family.argument)(kind, random, args) {
             return;
         }
         let argument = match kind {
@@ -384,6 +429,7 @@ impl Generator {
             }
             "cursor" => b"0".to_vec(),
             "many" => random.word("1000 1000 100000 0 -1 x 10 9223372036854775808 1000000"),
+            "wait" => random.word(lists::WAITS),
             "COMMAND" => b"COMMAND".to_vec(),
             "type" => random.word("string string STRING list hash zset nosuch"),
             "pattern" => random.word(PATTERNS),
@@ -393,7 +439,9 @@ impl Generator {
             "word" => self.odd_word(),
             "unknown" => random.word(UNKNOWN),
             "command" => {
+                let outer = self.family;
                 let mut inner = self.random_command();
+                self.family = outer;
                 // 7.0 takes no command without arguments here.
                 while inner.len() < 2 {
                     inner = self.random_command();
@@ -560,9 +608,11 @@ fn rule(args: &Args) -> Rule {
         b"TTL" | b"EXPIRETIME" => Rule::Near(TOLERANCE_S),
         b"PTTL" | b"PEXPIRETIME" => Rule::Near(TOLERANCE_MS),
         b"OBJECT" if name(args, 1) == b"IDLETIME" => Rule::Near(TOLERANCE_IDLE_S),
-        b"KEYS" => Rule::Unordered,
+        b"KEYS" | b"SMEMBERS" | b"SRANDMEMBER" | b"SPOP" | b"SINTER" | b"SUNION" | b"SDIFF" => {
+            Rule::Unordered
+        }
         b"CONFIG" if name(args, 1) == b"GET" => Rule::Unordered,
-        b"SCAN" => Rule::Scan,
+        b"SCAN" | b"SSCAN" => Rule::Scan,
         b"DUMP" => Rule::Dump,
         b"HELLO" => Rule::Hello,
         _ => Rule::Exact,
@@ -597,7 +647,8 @@ fn same_by_rule(args: &Args, ours: &Value, theirs: &Value) -> bool {
         (Rule::Near(by), Value::Int(a), Value::Int(b)) => {
             *a >= 0 && *b >= 0 && a.abs_diff(*b) <= by as u64
         }
-        (Rule::Unordered, Value::Array(a), Value::Array(b)) => sorted(a) == sorted(b),
+        (Rule::Unordered, Value::Array(a), Value::Array(b))
+        | (Rule::Unordered, Value::Set(a), Value::Set(b)) => sorted(a) == sorted(b),
         (Rule::Chance, Value::Array(a), Value::Array(b)) => a.len() == b.len(),
         (Rule::Chance, Value::Bulk(_), Value::Bulk(_)) => true,
         (Rule::Pairs, Value::Array(a), Value::Array(b)) => sorted_pairs(a) == sorted_pairs(b),
@@ -611,19 +662,23 @@ fn same_by_rule(args: &Args, ours: &Value, theirs: &Value) -> bool {
         }
         (rule @ (Rule::Scan | Rule::PairScan), Value::Array(a), Value::Array(b)) => {
             let sorted = if matches!(rule, Rule::Scan) { sorted } else { sorted_pairs };
-            let cursor = args.iter().find(|arg| arg.as_slice() == b"0");
             let whole = |reply: &[Value]| reply.len() == 2 && reply[0] == Value::bulk("0");
-            let complete = cursor.is_some() && whole(a) && whole(b);
+            let cursor = usize::from(name(args, 0) != b"SCAN") + 1;
+            let complete = args[cursor] == b"0" && whole(a) && whole(b);
             a.len() == b.len() && (!complete || sorted(a[1].items()) == sorted(b[1].items()))
         }
         (Rule::Dump, Value::Bulk(a), Value::Bulk(b)) => {
             // Whether compression pays, and what it finds, is each server's own.
-            let compressed = [a, b].iter().any(|payload| payload.get(1) == Some(&0xc3));
-            let body =
-                |payload: &[u8]| payload.len().checked_sub(10).map(|len| payload[..len].to_vec());
-            // The order of a hash table, too.
+            let compressed = |payload: &[u8]| match payload {
+                [0, body @ ..] => body.first() == Some(&0xc3),
+                body => body.contains(&0xc3),
+            };
+            // The order of a table is, too.
             let table = a.first() == Some(&4) && b.first() == Some(&4);
-            compressed || table || body(a) == body(b)
+            let body = |payload: &[u8]| {
+                payload.len().checked_sub(10).map(|len| sorted_if_set(&payload[..len]))
+            };
+            table || compressed(a) || compressed(b) || body(a) == body(b)
         }
         (Rule::Hello, Value::Map(_) | Value::Array(_), Value::Map(_) | Value::Array(_)) => {
             let shape = |reply: &Value| {
@@ -644,6 +699,15 @@ fn same_by_rule(args: &Args, ours: &Value, theirs: &Value) -> bool {
         }
         _ => false,
     }
+}
+
+/// The order of a set's members in its hash table is each server's own.
+fn sorted_if_set(body: &[u8]) -> Vec<u8> {
+    let mut bytes = body.to_vec();
+    if bytes[0] == 2 {
+        bytes.sort_unstable();
+    }
+    bytes
 }
 
 fn sorted(items: &[Value]) -> Vec<String> {
@@ -716,6 +780,7 @@ struct Run {
     ours: Server,
     theirs: Server,
     connections: Vec<Connection>,
+    watchers: Watchers,
     seed: u64,
     found: usize,
     /// The last commands since both servers were empty, latest first, and their connections.
@@ -727,9 +792,11 @@ struct Run {
 impl Run {
     fn start(seed: u64) -> Run {
         let (ours, theirs) = (Server::start(&FLAGS), RealRedis::start(&[]));
+        let watchers = Watchers::start(&ours, &theirs);
         let mut run = Run {
             ours,
             theirs,
+            watchers,
             connections: Vec::new(),
             seed,
             found: 0,
@@ -753,6 +820,7 @@ impl Run {
             }
         }
         self.history.clear();
+        self.watchers.forget();
         let open = |_| Connection::open(&self.ours, &self.theirs);
         self.connections = (0..CONNECTIONS).map(open).collect();
     }
@@ -780,7 +848,7 @@ impl Run {
         }
         self.history.truncate(HISTORY);
         let Some((at, (args, ours, theirs))) = mismatch else {
-            return;
+            return self.compare_events(index, commands);
         };
         let mut report = format!(
             "seed {} command {} on connection {connection}: {}\n    ours   {}\n    theirs {}\n",
@@ -804,6 +872,24 @@ impl Run {
         }
         let command = String::from_utf8_lossy(&name(&args, 0)).into_owned();
         self.record(&command, report);
+    }
+
+    /// Compares what subscribers have heard of a batch.
+    fn compare_events(&mut self, index: u64, commands: &[Args]) {
+        let Some(difference) = self.watchers.difference(commands) else {
+            return;
+        };
+        let mut report = format!("seed {} batch {index}: events\n{difference}", self.seed);
+        // The lines end in what differs: the key, in one of its channels.
+        let concerned = |arg: &Vec<u8>| {
+            let shown = quoted(arg);
+            difference.contains(&format!(":{}", shown.trim_start_matches('"')))
+                || difference.contains(&format!(": {shown}"))
+        };
+        for args in commands.iter().filter(|args| args.iter().skip(1).any(concerned)) {
+            let _ = writeln!(report, "    batch: {}", printed(args));
+        }
+        self.record("(events)", report);
     }
 
     /// Compares the whole data.
@@ -886,7 +972,7 @@ fn commands_follow_from_the_seed_and_are_harmless() {
     assert_eq!(commands, make(7));
     assert_ne!(commands, make(8));
     let names: Vec<Vec<u8>> = commands.iter().map(|args| name(args, 0)).collect();
-    for (_, shape) in shapes() {
+    for (_, (_, shape)) in shapes() {
         let first = shape.split(' ').next().expect("a name").as_bytes();
         let made = names.iter().any(|name| name == first) || first == b"unknown";
         assert!(made, "{shape} is never made");

@@ -5,6 +5,7 @@ use crate::engine::spec::flag::{DANGEROUS, KEYSPACE};
 use crate::engine::{Args, Command, Ctx, Group, KeySpec, Reply};
 use crate::rdb::{self, RestoreError};
 use crate::resp::error::Error;
+use crate::store::EventClasses;
 
 /// The commands of this file.
 pub const COMMANDS: &[Command] = &[
@@ -50,8 +51,7 @@ struct Options {
     /// The time to live is a Unix time.
     absolute: bool,
     idle_seconds: Option<u64>,
-    /// Given, and right; without an LFU policy there is nobody who would want to know it.
-    frequency: bool,
+    frequency: Option<u8>,
 }
 
 impl Options {
@@ -62,12 +62,12 @@ impl Options {
                 options.replace = true;
             } else if args.word("absttl") {
                 options.absolute = true;
-            } else if !options.frequency && args.word("idletime") {
+            } else if options.frequency.is_none() && args.word("idletime") {
                 let idle = u64::try_from(args.int()?).ok();
                 options.idle_seconds = Some(idle.ok_or(Error::RESTORE_IDLETIME)?);
             } else if options.idle_seconds.is_none() && args.word("freq") {
-                u8::try_from(args.int()?).map_err(|_| Error::RESTORE_FREQ)?;
-                options.frequency = true;
+                let frequency = u8::try_from(args.int()?).ok();
+                options.frequency = Some(frequency.ok_or(Error::RESTORE_FREQ)?);
             } else {
                 return Err(Error::SYNTAX);
             }
@@ -96,22 +96,23 @@ fn restore(ctx: &mut Ctx, args: &mut Args) -> Reply {
         // Where this is too large, Redis gets a time long past, and so does who relies on it.
         ttl => Some(ttl.wrapping_add(ctx.now_ms)),
     };
+    let removed = options.replace && ctx.db.remove(key);
     if deadline.is_some_and(|at| ctx.is_past(at)) {
-        if options.replace && ctx.db.remove(key) {
+        if removed {
             let lazy = ctx.settings.lazyfree_lazy_server_del;
             ctx.effects.replace(&[if lazy { b"UNLINK" } else { b"DEL" }, key]);
             ctx.db.mark_dirty(1);
+            ctx.db.event(EventClasses::GENERIC, "del", key);
         }
         return ctx.reply.ok();
     }
     ctx.db.set(key, value, deadline);
-    if let Some(idle) = options.idle_seconds {
-        ctx.db.set_idle(key, idle);
-    }
+    ctx.db.set_accesses(key, options.idle_seconds, options.frequency);
     if let Some(at) = deadline.filter(|_| !options.absolute) {
         log_absolute(ctx, args, at);
     }
     ctx.db.mark_dirty(1);
+    ctx.db.event(EventClasses::GENERIC, "restore", key);
     ctx.reply.ok()
 }
 

@@ -190,8 +190,7 @@ struct ManyPop<'a> {
 impl<'a> ManyPop<'a> {
     fn parse(args: &mut Args<'a>) -> Result<Self, Error> {
         let numkeys = positive(args, Error::NUMKEYS_POSITIVE)?;
-        let keys = args.rest().get(..numkeys).ok_or(Error::SYNTAX)?;
-        keys.iter().for_each(|_| drop(args.key()));
+        let keys = args.take(numkeys)?;
         let end = parse_end(args)?;
         let count = match args.left() {
             0 => 1,
@@ -252,9 +251,7 @@ fn brpop(ctx: &mut Ctx, args: &mut Args) -> Reply {
 }
 
 fn blocking_pop(ctx: &mut Ctx, args: &mut Args, end: End) -> Reply {
-    let keys = args.rest();
-    let keys = &keys[..keys.len() - 1];
-    keys.iter().for_each(|_| drop(args.key()));
+    let keys = args.take(args.left().saturating_sub(1))?;
     let timeout = args.timeout()?;
     for key in keys {
         if ctx.db.peek_as::<List>(key)?.is_some() {

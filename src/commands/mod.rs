@@ -2,6 +2,8 @@
 //!
 //! A command file never uses another command file; what two need belongs to a layer below.
 
+mod acl;
+mod bitmaps;
 mod client;
 mod command;
 mod config;
@@ -14,6 +16,7 @@ mod expiry;
 mod hash_expiry;
 mod hash_random;
 mod hashes;
+mod hyperloglog;
 mod info;
 mod keys;
 mod latency;
@@ -24,17 +27,24 @@ mod memory;
 mod monitor;
 mod object;
 mod persistence;
+mod pubsub;
 mod ranges;
 mod replication;
 mod scan;
+mod set_algebra;
+mod sets;
 mod slowlog;
+mod sort;
 mod strings;
 mod transactions;
+mod zsets;
 
 use crate::engine::Command;
 
 /// Every command of the server.
 pub const ALL: &[&[Command]] = &[
+    acl::COMMANDS,
+    bitmaps::COMMANDS,
     client::COMMANDS,
     command::COMMANDS,
     config::COMMANDS,
@@ -47,6 +57,7 @@ pub const ALL: &[&[Command]] = &[
     hash_expiry::COMMANDS,
     hash_random::COMMANDS,
     hashes::COMMANDS,
+    hyperloglog::COMMANDS,
     info::COMMANDS,
     keys::COMMANDS,
     latency::COMMANDS,
@@ -57,10 +68,19 @@ pub const ALL: &[&[Command]] = &[
     monitor::COMMANDS,
     object::COMMANDS,
     persistence::COMMANDS,
+    pubsub::COMMANDS,
     ranges::COMMANDS,
     replication::COMMANDS,
     scan::COMMANDS,
+    set_algebra::COMMANDS,
+    sets::COMMANDS,
     slowlog::COMMANDS,
+    sort::COMMANDS,
     strings::COMMANDS,
     transactions::COMMANDS,
+    zsets::COMMANDS,
+    zsets::algebra::COMMANDS,
+    zsets::geo::COMMANDS,
+    zsets::pops::COMMANDS,
+    zsets::ranges::COMMANDS,
 ];

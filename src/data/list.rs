@@ -1,8 +1,9 @@
 //! A list: one listpack while it is short, and a chain of them from then on.
 //!
 //! Must not know keys, clients or replies. When the one becomes the other is as in Redis 7.2: a
-//! list is asked to `grow` before elements come, and to `shrink` after elements went. The chain goes
-//! back to one listpack at half of the limit, so that a list at the limit does not go to and fro.
+//! list is asked to `grow` before elements come, and to `shrink` after elements went. The chain
+//! goes back to one listpack at half of the limit, so that a list at the limit does not go to and
+//! fro.
 
 use std::sync::Arc;
 

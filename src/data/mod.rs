@@ -7,7 +7,11 @@
 //! while it holds a shard: small collections are one short block, large ones are shared and copied
 //! only where they change.
 
+pub mod bits;
+pub mod geohash;
 pub mod hash;
+pub mod hyperloglog;
+pub mod intset;
 pub mod list;
 pub mod listpack;
 pub mod quicklist;

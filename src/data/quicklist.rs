@@ -1,11 +1,11 @@
 //! A long list: a chain of nodes, each a listpack of some kilobytes, without a pointer per element.
 //!
 //! An element of a gigabyte or more stands alone in a plain node. Where elements go, and when nodes
-//! are split and merged, follows Redis, so that a dumped list has the same nodes. This file must not
-//! know when a list is long enough to be kept like this: `list.rs` decides that.
+//! are split and merged, follows Redis, so that a dumped list has the same nodes. This file must
+//! not know when a list is long enough to be kept like this: `list.rs` decides that.
 //!
-//! Invariants: no node is empty; `len` and the counts beside the nodes are those of the nodes. Nodes
-//! are shared with copies of the list, and copied when one of the two changes them.
+//! Invariants: no node is empty; `len` and the counts beside the nodes are those of the nodes.
+//! Nodes are shared with copies of the list, and copied when one of the two changes them.
 
 use std::collections::VecDeque;
 use std::collections::vec_deque;
@@ -43,8 +43,8 @@ impl Fill {
         bytes <= self.bytes && count <= self.count
     }
 
-    /// Whether so many bytes and elements are within this share of the limit. With a limit by count,
-    /// bytes do not matter here, other than for a node that is to grow.
+    /// Whether so many bytes and elements are within this share of the limit. With a limit by
+    /// count, bytes do not matter here, other than for a node that is to grow.
     pub fn holds(self, bytes: usize, count: usize, share: usize) -> bool {
         let by_bytes = self.count == usize::MAX;
         (!by_bytes || bytes <= self.bytes / share) && count <= self.count / share
@@ -297,8 +297,8 @@ impl Quicklist {
         self.remove_nodes(whole);
     }
 
-    /// Takes out up to `limit` elements with this value, the first or the last ones, and returns how
-    /// many there were.
+    /// Takes out up to `limit` elements with this value, the first or the last ones, and returns
+    /// how many there were.
     pub fn remove_equal(&mut self, value: &[u8], limit: usize, from_back: bool) -> usize {
         let mut removed = 0;
         let mut remove_in = |node: &mut Node| {
@@ -351,8 +351,8 @@ impl Quicklist {
         None
     }
 
-    /// Puts an element before the node `at`, next to a full one on the side that `after` names: into
-    /// the node on the other side if that takes it, and else into one of its own.
+    /// Puts an element before the node `at`, next to a full one on the side that `after` names:
+    /// into the node on the other side if that takes it, and else into one of its own.
     fn insert_between(&mut self, at: usize, after: bool, value: &[u8], fill: Fill) {
         let other = if after { Some(at) } else { at.checked_sub(1) };
         let other = other.and_then(|other| self.nodes.get_mut(other));

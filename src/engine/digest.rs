@@ -9,11 +9,10 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use crate::base::double::push_17_digits;
 use crate::base::sha1::sha1;
 use crate::data::Value;
 use crate::data::hash::Field;
-use crate::engine::Engine;
-use crate::state::persistence::begin_snapshot;
 use crate::store::dict::Slot;
 use crate::store::keyspace::SHARDS;
 use crate::store::{Entry, Held};
@@ -22,6 +21,12 @@ use crate::store::{Entry, Held};
 const TYPE_STRING: u32 = 0;
 /// Number of the list type.
 const TYPE_LIST: u32 = 1;
+
+/// Number of the set type there.
+const TYPE_SET: u32 = 2;
+
+/// Number of the sorted set type.
+const TYPE_ZSET: u32 = 3;
 
 /// Number of the hash type.
 const TYPE_HASH: u32 = 4;
@@ -61,12 +66,24 @@ impl Digest {
                 self.mix(&TYPE_LIST.to_be_bytes());
                 list.iter().for_each(|item| self.mix(item.bytes(&mut [0; 20])));
             }
+            Value::Set(set) => {
+                self.mix(&TYPE_SET.to_be_bytes());
+                set.iter().for_each(|member| self.xor(member.bytes(&mut [0; 20])));
+            }
             Value::Hash(hash) => {
                 self.mix(&TYPE_HASH.to_be_bytes());
                 hash.fields().for_each(|field| self.xor(&digest_of_field(field).0));
             }
-            Value::Set(_) => {}
-            Value::Zset(_) => {}
+            Value::Set(set) => {
+                self.mix(&TYPE_SET.to_be_bytes());
+                set.iter().for_each(|member| self.xor(member.bytes(&mut [0; 20])));
+            }
+            Value::Zset(zset) => {
+                self.mix(&TYPE_ZSET.to_be_bytes());
+                zset.each(0..zset.len(), |member, score| {
+                    self.xor(&digest_of_member(member, score).0);
+                });
+            }
             Value::Stream(_) => {}
         }
         if entry.expire_at().is_some() {
@@ -85,6 +102,16 @@ fn digest_of_field(field: Field) -> Digest {
     digest
 }
 
+/// A member and its score, which counts with seventeen digits.
+fn digest_of_member(member: &[u8], score: f64) -> Digest {
+    let mut digest = Digest::default();
+    digest.mix(member);
+    let mut text = Vec::new();
+    push_17_digits(&mut text, score);
+    digest.mix(&text);
+    digest
+}
+
 /// The digest of one key's value (DEBUG DIGEST-VALUE).
 pub fn of_value(entry: &Entry) -> Digest {
     let mut digest = Digest::default();
@@ -92,17 +119,7 @@ pub fn of_value(entry: &Entry) -> Digest {
     digest
 }
 
-/// The digest of everything, as it is at one moment. No shard may be held.
-pub fn of_everything(engine: &Engine) -> Digest {
-    let (mut snapshot, _) = begin_snapshot(&engine.server, || ());
-    let mut databases = Databases::default();
-    while let Some(batch) = snapshot.next_batch() {
-        databases.add(batch.db, &batch.entries);
-    }
-    databases.digest()
-}
-
-/// The same inside a transaction that holds all shards.
+/// The digest of everything. All shards must be held.
 pub fn of_held(held: &mut Held) -> Digest {
     let mut databases = Databases::default();
     for shard in 0..SHARDS {

@@ -8,17 +8,20 @@
 pub mod args;
 pub mod blocking;
 pub mod categories;
+pub mod client_line;
 pub mod ctx;
 pub mod digest;
 pub mod dispatch;
 pub mod effects;
+pub mod evict;
 pub mod expire;
 pub mod gate;
 pub mod info;
 pub mod lazyfree;
 pub mod load;
 pub mod monitor;
-pub mod notify;
+pub mod permissions;
+pub mod pubsub;
 pub mod scan;
 pub mod session;
 pub mod shutdown;
@@ -47,6 +50,8 @@ pub struct Engine {
     pub table: table::Table,
     /// The clients that wait in blocking commands.
     pub blocked: blocking::Blocked,
+    /// What eviction remembers.
+    pub evictor: evict::Evictor,
 }
 
 impl From<WrongType> for Error {

@@ -8,8 +8,9 @@
 use std::collections::BTreeSet;
 
 use crate::base::hash::Seed;
+use crate::base::rng::Rng;
 use crate::store::dict::{Dict, Slot};
-use crate::store::entry::Entry;
+use crate::store::entry::{Aging, Entry};
 use crate::store::snapshot::SnapshotPart;
 use crate::store::waiting::Waiting;
 
@@ -50,6 +51,8 @@ pub struct Shard {
     pub stats: ShardStats,
     /// Who waits for keys of this shard.
     pub waiting: Waiting,
+    /// For what chance decides about its keys.
+    pub rng: Rng,
 }
 
 impl Shard {
@@ -60,12 +63,13 @@ impl Shard {
             orphans: Vec::new(),
             stats: ShardStats::default(),
             waiting: Waiting::default(),
+            rng: Rng::from_os(),
         }
     }
 
     /// Empties one database's part; what it held is returned, to be freed outside of the guard.
-    pub fn flush(&mut self, db: usize) -> Part {
-        self.touch_all(db, db);
+    pub fn flush(&mut self, db: usize, now_ms: i64) -> Part {
+        self.touch_all(db, db, now_ms);
         let seed = self.parts[db].dict.seed().clone();
         let old = std::mem::replace(&mut self.parts[db], Part::new(seed.clone()));
         if old.snapshot.is_none() {
@@ -76,18 +80,36 @@ impl Shard {
     }
 
     /// Exchanges two databases' parts.
-    pub fn swap(&mut self, a: usize, b: usize) {
+    pub fn swap(&mut self, a: usize, b: usize, now_ms: i64) {
         for (watched, holds) in [(a, a), (a, b), (b, a), (b, b)] {
-            self.touch_all(watched, holds);
+            self.touch_all(watched, holds, now_ms);
         }
         self.parts.swap(a, b);
     }
 
-    /// Tells those who watch keys of database `watched` that are in database `holds` now.
-    fn touch_all(&self, watched: usize, holds: usize) {
+    /// Tells those who watch keys of database `watched` that are in database `holds` now, and whose
+    /// time is not over.
+    fn touch_all(&self, watched: usize, holds: usize, now_ms: i64) {
         let dict = &self.parts[holds].dict;
         let seed = dict.seed();
-        self.waiting.touch_all(watched, |key| dict.get(seed.hash(key), key).is_some());
+        self.waiting.touch_all(watched, |key| {
+            dict.get(seed.hash(key), key).is_some_and(|entry| !entry.is_expired(now_ms))
+        });
+    }
+
+    /// A key of a database; its access is noted if `touch` says when and how.
+    pub(super) fn entry_mut(
+        &mut self,
+        db: usize,
+        hash: u64,
+        key: &[u8],
+        touch: Option<(i64, Aging)>,
+    ) -> Option<&mut Entry> {
+        let entry = self.parts[db].dict.get_mut(hash, key)?;
+        if let Some((now_ms, aging)) = touch {
+            entry.touch(now_ms, aging, || self.rng.next_u64());
+        }
+        Some(entry)
     }
 
     /// The earliest deadline of all databases.
@@ -205,6 +227,24 @@ impl Part {
         self.note_deadline(at, hash);
     }
 
+    /// The key with the earliest deadline.
+    pub fn first_volatile(&self) -> Option<&Entry> {
+        self.find_volatile(*self.deadlines.first()?)
+    }
+
+    /// A random key with a deadline: the first one from a random moment on.
+    pub fn random_volatile(&self, random: &mut impl FnMut() -> u64) -> Option<&Entry> {
+        let (first, last) = (self.deadlines.first()?, self.deadlines.last()?);
+        let span = last.0.abs_diff(first.0).saturating_add(1);
+        let moment = first.0.saturating_add_unsigned(random() % span);
+        let found = self.deadlines.range((moment, random())..).next();
+        self.find_volatile(*found.unwrap_or(first))
+    }
+
+    fn find_volatile(&self, (at, hash): (i64, u64)) -> Option<&Entry> {
+        self.dict.find_by_hash(hash, |entry| entry.expire_at() == Some(at))
+    }
+
     /// A key whose value has something inside whose deadline has passed, if there is one.
     pub fn first_with_expired(&mut self, now_ms: i64) -> Option<Vec<u8>> {
         loop {
@@ -227,8 +267,7 @@ impl Part {
             if now_ms <= at {
                 return None;
             }
-            let due = self.dict.find_by_hash(hash, |entry| entry.expire_at() == Some(at));
-            match due {
+            match self.find_volatile((at, hash)) {
                 Some(entry) => return Some(entry.key().to_vec()),
                 None => self.forget_deadline(Some(at), hash),
             };

@@ -6,8 +6,6 @@
 
 /// Parameters that can be set and read back without any effect, with the reason.
 pub const NO_EFFECT: &[(&str, &str)] = &[
-    ("acl-pubsub-default", "there are no access control lists yet"),
-    ("acllog-max-len", "there are no access control lists yet"),
     ("active-expire-effort", "keys expire by an index ordered by deadline, not by sampling"),
     (
         "activerehashing",
@@ -29,12 +27,8 @@ pub const NO_EFFECT: &[(&str, &str)] = &[
     ("enable-module-command", "there are no modules"),
     ("hash-max-listpack-entries", "there are no hashes yet"),
     ("hash-max-listpack-value", "there are no hashes yet"),
-    ("hll-sparse-max-bytes", "there are no HyperLogLogs yet"),
     ("hz", "timed work waits for its deadline, not for a tick"),
     ("io-threads", "each connection has a thread of its own"),
-    ("lazyfree-lazy-eviction", "large values are always freed outside the locks"),
-    ("lfu-decay-time", "there is no eviction yet"),
-    ("lfu-log-factor", "there is no eviction yet"),
     ("list-compress-depth", "there are no lists yet"),
     ("list-max-listpack-size", "there are no lists yet"),
     (
@@ -50,12 +44,8 @@ pub const NO_EFFECT: &[(&str, &str)] = &[
     ("repl-diskless-sync", "a snapshot for replicas is spooled once to a file without a name"),
     ("repl-diskless-sync-delay", "replicas that come while a snapshot is made share it"),
     ("repl-diskless-sync-max-replicas", "replicas that come while a snapshot is made share it"),
-    ("replica-ignore-maxmemory", "nothing is evicted, and a primary's writes are never refused"),
     ("replica-lazy-flush", "large values are always freed outside the locks"),
     ("sanitize-dump-payload", "every payload is checked in full"),
-    ("set-max-intset-entries", "there are no sets yet"),
-    ("set-max-listpack-entries", "there are no sets yet"),
-    ("set-max-listpack-value", "there are no sets yet"),
     ("stream-node-max-bytes", "there are no streams yet"),
     ("stream-node-max-entries", "there are no streams yet"),
     ("zset-max-listpack-entries", "there are no sorted sets yet"),
@@ -73,8 +63,6 @@ pub const IGNORED_DIRECTIVES: &[(&str, &str)] = &[
     ("list-max-ziplist-value", "Redis passes over it as well"),
     ("locale-collate", "texts are compared by their bytes"),
     ("lua-replicate-commands", "Redis passes over it as well"),
-    ("maxmemory-eviction-tenacity", "there is no eviction yet"),
-    ("maxmemory-samples", "there is no eviction yet"),
     ("oom-score-adj-values", "oom-score-adj is not supported"),
     ("proc-title-template", "the process keeps its title"),
     ("set-proc-title", "the process keeps its title"),
