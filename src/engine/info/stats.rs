@@ -134,7 +134,13 @@ pub fn latencies(facts: &Facts, fields: &mut Fields) {
 pub fn keyspace(facts: &Facts, fields: &mut Fields) {
     for (number, db) in facts.keys.in_use() {
         let mean_ttl = db.mean_ttl_ms(facts.now_ms);
-        let value = format_args!("keys={},expires={},avg_ttl={mean_ttl}", db.keys, db.volatile);
+        // Redis 7.2 knows no deadlines inside of values.
+        let inner = match db.inner_volatile {
+            0 => String::new(),
+            keys => format!(",subexpiry={keys}"),
+        };
+        let (keys, volatile) = (db.keys, db.volatile);
+        let value = format_args!("keys={keys},expires={volatile},avg_ttl={mean_ttl}{inner}");
         fields.add(format_args!("db{number}"), value);
     }
 }
