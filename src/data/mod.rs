@@ -5,6 +5,7 @@
 
 #[allow(dead_code, reason = "the types that are made of it come one after the other")]
 pub mod listpack;
+pub mod stream;
 pub mod string;
 
 pub use string::Str;
