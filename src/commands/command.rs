@@ -2,7 +2,7 @@
 
 use crate::base::glob;
 use crate::engine::spec::flag::{self, LOADING, STALE};
-use crate::engine::spec::{Handler, KeySpec, access};
+use crate::engine::spec::{Begin, Find, Handler, KeySpec, access};
 use crate::engine::syntax::{self, Arg, Type};
 use crate::engine::table::Known;
 use crate::engine::{Args, Command, Ctx, Reply, categories, dispatch};
@@ -231,7 +231,7 @@ fn keys_of(ctx: &Ctx, argv: &[&[u8]]) -> Result<Vec<(usize, &'static KeySpec)>, 
     }
     let specs = known.command.keys.iter();
     let found: Vec<_> =
-        specs.flat_map(|spec| spec.indexes(argv.len()).map(move |index| (index, spec))).collect();
+        specs.flat_map(|spec| spec.indexes(argv).map(move |index| (index, spec))).collect();
     if found.is_empty() && !known.command.has(flag::NO_MANDATORY_KEYS) {
         return Err(Error::COMMAND_ARGUMENTS);
     }
@@ -268,17 +268,21 @@ fn describe(out: &mut Out, all: &[Known], known: &Known) {
 /// (first, last, step) of the keys, as clients of older versions want it: of the specifications
 /// that follow upon each other without a gap.
 fn key_range(specs: &[KeySpec]) -> (i64, i64, i64) {
+    let fixed = |spec: &KeySpec| match (spec.begin, spec.find) {
+        (Begin::Index(first), Find::Range { last, step, .. }) => {
+            let end = i64::from(last) + if last >= 0 { first as i64 } else { 0 };
+            Some((first as i64, end, step as i64))
+        }
+        _ => None,
+    };
     if let [only] = specs {
-        let last = i64::from(only.last) + if only.last >= 0 { only.first as i64 } else { 0 };
-        return (only.first as i64, last, only.step as i64);
+        return fixed(only).unwrap_or((0, 0, 0));
     }
     let mut range: Option<(i64, i64)> = None;
-    for spec in specs {
-        let start = spec.first as i64;
-        let end = i64::from(spec.last) + if spec.last >= 0 { start } else { 0 };
+    for (start, end, step) in specs.iter().filter_map(fixed) {
         range = match range {
-            None if spec.step == 1 => Some((start, end)),
-            Some((first, last)) if spec.step == 1 && last == start - 1 => Some((first, end)),
+            None if step == 1 => Some((start, end)),
+            Some((first, last)) if step == 1 && last == start - 1 => Some((first, end)),
             other => other,
         };
     }
@@ -294,22 +298,52 @@ fn describe_keys(out: &mut Out, spec: &KeySpec) {
     out.bulk(b"flags");
     show_bits(out, spec.access, &access::SHOWN);
     out.bulk(b"begin_search");
-    out.map(2);
-    pair(out, "type", "index");
-    out.bulk(b"spec");
-    out.map(1);
-    out.bulk(b"index");
-    out.int(spec.first as i64);
+    match spec.begin {
+        Begin::Index(first) => describe_search(out, "index", &[("index", first as i64)]),
+        Begin::Keyword(word, from) => {
+            describe_search(out, "keyword", &[]);
+            out.map(2);
+            pair(out, "keyword", word);
+            out.bulk(b"startfrom");
+            out.int(from.into());
+        }
+        Begin::Unknown => {
+            describe_search(out, "unknown", &[]);
+            out.map(0);
+        }
+    }
     out.bulk(b"find_keys");
+    match spec.find {
+        Find::Range { last, step, limit } => {
+            let fields =
+                [("lastkey", last.into()), ("keystep", step as i64), ("limit", limit as i64)];
+            describe_search(out, "range", &fields);
+        }
+        Find::Counted { count, first, step } => {
+            let fields =
+                [("keynumidx", count as i64), ("firstkey", first as i64), ("keystep", step as i64)];
+            describe_search(out, "keynum", &fields);
+        }
+        Find::Unknown => {
+            describe_search(out, "unknown", &[]);
+            out.map(0);
+        }
+    }
+}
+
+/// Writes one half of a key specification: its kind and its numbers, which the caller writes if
+/// there are none here.
+fn describe_search(out: &mut Out, kind: &str, numbers: &[(&str, i64)]) {
     out.map(2);
-    pair(out, "type", "range");
+    pair(out, "type", kind);
     out.bulk(b"spec");
-    out.map(3);
-    for (name, value) in
-        [("lastkey", i64::from(spec.last)), ("keystep", spec.step as i64), ("limit", 0)]
-    {
+    if numbers.is_empty() {
+        return;
+    }
+    out.map(numbers.len());
+    for (name, value) in numbers {
         out.bulk(name.as_bytes());
-        out.int(value);
+        out.int(*value);
     }
 }
 

@@ -224,7 +224,7 @@ fn reset(ctx: &mut Ctx, _args: &mut Args) -> Reply {
     }
     monitor::leave(ctx.server, &session.handle);
     session.handle.set(flag::NO_EVICT | flag::NO_TOUCH, false);
-    transaction::forget(session);
+    transaction::forget(&ctx.server.keyspace, session);
     session.select(0);
     session.rename(b"");
     session.authenticated = ctx.settings.requirepass.is_empty();

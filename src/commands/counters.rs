@@ -87,13 +87,15 @@ fn incrby(ctx: &mut Ctx, args: &mut Args) -> Reply {
 }
 
 fn add(ctx: &mut Ctx, key: &[u8], by: i64) -> Reply {
-    let sum = match ctx.db.string_mut(key)? {
-        Some(value) => {
-            let old = integer(value).ok_or(Error::NOT_INTEGER)?;
-            let sum = old.checked_add(by).ok_or(Error::OVERFLOW)?;
-            *value = Str::from_i64(sum);
-            sum
-        }
+    let added = ctx.db.edit(key, |value: &mut Str, note| {
+        let old = integer(value).ok_or(Error::NOT_INTEGER)?;
+        let sum = old.checked_add(by).ok_or(Error::OVERFLOW)?;
+        *value = Str::from_i64(sum);
+        note.touched();
+        Ok::<_, Error>(sum)
+    });
+    let sum = match added? {
+        Some(sum) => sum?,
         None => {
             ctx.db.set(key, Value::String(Str::from_i64(by)), None);
             by
@@ -111,12 +113,14 @@ fn integer(value: &Str) -> Option<i64> {
 fn incrbyfloat(ctx: &mut Ctx, args: &mut Args) -> Reply {
     let key = args.key();
     let by = LongDouble::parse(args.bytes()?).ok_or(Error::NOT_FLOAT);
-    let text = match ctx.db.string_mut(key)? {
-        Some(value) => {
-            let text = sum_text(number(value).ok_or(Error::NOT_FLOAT)?, by?)?;
-            *value = Str::text(&text);
-            text
-        }
+    let added = ctx.db.edit(key, |value: &mut Str, note| {
+        let text = sum_text(number(value).ok_or(Error::NOT_FLOAT)?, by.clone()?)?;
+        *value = Str::text(&text);
+        note.touched();
+        Ok::<_, Error>(text)
+    });
+    let text = match added? {
+        Some(text) => text?,
         None => {
             let text = sum_text(LongDouble::from_i64(0), by?)?;
             ctx.db.set(key, Value::String(Str::text(&text)), None);

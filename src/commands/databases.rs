@@ -92,6 +92,7 @@ fn flush(ctx: &mut Ctx, args: &Args, databases: std::ops::Range<usize>, in_backg
         let keys: usize = (0..SHARDS).map(|i| held.shard(i).parts[db].dict.len()).sum();
         if keys > 0 {
             held.flush(db);
+            ctx.db.all_changed(db);
             removed += keys as u64;
         }
     }
@@ -129,6 +130,8 @@ fn swapdb(ctx: &mut Ctx, args: &mut Args) -> Reply {
         return Err(Error::DB_INDEX);
     };
     ctx.db.held().swap_databases(first, second);
+    ctx.db.all_changed(first);
+    ctx.db.all_changed(second);
     ctx.db.mark_dirty(1);
     ctx.reply.ok()
 }

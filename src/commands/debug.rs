@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::base::num;
-use crate::data::{Str, Value};
+use crate::data::{Kind, Str, Value};
 use crate::engine::load::{self, Existing};
 use crate::engine::spec::flag::{ADMIN, LOADING, NOSCRIPT, STALE};
 use crate::engine::{Args, Command, Ctx, Reply, digest};
@@ -173,8 +173,8 @@ fn object(ctx: &mut Ctx, args: &[&[u8]]) -> Reply {
     let (address, value, idle) = look(ctx, args[0], describe).ok_or(Error::NO_KEY)?;
     let mut encoded = Vec::new();
     rdb::encode_value(&mut encoded, &value, &options);
-    let Value::String(text) = &value;
-    let shared = text.as_int().is_some_and(|n| (0..SHARED_INTEGERS).contains(&n));
+    let integer = Str::of(&value).and_then(Str::as_int);
+    let shared = integer.is_some_and(|n| (0..SHARED_INTEGERS).contains(&n));
     let references = if shared { i32::MAX } else { 1 };
     let lru = (now_ms / 1000 - idle as i64) & 0xff_ffff;
     ctx.reply.simple(&format!(

@@ -16,7 +16,7 @@ pub const COMMANDS: &[Command] = &[Command::new("lcs", lcs)
     .since("7.0.0")
     .readonly()
     .arity(-3)
-    .keys(&[KeySpec { last: 1, ..KeySpec::at(1, RO | ACCESS) }])
+    .keys(&[KeySpec::between(1, 2, RO | ACCESS)])
     .syntax("key1 key2 [LEN] [IDX] [MINMATCHLEN min-match-len] [WITHMATCHLEN]")
     .complexity("O(N*M) where N and M are the lengths of the strings")
     .summary("Finds the longest common subsequence of the strings of two keys.")];
@@ -74,7 +74,7 @@ fn lcs(ctx: &mut Ctx, args: &mut Args) -> Reply {
 
 /// The string of a key, empty if the key is not there.
 fn string(ctx: &mut Ctx, key: &[u8]) -> Result<Str, Error> {
-    let found = ctx.db.string(key).map_err(|_| Error::LCS_NOT_STRINGS)?;
+    let found = ctx.db.get::<Str>(key).map_err(|_| Error::LCS_NOT_STRINGS)?;
     Ok(found.cloned().unwrap_or_else(|| Str::text(b"")))
 }
 

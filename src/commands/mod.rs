@@ -23,6 +23,7 @@ mod ranges;
 mod replication;
 mod scan;
 mod slowlog;
+mod streams;
 mod strings;
 mod transactions;
 
@@ -51,6 +52,12 @@ pub const ALL: &[&[Command]] = &[
     replication::COMMANDS,
     scan::COMMANDS,
     slowlog::COMMANDS,
+    streams::GROUPS,
+    streams::INFO,
+    streams::PENDING,
+    streams::RANGES,
+    streams::READS,
+    streams::WRITES,
     strings::COMMANDS,
     transactions::COMMANDS,
 ];

@@ -84,7 +84,7 @@ fn refcount(ctx: &mut Ctx, args: &mut Args) -> Reply {
         Value::String(text) if text.as_int().is_some_and(|n| (0..SHARED_INTEGERS).contains(&n)) => {
             SHARED_COUNT
         }
-        Value::String(_) => 1,
+        _ => 1,
     };
     ctx.reply.int(count)
 }

@@ -65,12 +65,14 @@ pub const COMMANDS: &[Command] = &[
 fn append(ctx: &mut Ctx, args: &mut Args) -> Reply {
     let (key, more) = (args.key(), args.bytes()?);
     let limit = longest(ctx);
-    let len = match ctx.db.string_mut(key)? {
-        Some(value) => {
-            check_len(value.len(), more.len(), limit)?;
-            value.append(more);
-            value.len()
-        }
+    let appended = ctx.db.edit(key, |value: &mut Str, note| {
+        check_len(value.len(), more.len(), limit)?;
+        value.append(more);
+        note.touched();
+        Ok::<_, Error>(value.len())
+    });
+    let len = match appended? {
+        Some(len) => len?,
         None => {
             ctx.db.set(key, Value::String(Str::from_bytes(more)), None);
             more.len()
@@ -84,7 +86,7 @@ fn append(ctx: &mut Ctx, args: &mut Args) -> Reply {
 /// SUBSTR key start end
 fn getrange(ctx: &mut Ctx, args: &mut Args) -> Reply {
     let (key, start, end) = (args.key(), args.int()?, args.int()?);
-    match ctx.db.string(key)? {
+    match ctx.db.get::<Str>(key)? {
         Some(value) => {
             let range = resolve(start, end, value.len());
             ctx.reply.bulk(&value.bytes(&mut [0; 20])[range])
@@ -114,14 +116,18 @@ fn setrange(ctx: &mut Ctx, args: &mut Args) -> Reply {
     let (key, offset, patch) = (args.key(), args.int()?, args.bytes()?);
     let offset = usize::try_from(offset).map_err(|_| Error::OFFSET_RANGE)?;
     let limit = longest(ctx);
-    let len = match ctx.db.string_mut(key)? {
-        Some(value) if patch.is_empty() => return ctx.reply.count(value.len()),
-        None if patch.is_empty() => return ctx.reply.int(0),
-        Some(value) => {
-            check_len(offset, patch.len(), limit)?;
-            value.set_range(offset, patch);
-            value.len()
-        }
+    if patch.is_empty() {
+        let len = ctx.db.peek_as::<Str>(key)?.map_or(0, Str::len);
+        return ctx.reply.count(len);
+    }
+    let patched = ctx.db.edit(key, |value: &mut Str, note| {
+        check_len(offset, patch.len(), limit)?;
+        value.set_range(offset, patch);
+        note.touched();
+        Ok::<_, Error>(value.len())
+    });
+    let len = match patched? {
+        Some(len) => len?,
         None => {
             check_len(offset, patch.len(), limit)?;
             let mut value = Str::text(b"");
@@ -137,7 +143,7 @@ fn setrange(ctx: &mut Ctx, args: &mut Args) -> Reply {
 
 /// STRLEN key
 fn strlen(ctx: &mut Ctx, args: &mut Args) -> Reply {
-    match ctx.db.string(args.key())? {
+    match ctx.db.get::<Str>(args.key())? {
         Some(value) => ctx.reply.count(value.len()),
         None => ctx.reply.int(0),
     }

@@ -187,7 +187,7 @@ fn get(ctx: &mut Ctx, args: &mut Args) -> Reply {
 
 /// Answers the string of a key.
 fn reply_string(ctx: &mut Ctx, key: &[u8]) -> Reply {
-    match ctx.db.string(key)? {
+    match ctx.db.get::<Str>(key)? {
         Some(value) => ctx.reply.value(value),
         None => ctx.reply.null(),
     }
@@ -239,7 +239,7 @@ impl<'a> NewDeadline<'a> {
 fn getex(ctx: &mut Ctx, args: &mut Args) -> Reply {
     let key = args.key();
     let change = NewDeadline::parse(args)?;
-    let Some(value) = ctx.db.string(key)? else { return ctx.reply.null() };
+    let Some(value) = ctx.db.get::<Str>(key)? else { return ctx.reply.null() };
     let sent = ctx.reply.value(value)?;
     match change {
         NewDeadline::Unchanged => {}
@@ -298,7 +298,7 @@ fn mget(ctx: &mut Ctx, args: &mut Args) -> Reply {
     ctx.reply.parts().array(keys.len());
     for key in keys {
         // A key of another type is none here.
-        match ctx.db.string(key) {
+        match ctx.db.get::<Str>(key) {
             Ok(Some(value)) => push_value(ctx.reply.parts(), value),
             _ => ctx.reply.parts().null(),
         }

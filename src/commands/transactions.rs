@@ -1,9 +1,10 @@
-//! MULTI, EXEC, DISCARD.
+//! MULTI, EXEC, DISCARD, WATCH, UNWATCH.
 
+use crate::engine::spec::access::RO;
 use crate::engine::spec::flag::{
     ALLOW_BUSY, FAST, LOADING, NOSCRIPT, NOT_QUEUED, SKIP_SLOWLOG, STALE,
 };
-use crate::engine::{Args, Command, Ctx, Group, Reply, transaction};
+use crate::engine::{Args, Command, Ctx, Group, KeySpec, Reply, transaction};
 use crate::resp::error::Error;
 
 const COMMON: u32 = NOSCRIPT | LOADING | STALE | NOT_QUEUED;
@@ -32,6 +33,22 @@ pub const COMMANDS: &[Command] = &[
         .flags(COMMON | FAST | ALLOW_BUSY)
         .complexity("O(N), when N is the number of queued commands")
         .summary("Forgets all queued commands."),
+    Command::new("watch", watch)
+        .group(Group::Transactions)
+        .since("2.2.0")
+        .arity(-2)
+        .flags(COMMON | FAST | ALLOW_BUSY)
+        .keys(&[KeySpec::from(1, RO)])
+        .syntax("key [key ...]")
+        .complexity("O(1) for every key.")
+        .summary("Has the next EXEC fail if one of the keys changes before it."),
+    Command::new("unwatch", unwatch)
+        .group(Group::Transactions)
+        .since("2.2.0")
+        .arity(1)
+        .flags(NOSCRIPT | LOADING | STALE | FAST | ALLOW_BUSY)
+        .complexity("O(1)")
+        .summary("Forgets all watched keys."),
 ];
 
 /// MULTI
@@ -49,8 +66,26 @@ fn exec(ctx: &mut Ctx, _args: &mut Args) -> Reply {
 
 /// DISCARD
 fn discard(ctx: &mut Ctx, _args: &mut Args) -> Reply {
-    if !transaction::forget(ctx.session) {
+    if !transaction::forget(&ctx.server.keyspace, ctx.session) {
         return Err(Error::DISCARD_WITHOUT_MULTI);
+    }
+    ctx.reply.ok()
+}
+
+/// WATCH key [key ...]
+fn watch(ctx: &mut Ctx, args: &mut Args) -> Reply {
+    if ctx.session.multi.is_some() {
+        return Err(Error::WATCH_INSIDE_MULTI);
+    }
+    args.take_rest().iter().for_each(|key| transaction::watch(ctx, key));
+    ctx.reply.ok()
+}
+
+/// UNWATCH
+fn unwatch(ctx: &mut Ctx, _args: &mut Args) -> Reply {
+    // EXEC has ended every WATCH before its commands run.
+    if !ctx.in_exec {
+        transaction::unwatch(&ctx.server.keyspace, ctx.session);
     }
     ctx.reply.ok()
 }

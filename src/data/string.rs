@@ -157,6 +157,12 @@ impl Str {
     }
 }
 
+impl Default for Str {
+    fn default() -> Self {
+        Str::text(b"")
+    }
+}
+
 impl PartialEq for Str {
     fn eq(&self, other: &Self) -> bool {
         self.bytes(&mut [0; 20]) == other.bytes(&mut [0; 20])

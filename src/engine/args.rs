@@ -2,7 +2,9 @@
 //!
 //! A handler parses its whole syntax with it before it changes anything.
 
-use crate::base::num;
+use std::time::Duration;
+
+use crate::base::{clock, num};
 use crate::resp::error::Error;
 
 /// The arguments, and how many of them have been taken.
@@ -66,6 +68,19 @@ impl<'a> Args<'a> {
     /// Takes an integer, with an error text of the caller's.
     pub fn int_or(&mut self, error: Error) -> Result<i64, Error> {
         num::parse_i64(self.bytes()?).ok_or(error)
+    }
+
+    /// Takes the time-out of a blocking command, in seconds with a fraction; `None` for ever.
+    pub fn timeout(&mut self) -> Result<Option<Duration>, Error> {
+        let seconds = num::parse_f64(self.bytes()?).ok_or(Error::TIMEOUT_NOT_FLOAT)?;
+        let ms = (seconds * 1000.0).ceil();
+        if ms >= (i64::MAX - clock::unix_ms()) as f64 {
+            return Err(Error::TIMEOUT_RANGE);
+        }
+        if ms < 0.0 {
+            return Err(Error::TIMEOUT_NEGATIVE);
+        }
+        Ok((ms > 0.0).then(|| Duration::from_millis(ms as u64)))
     }
 
     /// The next argument, without taking it.

@@ -63,6 +63,16 @@ fn own(command: &Command) -> &'static [&'static str] {
         Group::Connection => &["connection"],
         Group::Transactions => &["transaction"],
         Group::Server => &[],
+        Group::List => &["list"],
+        Group::Hash => &["hash"],
+        Group::Set => &["set"],
+        Group::SortedSet => &["sortedset"],
+        Group::Geo => &["geo"],
+        Group::Stream => &["stream"],
+        Group::Bitmap => &["bitmap"],
+        Group::Hyperloglog => &["hyperloglog"],
+        // They have it by their flag.
+        Group::Pubsub => &[],
     }
 }
 

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use crate::base::sys::{Interest, POLL_ERR_HUP, POLL_IN, POLL_RDHUP, wait_for};
 use crate::data::Str;
 use crate::engine::Engine;
+use crate::engine::blocking::{self, Block};
 use crate::engine::dispatch::{self, Unit};
 use crate::engine::effects::Effects;
 use crate::engine::session::{Role, Session};
@@ -82,6 +82,12 @@ impl Replier<'_> {
     /// The absent value.
     pub fn null(&mut self) -> Reply {
         self.out.null();
+        self.done()
+    }
+
+    /// The absent array.
+    pub fn null_array(&mut self) -> Reply {
+        self.out.null_array();
         self.done()
     }
 
@@ -178,9 +184,11 @@ impl<'k> Ctx<'_, 'k> {
         let mut changes = Changes::default();
         let (index, expiry) = (self.db.index(), self.db.expiry());
         let mut db = Db::new(&mut held, index, self.now_ms, expiry, &mut changes);
+        db.set_wanted(self.settings.notify_keyspace_events);
         let result = visit(&mut db);
         // Before the shard is let go, so that nobody's write to such a key comes first.
-        dispatch::append_expired(self.engine, self.settings, changes.expired);
+        dispatch::append_expired(self.engine, self.settings, &changes.expired);
+        self.unit.note(&mut changes);
         result
     }
 
@@ -220,6 +228,17 @@ impl<'k> Ctx<'_, 'k> {
         self.session.redacted.push(index);
     }
 
+    /// Has the client wait and the command executed again, or answers nothing where nothing may
+    /// wait. To be returned by the handler.
+    pub fn block(&mut self, block: Block) -> Reply {
+        if self.in_exec {
+            block.nothing().write(self.reply.parts());
+        } else {
+            self.session.block = Some(block);
+        }
+        self.reply.done()
+    }
+
     /// Sends the replies so far and waits until `done`, the time is over, or the client goes. No
     /// shard may be held.
     pub fn wait(&mut self, deadline: Option<Instant>, done: impl FnMut() -> bool) -> Woken {
@@ -229,37 +248,12 @@ impl<'k> Ctx<'_, 'k> {
         let began = Instant::now();
         handle.begin_wait();
         self.server.blocked.fetch_add(1, Ordering::Relaxed);
-        let woken = self.wait_marked(deadline, done);
+        let woken = blocking::wait_until(self.server, &handle, deadline, done);
         self.server.blocked.fetch_sub(1, Ordering::Relaxed);
         self.session.waited_nanos += began.elapsed().as_nanos() as u64;
         // Who goes on behind a client that has gone would execute commands for nobody.
         self.session.close |= woken == Woken::HungUp;
         // What CLIENT UNBLOCK was told it did has to be what happens.
         handle.end_wait().map_or(woken, Woken::Unblocked)
-    }
-
-    fn wait_marked(&mut self, deadline: Option<Instant>, mut done: impl FnMut() -> bool) -> Woken {
-        let handle = &self.session.handle;
-        let Ok(waker) = handle.waker() else { return Woken::HungUp };
-        loop {
-            waker.clear();
-            if done() {
-                return Woken::Done;
-            }
-            if let Some(how) = handle.is_unblocked() {
-                return Woken::Unblocked(how);
-            }
-            let left = deadline.map(|d| d.saturating_duration_since(Instant::now()));
-            if left == Some(Duration::ZERO) {
-                return Woken::Timeout;
-            }
-            let gone = POLL_RDHUP | POLL_ERR_HUP;
-            let mut list =
-                [Interest::new(handle.stream.fd(), POLL_RDHUP), Interest::new(waker.fd(), POLL_IN)];
-            wait_for(&mut list, left);
-            if list[0].happened & gone != 0 || self.server.has_ended() {
-                return Woken::HungUp;
-            }
-        }
     }
 }

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::base::sha1::sha1;
-use crate::data::Value;
+use crate::data::{Stream, Value};
 use crate::engine::Engine;
 use crate::state::persistence::begin_snapshot;
 use crate::store::dict::Slot;
@@ -19,6 +19,9 @@ use crate::store::{Entry, Held};
 
 /// Number of the string type in Redis's object header.
 const TYPE_STRING: u32 = 0;
+
+/// That of streams.
+const TYPE_STREAM: u32 = 6;
 
 /// Twenty bytes that tell data sets apart.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,9 +54,29 @@ impl Digest {
                 self.mix(&TYPE_STRING.to_be_bytes());
                 self.mix(text.bytes(&mut [0; 20]));
             }
+            Value::List(_) => {}
+            Value::Hash(_) => {}
+            Value::Set(_) => {}
+            Value::Zset(_) => {}
+            Value::Stream(stream) => self.mix_stream(stream),
         }
         if entry.expire_at().is_some() {
             self.xor(b"!!expire!!");
+        }
+    }
+}
+
+/// One method per type that is more than a string.
+impl Digest {
+    /// Redis counts the entries alone, neither groups nor counters.
+    fn mix_stream(&mut self, stream: &Stream) {
+        self.mix(&TYPE_STREAM.to_be_bytes());
+        for entry in stream.entries().iter() {
+            self.mix(format!("{}.{}", entry.id.ms, entry.id.seq).as_bytes());
+            for (name, value) in entry.pairs() {
+                self.mix(name.bytes(&mut [0; 20]));
+                self.mix(value.bytes(&mut [0; 20]));
+            }
         }
     }
 }

@@ -7,10 +7,12 @@ use std::time::{Duration, Instant};
 use crate::base::clock;
 use crate::engine::Engine;
 use crate::engine::args::Args;
+use crate::engine::blocking;
 use crate::engine::ctx::{Ctx, Replier};
 use crate::engine::effects::Effects;
 use crate::engine::gate::{self, Asking};
 use crate::engine::monitor;
+use crate::engine::notify;
 use crate::engine::session::{ReplyMode, Role, Session};
 use crate::engine::spec::{Command, Locking, flag};
 use crate::engine::table::Known;
@@ -21,7 +23,7 @@ use crate::state::Server;
 use crate::state::clients::flag as client;
 use crate::state::config::Settings;
 use crate::state::pause::Mode;
-use crate::store::{Changes, Db, Expiry, Held, Plan};
+use crate::store::{Changes, Db, Event, Expiry, Held, Plan};
 
 /// Executes one command and writes its reply to `out`. `raw` are the bytes that it came in, which a
 /// stream from the primary passes on as they are.
@@ -101,7 +103,7 @@ fn refuse(
     if let Some(known) = known {
         engine.server.stats.rejected(session.handle.id, known.id);
         if known.command.locking == Locking::Queued {
-            error = transaction::abort(session, &error);
+            error = transaction::abort(&engine.server.keyspace, session, &error);
         }
     }
     engine.server.stats.error(error.code());
@@ -220,7 +222,7 @@ fn run<'e>(
     out: &mut Out,
 ) -> Step<'e> {
     let plan = plan_for(engine, session, known.command, argv);
-    let mut held = engine.server.keyspace.hold(&plan);
+    let mut held = blocking::hold(engine, known.command, plan);
     if is_paused(engine, session, known) || was_demoted(engine, session, settings, known) {
         return Step::Paused(known);
     }
@@ -235,16 +237,27 @@ fn run<'e>(
     // Nothing that is held for the primary's stream may be waited for or locked again.
     let in_exec = session.role == Role::Primary;
     let run = Run { engine, settings, now_ms, in_exec };
-    let failed = call(&run, session, &mut held, known, argv, out, &mut unit);
-    let afterwards = std::mem::take(&mut unit.afterwards);
-    publish(engine, session, unit);
+    let mut failed = call(&run, session, &mut held, known, argv, out, &mut unit);
+    let waiter = session
+        .block
+        .take()
+        .map(|block| blocking::enter(engine, session, &mut held, known, argv, block));
+    publish(engine, session, &mut unit);
+    let ready = unit.take_ready();
+    let served = (!ready.is_empty()).then(|| blocking::serve(engine, settings, &mut held, ready));
     drop(held);
-    for action in afterwards {
-        action(&engine.server);
+    unit.finish(engine);
+    if let Some(outcome) = served {
+        blocking::finish(engine, settings, outcome);
     }
-    account(engine, session, settings, known, argv, began, failed);
     monitor::note(engine, session, known, argv);
     monitor::send(engine, session, settings, out);
+    if let Some(waiter) = waiter {
+        let limit = engine.server.output_limit(settings, session.handle.kind());
+        engine.server.clients.send(&session.handle, out, limit);
+        failed = blocking::wait(engine, session, &waiter, out);
+    }
+    account(engine, session, settings, known, argv, began, failed);
     Step::Done
 }
 
@@ -294,6 +307,10 @@ pub struct Unit {
     commands: Vec<(usize, Vec<Vec<u8>>)>,
     /// What takes too long to be done while shards are held, in order.
     pub(super) afterwards: Vec<Afterwards>,
+    /// What happened to keys, to be published.
+    events: Vec<Event>,
+    /// (database, key) that changed while somebody was waiting for that.
+    ready: Vec<(usize, Vec<u8>)>,
 }
 
 /// Runs a handler on held shards, writes its reply or error, and adds its effect to the unit.
@@ -314,6 +331,7 @@ pub fn call<'k>(
     let expiry = expiry_of(engine, session, known.command);
     let mut db = Db::new(held, db_index, run.now_ms, expiry, &mut changes);
     db.set_touch(!session.no_touch);
+    db.set_wanted(run.settings.notify_keyspace_events);
     let mut ctx = Ctx {
         engine,
         server: &engine.server,
@@ -366,19 +384,20 @@ impl Unit {
         &mut self,
         run: &Run,
         session: &Session,
-        changes: Changes,
+        mut changes: Changes,
         mut effects: Effects,
         db: usize,
         argv: &[&[u8]],
     ) {
         self.dirty += changes.dirty;
+        self.note(&mut changes);
         if !changes.own_deadlines.is_empty() {
             run.engine.server.replication.note_own_volatile(changes.own_deadlines);
         }
         if session.role == Role::Primary || !run.engine.server.log.is_active() {
             return;
         }
-        self.expired(run.settings, changes.expired);
+        self.expired(run.settings, &changes.expired);
         match effects.take() {
             Some(commands) => self.commands.extend(commands.into_iter().map(|argv| (db, argv))),
             None if changes.dirty > 0 => {
@@ -388,25 +407,46 @@ impl Unit {
         }
     }
 
+    /// Keeps what is to be told of changes.
+    pub(super) fn note(&mut self, changes: &mut Changes) {
+        self.events.append(&mut changes.events);
+        self.ready.append(&mut changes.ready);
+    }
+
+    /// The keys that changed while somebody was waiting for that.
+    pub(super) fn take_ready(&mut self) -> Vec<(usize, Vec<u8>)> {
+        std::mem::take(&mut self.ready)
+    }
+
+    /// Does what had to wait until the shards are let go.
+    pub(super) fn finish(self, engine: &Engine) {
+        for action in self.afterwards {
+            action(&engine.server);
+        }
+        notify::publish(engine, self.events);
+    }
+
     /// Adds what another unit has.
-    fn append(&mut self, mut other: Unit) {
+    pub(super) fn append(&mut self, mut other: Unit) {
         self.dirty += other.dirty;
         self.commands.append(&mut other.commands);
         self.afterwards.append(&mut other.afterwards);
+        self.events.append(&mut other.events);
+        self.ready.append(&mut other.ready);
     }
 
     /// Adds the removal of keys whose time had come.
-    pub fn expired(&mut self, settings: &Settings, expired: Vec<(usize, Vec<u8>)>) {
+    pub fn expired(&mut self, settings: &Settings, expired: &[(usize, Vec<u8>)]) {
         let name: &[u8] = if settings.lazyfree_lazy_expire { b"UNLINK" } else { b"DEL" };
         for (db, key) in expired {
-            self.commands.push((db, vec![name.to_vec(), key]));
+            self.commands.push((*db, vec![name.to_vec(), key.clone()]));
         }
     }
 }
 
 /// Appends a unit to the log. The shards that it changed are still held, so log order is apply
 /// order.
-pub fn publish(engine: &Engine, session: &mut Session, unit: Unit) {
+pub fn publish(engine: &Engine, session: &mut Session, unit: &mut Unit) {
     let server = &engine.server;
     if unit.dirty > 0 {
         server.persistence.dirty.fetch_add(unit.dirty, Ordering::Relaxed);
@@ -414,35 +454,35 @@ pub fn publish(engine: &Engine, session: &mut Session, unit: Unit) {
     if session.role == Role::Primary {
         return pass_on(engine, session);
     }
-    if let Some(end) = append(engine, unit) {
+    if let Some(end) = append(engine, std::mem::take(&mut unit.commands)) {
         session.last_write = end;
     }
 }
 
 /// Appends a unit to the log, if it has anything to say and we are not a replica; the offset behind
 /// it.
-pub fn append(engine: &Engine, unit: Unit) -> Option<u64> {
+fn append(engine: &Engine, commands: Vec<(usize, Vec<Vec<u8>>)>) -> Option<u64> {
     let server = &engine.server;
-    if unit.commands.is_empty() || server.replication.is_replica() {
+    if commands.is_empty() || server.replication.is_replica() {
         return None;
     }
     let argvs: Vec<Vec<&[u8]>> =
-        unit.commands.iter().map(|(_, argv)| argv.iter().map(Vec::as_slice).collect()).collect();
+        commands.iter().map(|(_, argv)| argv.iter().map(Vec::as_slice).collect()).collect();
     let commands: Vec<(usize, &[&[u8]])> =
-        unit.commands.iter().zip(&argvs).map(|((db, _), argv)| (*db, argv.as_slice())).collect();
+        commands.iter().zip(&argvs).map(|((db, _), argv)| (*db, argv.as_slice())).collect();
     Some(server.log.append(&commands))
 }
 
 /// Appends the removal of keys whose time had come, each for itself, because nothing ties them
 /// together.
-pub fn append_expired(engine: &Engine, settings: &Settings, expired: Vec<(usize, Vec<u8>)>) {
+pub fn append_expired(engine: &Engine, settings: &Settings, expired: &[(usize, Vec<u8>)]) {
     if !engine.server.log.is_active() {
         return;
     }
     for key in expired {
         let mut unit = Unit::default();
-        unit.expired(settings, vec![key]);
-        append(engine, unit);
+        unit.expired(settings, std::slice::from_ref(key));
+        append(engine, unit.commands);
     }
 }
 
@@ -495,7 +535,7 @@ fn plan_by_definition(
 /// The shards of a command's keys.
 pub fn plan_of_keys(engine: &Engine, command: &Command, argv: &[&[u8]]) -> Plan {
     let keyspace = &engine.server.keyspace;
-    let mut shards = command.key_indexes(argv.len()).map(|i| keyspace.shard_of(argv[i]));
+    let mut shards = command.key_indexes(argv).map(|i| keyspace.shard_of(argv[i]));
     match (shards.next(), shards.next()) {
         (None, _) => Plan::None,
         (Some(only), None) => Plan::One(only),

@@ -13,6 +13,16 @@ impl Effects {
         self.instead = Some(vec![argv.iter().map(|arg| arg.to_vec()).collect()]);
     }
 
+    /// These commands go to the log instead.
+    pub fn replace_all(&mut self, commands: Vec<Vec<Vec<u8>>>) {
+        self.instead = Some(commands);
+    }
+
+    /// Nothing goes to the log.
+    pub fn nothing(&mut self) {
+        self.instead = Some(Vec::new());
+    }
+
     /// Takes what goes to the log instead, if anything was said.
     pub fn take(&mut self) -> Option<Vec<Vec<Vec<u8>>>> {
         self.instead.take()

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use crate::base::clock;
 use crate::engine::Engine;
+use crate::engine::blocking;
 use crate::engine::dispatch;
 use crate::store::keyspace::SHARDS;
 use crate::store::{Changes, Db, Expiry, Plan};
@@ -39,13 +40,16 @@ fn sweep_shard(engine: &Engine, shard: usize, now_ms: i64) -> usize {
     let mut removed = 0;
     for db in 0..keyspace.databases() {
         let mut view = Db::new(&mut held, db, now_ms, Expiry::Delete, &mut changes);
+        view.set_wanted(settings.notify_keyspace_events);
         removed += view.expire_due(shard, BATCH - removed);
         if removed == BATCH {
             break;
         }
     }
     keyspace.renew_deadline(shard, held.shard(shard));
-    dispatch::append_expired(engine, &settings, changes.expired);
+    dispatch::append_expired(engine, &settings, &changes.expired);
+    drop(held);
+    blocking::finish_changes(engine, &settings, changes);
     removed
 }
 

@@ -54,7 +54,7 @@ pub fn load_at_start(engine: &Engine) -> io::Result<()> {
             // The replicas of this server before its restart may go on from the file's state.
             server.log.succeed_after_restart(id, offset);
             server.replication.note_no_replicas();
-            dispatch::append_expired(engine, &server.config.get(), place.expired);
+            dispatch::append_expired(engine, &server.config.get(), &place.expired);
         }
     }
     Ok(())
@@ -104,7 +104,8 @@ pub fn load_over<R: Read>(
     progress.loading_start.store(clock::unix_ms() / 1000, Ordering::Relaxed);
     progress.loading_total.store(size.unwrap_or(0), Ordering::Relaxed);
     progress.loading_done.store(0, Ordering::Relaxed);
-    let mut reader = Reader::new(input).limit(size).verify(settings.rdbchecksum);
+    let mut reader =
+        Reader::new(input).limit(size).verify(settings.rdbchecksum).small_up_to(settings.limits());
     let mut loader = Loader::new(engine, existing);
     let mut reported = Instant::now();
     loop {

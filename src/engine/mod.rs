@@ -6,6 +6,7 @@
 //! shards are let go.
 
 pub mod args;
+pub mod blocking;
 pub mod categories;
 pub mod ctx;
 pub mod digest;
@@ -17,6 +18,7 @@ pub mod info;
 pub mod lazyfree;
 pub mod load;
 pub mod monitor;
+pub mod notify;
 pub mod session;
 pub mod shutdown;
 pub mod spec;
@@ -31,6 +33,7 @@ use crate::state::Server;
 use crate::store::WrongType;
 
 pub use args::Args;
+pub use blocking::{Block, Nothing};
 pub use ctx::{Ctx, Reply};
 pub use session::Session;
 pub use spec::{Command, Group, KeySpec};
@@ -41,6 +44,8 @@ pub struct Engine {
     pub server: Arc<Server>,
     /// The commands.
     pub table: table::Table,
+    /// The clients that wait in blocking commands.
+    pub blocked: blocking::Blocked,
 }
 
 impl From<WrongType> for Error {

@@ -4,9 +4,11 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use crate::engine::blocking::Block;
 use crate::resp::error::Error;
 use crate::state::clients::{ClientHandle, Meta};
 use crate::state::config::{Config, Settings};
+use crate::store::waiting::Touched;
 
 /// On whose behalf commands are executed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +70,15 @@ pub struct Multi {
     pub aborted: bool,
 }
 
+/// WATCH: EXEC runs only if none of these keys has changed.
+#[derive(Debug, Default)]
+pub struct Watch {
+    /// Set when one of them has.
+    pub touched: Touched,
+    /// (database, key, whether it was there).
+    pub keys: Vec<(usize, Vec<u8>, bool)>,
+}
+
 /// One connection's state.
 pub struct Session {
     /// What other threads see of it.
@@ -82,6 +93,10 @@ pub struct Session {
     pub reply_mode: ReplyMode,
     /// MULTI, when inside.
     pub multi: Option<Multi>,
+    /// WATCH.
+    pub watch: Watch,
+    /// What the command being executed has to wait for.
+    pub block: Option<Block>,
     /// Offset of the log behind the last write, for WAIT.
     pub last_write: u64,
     /// CLIENT NO-TOUCH.
@@ -122,6 +137,8 @@ impl Session {
             authenticated: role == Role::Primary,
             reply_mode: ReplyMode::On,
             multi: None,
+            watch: Watch::default(),
+            block: None,
             last_write: 0,
             no_touch: false,
             close: false,
@@ -137,6 +154,17 @@ impl Session {
             settings: None,
             settings_version: 0,
         }
+    }
+
+    /// The same client for another thread, which executes the command again that this one waits in.
+    pub fn stand_in(&self) -> Session {
+        let mut session = Session::new(Arc::clone(&self.handle), self.role);
+        session.db = self.db;
+        session.authenticated = self.authenticated;
+        session.last_write = self.last_write;
+        session.no_touch = self.no_touch;
+        session.name.clone_from(&self.name);
+        session
     }
 
     /// The parameters as they are now; a copy is kept while they do not change.

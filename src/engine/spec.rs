@@ -3,6 +3,9 @@
 //!
 //! A plain struct with a `const` builder: no macro, no registration, easy to find.
 
+use std::ops::Range;
+
+use crate::base::num;
 use crate::engine::args::Args;
 use crate::engine::ctx::{Ctx, Reply};
 
@@ -22,6 +25,24 @@ pub enum Group {
     Server,
     /// MULTI and its like.
     Transactions,
+    /// About lists.
+    List,
+    /// About hashes.
+    Hash,
+    /// About sets.
+    Set,
+    /// About sorted sets.
+    SortedSet,
+    /// About places on the earth.
+    Geo,
+    /// About streams.
+    Stream,
+    /// About the bits of strings.
+    Bitmap,
+    /// About approximate counts.
+    Hyperloglog,
+    /// About channels.
+    Pubsub,
 }
 
 impl Group {
@@ -33,6 +54,15 @@ impl Group {
             Group::Connection => "connection",
             Group::Server => "server",
             Group::Transactions => "transactions",
+            Group::List => "list",
+            Group::Hash => "hash",
+            Group::Set => "set",
+            Group::SortedSet => "sorted-set",
+            Group::Geo => "geo",
+            Group::Stream => "stream",
+            Group::Bitmap => "bitmap",
+            Group::Hyperloglog => "hyperloglog",
+            Group::Pubsub => "pubsub",
         }
     }
 }
@@ -146,15 +176,55 @@ pub mod access {
     ];
 }
 
+/// Where the search for keys begins.
+#[derive(Clone, Copy, Debug)]
+pub enum Begin {
+    /// At this argument; the command's name is 0.
+    Index(usize),
+    /// Behind this word, looked for from an argument on: forwards, or backwards if it is negative
+    /// and thus counted from the end.
+    Keyword(&'static str, i32),
+    /// It cannot be told.
+    Unknown,
+}
+
+/// Which arguments are keys from there on.
+#[derive(Clone, Copy, Debug)]
+pub enum Find {
+    /// Up to a last one: relative to the first when not negative, else counted from the end. With a
+    /// `limit` above 1 only the first part of what is left, divided by it.
+    Range {
+        /// The last key.
+        last: i32,
+        /// Distance from one key to the next.
+        step: usize,
+        /// The divisor; 0 for none.
+        limit: usize,
+    },
+    /// As many as the argument at `count` says, from `first` on; both are relative to the
+    /// beginning.
+    Counted {
+        /// Where their number is.
+        count: usize,
+        /// Where the first one is.
+        first: usize,
+        /// Distance from one key to the next.
+        step: usize,
+    },
+    /// It cannot be told.
+    Unknown,
+}
+
 /// Where a run of keys is among the arguments, and what is done with them.
 #[derive(Clone, Copy, Debug)]
 pub struct KeySpec {
-    /// Index of the first one; the command's name is 0.
-    pub first: usize,
-    /// The last one: relative to `first` when not negative, else counted from the end.
-    pub last: i32,
-    /// Distance from one key to the next.
-    pub step: usize,
+    /// Where it begins.
+    pub begin: Begin,
+    /// How far it goes.
+    pub find: Find,
+    /// Options before the keyword that take so many arguments each; among these the keyword is not
+    /// looked for, though COMMAND INFO has no way to say so.
+    pub options: &'static [(&'static str, usize)],
     /// Bits of [`access`].
     pub access: u32,
     /// What COMMAND INFO says about it.
@@ -164,17 +234,60 @@ pub struct KeySpec {
 impl KeySpec {
     /// One key.
     pub const fn at(first: usize, access: u32) -> Self {
-        KeySpec { first, last: 0, step: 1, access, note: "" }
+        KeySpec::range(Begin::Index(first), 0, 1, 0, access)
     }
 
     /// All arguments from `first` on.
     pub const fn from(first: usize, access: u32) -> Self {
-        KeySpec { first, last: -1, step: 1, access, note: "" }
+        KeySpec::range(Begin::Index(first), -1, 1, 0, access)
+    }
+
+    /// All arguments from `first` on but the last `spared` ones.
+    pub const fn from_to(first: usize, spared: i32, access: u32) -> Self {
+        KeySpec::range(Begin::Index(first), -1 - spared, 1, 0, access)
+    }
+
+    /// The arguments from `first` to `last`.
+    pub const fn between(first: usize, last: usize, access: u32) -> Self {
+        KeySpec::range(Begin::Index(first), (last - first) as i32, 1, 0, access)
     }
 
     /// Every `step`th argument from `first` on.
     pub const fn every(first: usize, step: usize, access: u32) -> Self {
-        KeySpec { first, last: -1, step, access, note: "" }
+        KeySpec::range(Begin::Index(first), -1, step, 0, access)
+    }
+
+    /// As many as the argument at `count` says, right behind it.
+    pub const fn counted(count: usize, access: u32) -> Self {
+        let find = Find::Counted { count: 0, first: 1, step: 1 };
+        KeySpec { begin: Begin::Index(count), find, options: &[], access, note: "" }
+    }
+
+    /// One key behind a word that is looked for from argument `from` on.
+    pub const fn behind(word: &'static str, from: i32, access: u32) -> Self {
+        KeySpec::range(Begin::Keyword(word, from), 0, 1, 0, access)
+    }
+
+    /// The first half of what is behind a word that is looked for from argument `from` on.
+    pub const fn half_behind(word: &'static str, from: i32, access: u32) -> Self {
+        KeySpec::range(Begin::Keyword(word, from), -1, 1, 2, access)
+    }
+
+    /// Keys that cannot be told from the arguments alone.
+    pub const fn unknown(access: u32) -> Self {
+        let (begin, find) = (Begin::Unknown, Find::Unknown);
+        KeySpec { begin, find, options: &[], access, note: "" }
+    }
+
+    const fn range(begin: Begin, last: i32, step: usize, limit: usize, access: u32) -> Self {
+        let find = Find::Range { last, step, limit };
+        KeySpec { begin, find, options: &[], access, note: "" }
+    }
+
+    /// Has the keyword looked for behind these options only, which take so many arguments each.
+    pub const fn past(mut self, options: &'static [(&'static str, usize)]) -> Self {
+        self.options = options;
+        self
     }
 
     /// Says something about it in COMMAND INFO.
@@ -183,14 +296,66 @@ impl KeySpec {
         self
     }
 
-    /// Indexes of the keys among `argc` arguments.
-    pub fn indexes(&self, argc: usize) -> impl Iterator<Item = usize> + use<> {
-        let end = if self.last >= 0 {
-            self.first + self.last as usize + 1
-        } else {
-            argc.saturating_sub(self.last.unsigned_abs() as usize - 1)
+    /// Indexes of the keys among these arguments; none where they do not fit.
+    pub fn indexes(&self, argv: &[&[u8]]) -> impl Iterator<Item = usize> + use<> {
+        let (range, step) = self.locate(argv).unwrap_or((0..0, 1));
+        range.step_by(step)
+    }
+
+    /// The range that the keys are in, and the distance from one to the next.
+    fn locate(&self, argv: &[&[u8]]) -> Option<(Range<usize>, usize)> {
+        let argc = argv.len();
+        let begin = match self.begin {
+            Begin::Index(index) => index,
+            Begin::Keyword(word, _) if !self.options.is_empty() => {
+                find_past(argv, word, self.options)? + 1
+            }
+            Begin::Keyword(word, from) => find_word(argv, word, from)? + 1,
+            Begin::Unknown => return None,
         };
-        (self.first..end.min(argc)).step_by(self.step)
+        match self.find {
+            Find::Range { last, step, limit } => {
+                let spared = last.unsigned_abs() as usize;
+                let end = match limit {
+                    _ if last >= 0 => begin + spared + 1,
+                    0 | 1 => (argc + 1).saturating_sub(spared),
+                    _ => (begin + argc.saturating_sub(begin) / limit + 1).saturating_sub(spared),
+                };
+                Some((begin..end.min(argc), step))
+            }
+            Find::Counted { count, first, step } => {
+                let number = num::parse_i64(argv.get(begin + count)?)?;
+                let number = usize::try_from(number).ok().filter(|&n| n > 0)?;
+                let start = begin + first;
+                let end = (number - 1).checked_mul(step)?.checked_add(start + 1)?;
+                (end <= argc).then_some((start..end, step))
+            }
+            Find::Unknown => None,
+        }
+    }
+}
+
+/// The place of a word in any case, forwards from an argument on, or backwards if that is negative.
+fn find_word(argv: &[&[u8]], word: &str, from: i32) -> Option<usize> {
+    let is = |arg: &&[u8]| arg.eq_ignore_ascii_case(word.as_bytes());
+    let distance = from.unsigned_abs() as usize;
+    if from >= 0 {
+        argv.iter().skip(distance).position(is).map(|at| at + distance)
+    } else {
+        argv.get(..=argv.len().checked_sub(distance)?)?.iter().rposition(is).filter(|&at| at > 0)
+    }
+}
+
+/// The place of a word that comes behind any of these options.
+fn find_past(argv: &[&[u8]], word: &str, options: &[(&str, usize)]) -> Option<usize> {
+    let mut at = 1;
+    loop {
+        let arg = *argv.get(at)?;
+        if arg.eq_ignore_ascii_case(word.as_bytes()) {
+            return Some(at);
+        }
+        let is = |(name, _): &&(&str, usize)| arg.eq_ignore_ascii_case(name.as_bytes());
+        at += 1 + options.iter().find(is)?.1;
     }
 }
 
@@ -394,7 +559,42 @@ impl Command {
     }
 
     /// Indexes of its keys among these arguments, in order.
-    pub fn key_indexes(&self, argc: usize) -> impl Iterator<Item = usize> {
-        self.keys.iter().flat_map(move |spec| spec.indexes(argc))
+    pub fn key_indexes(&self, argv: &[&[u8]]) -> impl Iterator<Item = usize> {
+        self.keys.iter().flat_map(move |spec| spec.indexes(argv))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys(spec: KeySpec, line: &str) -> Vec<usize> {
+        let argv: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
+        spec.indexes(&argv).collect()
+    }
+
+    #[test]
+    fn keys_are_found_where_the_definition_says() {
+        assert_eq!(keys(KeySpec::at(1, 0), "get k"), [1]);
+        assert_eq!(keys(KeySpec::at(2, 0), "object encoding"), [0; 0]);
+        assert_eq!(keys(KeySpec::from_to(1, 1, 0), "blpop a b 0"), [1, 2]);
+        assert_eq!(keys(KeySpec::every(1, 2, 0), "mset a 1 b 2"), [1, 3]);
+        assert_eq!(keys(KeySpec::counted(2, 0), "zunionstore d 2 a b weights 1 2"), [3, 4]);
+        for bad in
+            ["zunionstore d 3 a b", "zunionstore d 0 a", "zunionstore d -1 a", "zunionstore d"]
+        {
+            assert_eq!(keys(KeySpec::counted(2, 0), bad), [0; 0], "{bad}");
+        }
+        assert_eq!(keys(KeySpec::counted(1, 0), "zunion 9223372036854775807 a"), [0; 0]);
+        let streams = KeySpec::half_behind("STREAMS", 1, 0);
+        assert_eq!(keys(streams, "xread count 1 streams a b 0 0"), [4, 5]);
+        assert_eq!(keys(streams, "xread streams"), [0; 0]);
+        let past = streams.past(&[("GROUP", 2), ("COUNT", 1)]);
+        assert_eq!(keys(past, "xread group g streams count 1 streams k 0"), [7]);
+        assert_eq!(keys(past, "xread streams count 1 1 1"), [2, 3]);
+        assert_eq!(keys(past, "xread other 1 streams k 0"), [0; 0]);
+        assert_eq!(keys(past, "xread count"), [0; 0]);
+        assert_eq!(keys(KeySpec::behind("STORE", 6, 0), "georadius k 0 0 1 m STORE d"), [7]);
+        assert_eq!(keys(KeySpec::behind("KEYS", -2, 0), "migrate h p KEYS KEYS a"), [5]);
     }
 }

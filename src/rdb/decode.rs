@@ -9,7 +9,8 @@ use std::fmt;
 use std::io::{self, Read};
 
 use crate::base::{crc64, lzf};
-use crate::data::{Str, Value};
+use crate::data::{Limits, Str, Value};
+use crate::rdb::kinds::{hash, list, set, stream, zset};
 use crate::rdb::{Eviction, opcodes};
 
 /// How much memory is taken ahead of the bytes that a length promises.
@@ -122,7 +123,13 @@ impl<R: Read> Reader<R> {
     /// Reads from `inner`, of unknown size, and verifies the checksum.
     pub fn new(inner: R) -> Self {
         Reader {
-            source: Source { inner, offset: 0, limit: None, crc: Some(0) },
+            source: Source {
+                inner,
+                offset: 0,
+                limit: None,
+                crc: Some(0),
+                limits: Limits::default(),
+            },
             state: State::Header,
         }
     }
@@ -137,6 +144,12 @@ impl<R: Read> Reader<R> {
     /// Whether to verify the checksum (`rdbchecksum` of the configuration).
     pub fn verify(mut self, verify: bool) -> Self {
         self.source.crc = verify.then_some(0);
+        self
+    }
+
+    /// How large collections may be in their small form; Redis's defaults unless said.
+    pub fn small_up_to(mut self, limits: Limits) -> Self {
+        self.source.limits = limits;
         self
     }
 
@@ -174,7 +187,7 @@ pub enum RestoreError {
 }
 
 /// Returns the value in a DUMP payload.
-pub fn restore(payload: &[u8]) -> Result<Value, RestoreError> {
+pub fn restore(payload: &[u8], limits: Limits) -> Result<Value, RestoreError> {
     let (body, footer) = payload.split_last_chunk::<FOOTER>().ok_or(RestoreError::Footer)?;
     let [low, high, checksum @ ..] = *footer;
     let computed = crc64::update(crc64::update(0, body), &[low, high]);
@@ -182,7 +195,8 @@ pub fn restore(payload: &[u8]) -> Result<Value, RestoreError> {
     if too_new || checksum != computed.to_le_bytes() {
         return Err(RestoreError::Footer);
     }
-    let mut source = Source { inner: body, offset: 0, limit: Some(body.len() as u64), crc: None };
+    let mut source =
+        Source { inner: body, offset: 0, limit: Some(body.len() as u64), crc: None, limits };
     source.lone_value().map_err(|_| RestoreError::Body)
 }
 
@@ -199,13 +213,15 @@ enum Text {
 }
 
 /// The input with what must be known about it: position, end, checksum.
-struct Source<R: Read> {
+pub(super) struct Source<R: Read> {
     inner: R,
     offset: u64,
     /// The offset at which the input ends, where that is known.
     limit: Option<u64>,
     /// The checksum of what was read, or none when it is not wanted.
     crc: Option<u64>,
+    /// How large collections may be in their small form.
+    pub(super) limits: Limits,
 }
 
 /// The parts of a file.
@@ -260,10 +276,12 @@ impl<R: Read> Source<R> {
                 opcodes::FREQ => eviction = Some(Eviction::Freq(self.byte()?)),
                 // The pre-release form of functions, 0xf6, ends here too: Redis refuses it.
                 number => {
-                    let value = Self::value_reader(number, offset)?;
+                    if !is_value(number) {
+                        return Err(Error { offset, kind: ErrorKind::Type(number) });
+                    }
                     return Ok(Item::Entry {
                         key: self.string()?,
-                        value: value(self)?,
+                        value: self.value(number)?,
                         expire_at_ms,
                         eviction,
                     });
@@ -311,16 +329,18 @@ impl<R: Read> Source<R> {
     }
 }
 
-/// Values. A new type adds its arm to `value_reader`.
+/// Values. A new type adds its numbers to `is_value` and its arm to `value`.
 impl<R: Read> Source<R> {
-    /// Returns what reads the body of a value of type `number`; that byte stood at `offset`.
-    fn value_reader(number: u8, offset: u64) -> Result<ValueReader<R>, Error> {
+    /// Reads the body of a value of type `number`.
+    fn value(&mut self, number: u8) -> Result<Value, Error> {
         match number {
-            opcodes::TYPE_STRING => Ok(Self::string_value),
-            _ => {
-                let kind = ErrorKind::Type(number);
-                Err(Error { offset, kind })
-            }
+            opcodes::TYPE_STRING => self.string_value(),
+            1 | 10 | 14 | 18 => list::read(self, number).map(Value::List),
+            2 | 11 | 20 => set::read(self, number).map(Value::Set),
+            3 | 5 | 12 | 17 => zset::read(self, number).map(Value::Zset),
+            4 | 9 | 13 | 16 | 22..=25 => hash::read(self, number).map(Value::Hash),
+            15 | 19 | 21 => stream::read(self, number).map(Value::Stream),
+            _ => Err(self.unknown_type(number)),
         }
     }
 
@@ -335,7 +355,7 @@ impl<R: Read> Source<R> {
     /// A type byte, a body, and then the end of the input.
     fn lone_value(&mut self) -> Result<Value, Error> {
         let number = self.byte()?;
-        let value = Self::value_reader(number, 0)?(self)?;
+        let value = self.value(number)?;
         match self.left() {
             Some(0) => Ok(value),
             _ => Err(corrupt(self.offset, "bytes follow the value")),
@@ -343,7 +363,10 @@ impl<R: Read> Source<R> {
     }
 }
 
-type ValueReader<R> = fn(&mut Source<R>) -> Result<Value, Error>;
+/// Whether a type number is that of a value that can be read.
+fn is_value(number: u8) -> bool {
+    matches!(number, 0..=5 | 9..=25)
+}
 
 /// Lengths and strings.
 impl<R: Read> Source<R> {
@@ -367,7 +390,8 @@ impl<R: Read> Source<R> {
         }
     }
 
-    fn len(&mut self) -> Result<u64, Error> {
+    /// Reads a length.
+    pub(super) fn len(&mut self) -> Result<u64, Error> {
         let offset = self.offset;
         match self.length()? {
             Length::Plain(len) => Ok(len),
@@ -398,7 +422,8 @@ impl<R: Read> Source<R> {
             .ok_or_else(|| corrupt(offset, "a compressed string does not unpack"))
     }
 
-    fn string(&mut self) -> Result<Vec<u8>, Error> {
+    /// Reads a string.
+    pub(super) fn string(&mut self) -> Result<Vec<u8>, Error> {
         match self.text()? {
             Text::Int(number) => Ok(number.to_string().into_bytes()),
             Text::Bytes(bytes) => Ok(bytes),
@@ -408,12 +433,14 @@ impl<R: Read> Source<R> {
 
 /// Bytes. Everything read passes through `array` or `bytes`.
 impl<R: Read> Source<R> {
-    fn byte(&mut self) -> Result<u8, Error> {
+    /// Reads a byte.
+    pub(super) fn byte(&mut self) -> Result<u8, Error> {
         let [byte] = self.array()?;
         Ok(byte)
     }
 
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], Error> {
+    /// Reads that many bytes.
+    pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N], Error> {
         self.claim(N as u64)?;
         let mut array = [0; N];
         if let Err(error) = self.inner.read_exact(&mut array) {
@@ -454,13 +481,24 @@ impl<R: Read> Source<R> {
         }
     }
 
-    fn left(&self) -> Option<u64> {
+    /// How many bytes are left, where that is known.
+    pub(super) fn left(&self) -> Option<u64> {
         self.limit.map(|limit| limit.saturating_sub(self.offset))
     }
 
     fn account(&mut self, bytes: &[u8]) {
         self.offset = self.offset.saturating_add(bytes.len() as u64);
         self.crc = self.crc.map(|crc| crc64::update(crc, bytes));
+    }
+
+    /// The type number of a value is not known.
+    pub(super) fn unknown_type(&self, number: u8) -> Error {
+        Error { offset: self.offset, kind: ErrorKind::Type(number) }
+    }
+
+    /// What was read last breaks the format; the text says how.
+    pub(super) fn corrupt(&self, what: &'static str) -> Error {
+        corrupt(self.offset, what)
     }
 
     fn failed(&self, error: io::Error) -> Error {
@@ -510,7 +548,7 @@ mod tests {
 
     #[test]
     fn unknown_types_are_named_with_their_place() {
-        for number in [1, 7, 0x80, 0xf3, 0xf6] {
+        for number in [6, 7, 0x80, 0xf3, 0xf6] {
             let error = walk(Reader::new(&file(10, &[0xfe, 0, number])[..])).unwrap_err();
             assert!(matches!(error.kind, ErrorKind::Type(n) if n == number));
             let text = format!("RDB type {number} at byte 11 is not supported");
@@ -587,8 +625,13 @@ mod tests {
 
     #[test]
     fn memory_grows_with_what_arrives() {
-        let mut source =
-            Source { inner: io::repeat(b'x').take(0), offset: 0, limit: None, crc: None };
+        let mut source = Source {
+            inner: io::repeat(b'x').take(0),
+            offset: 0,
+            limit: None,
+            crc: None,
+            limits: Limits::default(),
+        };
         // Neither a missing size nor a false one makes room for what does not come.
         for limit in [None, Some(u64::MAX)] {
             source.limit = limit;
@@ -647,19 +690,22 @@ mod tests {
     #[test]
     fn restore_checks_the_footer_first_then_the_body() {
         let good = payload(b"\x00\x03bar", 12);
-        assert_eq!(restore(&good).unwrap(), Value::String(Str::text(b"bar")));
+        assert_eq!(restore(&good, Limits::default()).unwrap(), Value::String(Str::text(b"bar")));
         for end in 0..good.len() {
-            assert!(matches!(restore(&good[..end]), Err(RestoreError::Footer)));
+            assert!(matches!(restore(&good[..end], Limits::default()), Err(RestoreError::Footer)));
         }
         for version in [13, 0x0100] {
             let bytes = payload(b"\x00\x03bar", version);
-            assert!(matches!(restore(&bytes), Err(RestoreError::Footer)));
+            assert!(matches!(restore(&bytes, Limits::default()), Err(RestoreError::Footer)));
         }
         let mut unsummed = good.clone();
         unsummed[7..].fill(0);
-        assert!(matches!(restore(&unsummed), Err(RestoreError::Footer)));
+        assert!(matches!(restore(&unsummed, Limits::default()), Err(RestoreError::Footer)));
         for body in [&b""[..], b"\x00", b"\x00\x03ba", b"\x00\x03barx", b"\xfa\x00\x00"] {
-            assert!(matches!(restore(&payload(body, 10)), Err(RestoreError::Body)));
+            assert!(matches!(
+                restore(&payload(body, 10), Limits::default()),
+                Err(RestoreError::Body)
+            ));
         }
     }
 }

@@ -6,6 +6,7 @@ use std::io::{self, Write};
 
 use crate::base::{crc64, lzf, num};
 use crate::data::{Str, Value};
+use crate::rdb::kinds::{hash, list, set, stream, zset};
 use crate::rdb::{Eviction, opcodes};
 
 /// Texts longer than this are never the decimal text of a 32-bit number.
@@ -171,12 +172,22 @@ pub fn dump(value: &Value) -> Vec<u8> {
 fn type_of(value: &Value) -> u8 {
     match value {
         Value::String(_) => opcodes::TYPE_STRING,
+        Value::List(list) => list::number(list),
+        Value::Hash(hash) => hash::number(hash),
+        Value::Set(set) => set::number(set),
+        Value::Zset(zset) => zset::number(zset),
+        Value::Stream(stream) => stream::number(stream),
     }
 }
 
 fn put_body(out: &mut impl Write, value: &Value, opts: &Options) -> io::Result<()> {
     match value {
         Value::String(text) => put_str(out, text, opts),
+        Value::List(list) => list::write(out, list, opts),
+        Value::Hash(hash) => hash::write(out, hash, opts),
+        Value::Set(set) => set::write(out, set, opts),
+        Value::Zset(zset) => zset::write(out, zset, opts),
+        Value::Stream(stream) => stream::write(out, stream, opts),
     }
 }
 
@@ -188,7 +199,7 @@ fn put_str(out: &mut impl Write, text: &Str, opts: &Options) -> io::Result<()> {
 }
 
 /// Writes a string in its shortest form: as a number, compressed, or as it is.
-fn put_string(out: &mut impl Write, bytes: &[u8], opts: &Options) -> io::Result<()> {
+pub(super) fn put_string(out: &mut impl Write, bytes: &[u8], opts: &Options) -> io::Result<()> {
     if bytes.len() <= LONGEST_INT32
         && let Some(number) = num::parse_i64(bytes)
         && let Ok(number) = i32::try_from(number)
@@ -221,7 +232,8 @@ fn put_int(out: &mut impl Write, number: i32) -> io::Result<()> {
     }
 }
 
-fn put_len(out: &mut impl Write, len: u64) -> io::Result<()> {
+/// Writes a length in its shortest form.
+pub(super) fn put_len(out: &mut impl Write, len: u64) -> io::Result<()> {
     if let Ok(len) = u32::try_from(len) {
         let [_, _, high, low] = len.to_be_bytes();
         return match len {

@@ -28,6 +28,7 @@
 
 pub mod decode;
 pub mod encode;
+mod kinds;
 pub mod opcodes;
 
 pub use decode::{Item, Reader, RestoreError, restore};
@@ -47,7 +48,7 @@ mod tests {
     use super::decode::{Error, ErrorKind};
     use super::*;
     use crate::base::crc64;
-    use crate::data::{Str, Value};
+    use crate::data::{Limits, Str, Value};
     use std::io::Read;
 
     /// A file with this body and the right end for its version.
@@ -72,7 +73,8 @@ mod tests {
                 Item::ResizeDb => "sizes".to_string(),
                 Item::Function(source) => format!("function {}", show(&source)),
                 Item::ModuleAux => "module".to_string(),
-                Item::Entry { key, value: Value::String(text), expire_at_ms, eviction } => {
+                Item::Entry { key, value, expire_at_ms, eviction } => {
+                    let Value::String(text) = value else { panic!("no string") };
                     let text = show(text.bytes(&mut [0; 20]));
                     format!("{}={text} {expire_at_ms:?} {eviction:?}", show(&key))
                 }
@@ -133,7 +135,7 @@ mod tests {
                 let value = Value::String(Str::from_bytes(&content));
                 writer.entry(&content, &value, None, None).unwrap();
                 expected.push(format!("{0}={0} None None", show(&content)));
-                assert_eq!(restore(&dump(&value)).unwrap(), value);
+                assert_eq!(restore(&dump(&value), Limits::default()).unwrap(), value);
             }
             expected.push("eof".to_string());
             let bytes = writer.finish().unwrap();
@@ -237,7 +239,7 @@ mod tests {
             let at = xorshift(&mut seed) as usize % body.len();
             body[at] = xorshift(&mut seed) as u8;
             body.extend(crc64::update(0, &body).to_le_bytes());
-            let _ = restore(&body);
+            let _ = restore(&body, Limits::default());
         }
     }
 

@@ -153,6 +153,11 @@ impl Out {
         self.raw(if self.proto == 3 { b"_\r\n" } else { b"$-1\r\n" });
     }
 
+    /// The absent array.
+    pub fn null_array(&mut self) {
+        self.raw(if self.proto == 3 { b"_\r\n" } else { b"*-1\r\n" });
+    }
+
     /// A floating point number; a string in RESP2.
     pub fn double(&mut self, value: f64) {
         if self.proto == 3 {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::base::clock;
 use crate::base::sys::{Interest, POLL_IN, wait_for};
 use crate::engine::session::Takeover;
-use crate::engine::{Engine, Session, dispatch, monitor};
+use crate::engine::{Engine, Session, dispatch, monitor, transaction};
 use crate::resp::out::Out;
 use crate::resp::request::{Limits, Request, Status};
 use crate::service::feeder;
@@ -241,6 +241,7 @@ impl Connection<'_> {
         if let Some(Takeover::Stream(reader)) = self.session.takeover.take() {
             server.log.detach(reader);
         }
+        transaction::unwatch(&server.keyspace, &mut self.session);
         monitor::leave(server, &self.handle);
         if let Some(replica) = server.replication.remove(self.handle.id) {
             let message = format!("Connection with replica {}:{} lost.", replica.ip, replica.port);

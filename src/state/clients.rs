@@ -197,6 +197,8 @@ enum Waiting {
     Yes,
     /// It still does, but was told to end that.
     Told(Unblock),
+    /// It still does, but somebody serves it or has done so.
+    Claimed,
 }
 
 /// One connection, as other threads see it.
@@ -299,6 +301,21 @@ impl ClientHandle {
             Waiting::Told(how) => Some(how),
             _ => None,
         }
+    }
+
+    /// Takes a waiting client to serve it; `false` if it does not wait any more, or has gone.
+    pub fn claim(&self) -> bool {
+        let mut waiting = self.waiting.lock();
+        let takes = *waiting == Waiting::Yes && !self.has_hung_up();
+        if takes {
+            *waiting = Waiting::Claimed;
+        }
+        takes
+    }
+
+    /// Lets a claimed client wait on.
+    pub fn unclaim(&self) {
+        *self.waiting.lock() = Waiting::Yes;
     }
 
     /// How a wait was told to end, if it was.

@@ -4,10 +4,12 @@
 //! Must not know what a command is. Invariant: all changes of the keyspace by commands go through
 //! here.
 
-use crate::data::{Str, Value};
+use crate::data::{Kind, Value};
 use crate::store::entry::Entry;
-use crate::store::keyspace::{Held, Keyspace};
+use crate::store::events::{Event, EventClasses};
+use crate::store::keyspace::{Held, Keyspace, SHARDS};
 use crate::store::shard::{Part, Shard};
+use crate::store::waiting::Touched;
 
 /// What happens to a key whose deadline has passed when a command meets it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +34,41 @@ pub struct Changes {
     pub expired: Vec<(usize, Vec<u8>)>,
     /// (database, key) that got a deadline, under [`Expiry::DeleteOwn`].
     pub own_deadlines: Vec<(usize, Vec<u8>)>,
+    /// What happened to keys, as far as anybody wants to know.
+    pub events: Vec<Event>,
+    /// (database, key) that changed while somebody was waiting for that.
+    pub ready: Vec<(usize, Vec<u8>)>,
+}
+
+/// What the change of one value amounts to. A closure that changes something says so here.
+pub struct Note<'n> {
+    key: &'n [u8],
+    db: usize,
+    wanted: EventClasses,
+    changes: &'n mut Changes,
+    changed: bool,
+}
+
+impl Note<'_> {
+    /// Counts `n` changes, as Redis counts them.
+    pub fn dirty(&mut self, n: u64) {
+        self.changes.dirty += n;
+        self.changed |= n > 0;
+    }
+
+    /// Something happened to the key; the name is Redis's.
+    pub fn event(&mut self, class: EventClasses, name: &'static str) {
+        self.changed = true;
+        if self.wanted.has(class) {
+            let (db, key) = (self.db, self.key.to_vec());
+            self.changes.events.push(Event { class, name, db, key });
+        }
+    }
+
+    /// The value is another one now, which counts for WATCH alone.
+    pub fn touched(&mut self) {
+        self.changed = true;
+    }
 }
 
 /// The key holds a value of another type than the command works on.
@@ -45,6 +82,7 @@ pub struct Db<'h, 'k> {
     now_ms: i64,
     expiry: Expiry,
     touch: bool,
+    wanted: EventClasses,
     changes: &'h mut Changes,
 }
 
@@ -57,12 +95,17 @@ impl<'h, 'k> Db<'h, 'k> {
         expiry: Expiry,
         changes: &'h mut Changes,
     ) -> Self {
-        Db { held, index, now_ms, expiry, touch: true, changes }
+        Db { held, index, now_ms, expiry, touch: true, wanted: EventClasses::NONE, changes }
     }
 
     /// Whether accesses are noted for OBJECT IDLETIME (CLIENT NO-TOUCH turns it off).
     pub fn set_touch(&mut self, touch: bool) {
         self.touch = touch;
+    }
+
+    /// Which classes of events are noted; none unless said.
+    pub fn set_wanted(&mut self, wanted: EventClasses) {
+        self.wanted = wanted;
     }
 
     /// The number of the database.
@@ -88,6 +131,45 @@ impl<'h, 'k> Db<'h, 'k> {
     /// Counts `n` changes.
     pub fn mark_dirty(&mut self, n: u64) {
         self.changes.dirty += n;
+    }
+
+    /// Something happened to a key; the name is Redis's.
+    pub fn event(&mut self, class: EventClasses, name: &'static str, key: &[u8]) {
+        if self.wanted.has(class) {
+            let (db, key) = (self.index, key.to_vec());
+            self.changes.events.push(Event { class, name, db, key });
+        }
+    }
+
+    /// Has it noted in `touched` when the key changes.
+    pub fn watch(&mut self, key: &[u8], touched: &Touched) {
+        let (hash, db) = (self.held.keyspace().hash(key), self.index);
+        self.shard(hash).waiting.watch(db, key, touched);
+    }
+
+    /// Ends a watch.
+    pub fn unwatch(&mut self, key: &[u8], touched: &Touched) {
+        let (hash, db) = (self.held.keyspace().hash(key), self.index);
+        self.shard(hash).waiting.unwatch(db, key, touched);
+    }
+
+    /// Tells those who watch or await a key that it has changed.
+    fn changed(&mut self, hash: u64, key: &[u8]) {
+        let db = self.index;
+        let waiting = &self.shard(hash).waiting;
+        waiting.touch(db, key);
+        if waiting.is_awaited(db, key) {
+            self.changes.ready.push((db, key.to_vec()));
+        }
+    }
+
+    /// Every key of a database that somebody waits for may be another one now. All shards must be
+    /// held.
+    pub fn all_changed(&mut self, db: usize) {
+        for shard in 0..SHARDS {
+            let keys = self.held.shard(shard).waiting.awaited(db);
+            self.changes.ready.extend(keys.into_iter().map(|key| (db, key)));
+        }
     }
 
     fn shard(&mut self, hash: u64) -> &mut Shard {
@@ -118,11 +200,13 @@ impl<'h, 'k> Db<'h, 'k> {
         self.shard(hash).stats.expired += 1;
         let index = self.index;
         self.changes.expired.push((index, key.to_vec()));
+        self.event(EventClasses::EXPIRED, "expired", key);
     }
 
     fn expire(&mut self, hash: u64, key: &[u8]) {
         self.note_expired(hash, key);
         if let Some(entry) = self.part(hash).remove(hash, key) {
+            self.changed(hash, key);
             self.throw_away(entry.value);
         }
     }
@@ -181,28 +265,72 @@ impl<'h, 'k> Db<'h, 'k> {
         self.locate(key).is_some()
     }
 
-    /// The string of a key, for a read command.
-    pub fn string(&mut self, key: &[u8]) -> Result<Option<&Str>, WrongType> {
-        match self.read(key) {
-            None => Ok(None),
-            Some(entry) => as_string(&entry.value).map(Some),
-        }
+    /// The value of a key, for a read command.
+    pub fn get<T: Kind>(&mut self, key: &[u8]) -> Result<Option<&T>, WrongType> {
+        of_kind(self.read(key))
     }
 
-    /// The string of a key, to be changed in place. The caller counts the change with
-    /// [`Db::mark_dirty`].
-    pub fn string_mut(&mut self, key: &[u8]) -> Result<Option<&mut Str>, WrongType> {
-        let (now_ms, touch) = (self.now_ms, self.touch);
+    /// The value of a key, for a write command that looks before it changes anything.
+    pub fn peek_as<T: Kind>(&mut self, key: &[u8]) -> Result<Option<&T>, WrongType> {
+        of_kind(self.look_for_write(key))
+    }
+
+    /// Changes the value of a key that is there. The closure says what it did in its [`Note`]; a
+    /// collection without elements is removed behind it.
+    pub fn edit<T: Kind, R>(
+        &mut self,
+        key: &[u8],
+        change: impl FnOnce(&mut T, &mut Note) -> R,
+    ) -> Result<Option<R>, WrongType> {
         let Some(hash) = self.locate(key) else { return Ok(None) };
-        let part = self.part(hash);
+        let (now_ms, touch) = (self.now_ms, self.touch);
+        let (index, wanted) = (self.index, self.wanted);
+        let part = &mut self.held.shard(Keyspace::shard_of_hash(hash)).parts[index];
         part.before_change(hash);
         let Some(entry) = part.dict.get_mut(hash, key) else { return Ok(None) };
+        let value = T::of_mut(&mut entry.value).ok_or(WrongType)?;
+        let changes = &mut *self.changes;
+        let mut note = Note { key, db: index, wanted, changes, changed: false };
+        let result = change(value, &mut note);
+        let (changed, void) = (note.changed, value.is_void());
         if touch {
             entry.touch(now_ms);
         }
-        match &mut entry.value {
-            Value::String(s) => Ok(Some(s)),
+        if void && let Some(entry) = part.remove(hash, key) {
+            self.event(EventClasses::GENERIC, "del", key);
+            self.throw_away(entry.value);
         }
+        if changed || void {
+            self.changed(hash, key);
+        }
+        Ok(Some(result))
+    }
+
+    /// As [`Db::edit`], with an empty value of the type where the key is not there.
+    pub fn edit_or_create<T: Kind, R>(
+        &mut self,
+        key: &[u8],
+        change: impl FnOnce(&mut T, &mut Note) -> R,
+    ) -> Result<R, WrongType> {
+        if self.exists(key) {
+            return match self.edit(key, change)? {
+                Some(result) => Ok(result),
+                None => unreachable!("a key that exists can be changed"),
+            };
+        }
+        let mut value = T::default();
+        let events_before = self.changes.events.len();
+        let (db, wanted) = (self.index, self.wanted);
+        let changes = &mut *self.changes;
+        let mut note = Note { key, db, wanted, changes, changed: false };
+        let result = change(&mut value, &mut note);
+        if !value.is_void() {
+            // That the key is new comes before what was done with it.
+            let mut later = self.changes.events.split_off(events_before);
+            self.set(key, value.into_value(), None);
+            self.changes.events.append(&mut later);
+        }
+        Ok(result)
     }
 
     /// Stores a value with its deadline (Unix ms), whatever was there before.
@@ -232,7 +360,11 @@ impl<'h, 'k> Db<'h, 'k> {
         if let Some(at) = entry.expire_at() {
             self.note_deadline(hash, key, at);
         }
-        let Some(old) = self.part(hash).insert(hash, entry) else { return };
+        let old = self.part(hash).insert(hash, entry);
+        self.changed(hash, key);
+        let Some(old) = old else {
+            return self.event(EventClasses::NEW, "new", key);
+        };
         let deletes = matches!(self.expiry, Expiry::Delete | Expiry::DeleteOwn);
         if deletes && old.is_expired(self.now_ms) {
             self.note_expired(hash, key);
@@ -254,7 +386,9 @@ impl<'h, 'k> Db<'h, 'k> {
     /// Removes a key and returns what it was.
     pub fn take(&mut self, key: &[u8]) -> Option<Entry> {
         let hash = self.locate(key)?;
-        self.part(hash).remove(hash, key)
+        let entry = self.part(hash).remove(hash, key);
+        self.changed(hash, key);
+        entry
     }
 
     fn note_deadline(&mut self, hash: u64, key: &[u8], at: i64) {
@@ -271,6 +405,7 @@ impl<'h, 'k> Db<'h, 'k> {
             self.note_deadline(hash, key, at);
         }
         self.part(hash).set_expire(hash, key, at);
+        self.changed(hash, key);
         true
     }
 
@@ -289,15 +424,17 @@ impl<'h, 'k> Db<'h, 'k> {
     }
 }
 
-fn as_string(value: &Value) -> Result<&Str, WrongType> {
-    match value {
-        Value::String(s) => Ok(s),
+fn of_kind<T: Kind>(entry: Option<&Entry>) -> Result<Option<&T>, WrongType> {
+    match entry {
+        None => Ok(None),
+        Some(entry) => T::of(&entry.value).map(Some).ok_or(WrongType),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::Str;
     use crate::store::Plan;
     use crate::store::totals::Totals;
 

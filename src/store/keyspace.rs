@@ -55,6 +55,21 @@ impl Plan {
         }
     }
 
+    /// The shards as bits.
+    pub fn bits(&self) -> u64 {
+        match self {
+            Plan::None => 0,
+            Plan::One(index) => 1 << index,
+            Plan::Many(shards) => shards.iter().fold(0, |bits, index| bits | 1 << index),
+            Plan::All => u64::MAX,
+        }
+    }
+
+    /// The plan for shards given as bits.
+    pub fn of_bits(bits: u64) -> Plan {
+        Plan::of((0..SHARDS).filter(|index| bits >> index & 1 == 1).collect())
+    }
+
     fn into_shards(self) -> Vec<usize> {
         match self {
             Plan::None => Vec::new(),
@@ -198,6 +213,28 @@ impl Held<'_> {
         std::mem::take(&mut self.trash)
     }
 
+    /// The held shards, one bit each.
+    pub fn bits(&self) -> u64 {
+        match &self.guards {
+            Guards::One(index, _) => 1 << index,
+            Guards::Many(guards) => guards.iter().fold(0, |bits, (index, _)| bits | 1 << index),
+            Guards::All(_) => u64::MAX,
+        }
+    }
+
+    /// The shards that may be needed to serve those who wait for keys of the held ones, one bit
+    /// each.
+    pub fn shards_of_waiting(&self) -> u64 {
+        match &self.guards {
+            Guards::One(_, guard) => guard.waiting.shards(),
+            Guards::Many(guards) => {
+                guards.iter().fold(0, |all, (_, guard)| all | guard.waiting.shards())
+            }
+            // Nothing can be missing.
+            Guards::All(_) => 0,
+        }
+    }
+
     /// Empties a database. All shards must be held.
     pub fn flush(&mut self, db: usize) {
         for index in 0..SHARDS {
@@ -211,7 +248,7 @@ impl Held<'_> {
     /// Exchanges two databases. All shards must be held.
     pub fn swap_databases(&mut self, a: usize, b: usize) {
         for index in 0..SHARDS {
-            self.shard(index).parts.swap(a, b);
+            self.shard(index).swap(a, b);
         }
     }
 }

@@ -7,11 +7,14 @@
 pub mod db;
 pub mod dict;
 pub mod entry;
+pub mod events;
 pub mod keyspace;
 pub mod shard;
 pub mod snapshot;
 pub mod totals;
+pub mod waiting;
 
-pub use db::{Changes, Db, Expiry, WrongType};
+pub use db::{Changes, Db, Expiry, Note, WrongType};
 pub use entry::Entry;
+pub use events::{Event, EventClasses};
 pub use keyspace::{Held, Keyspace, Plan};

@@ -11,6 +11,7 @@ use crate::base::hash::Seed;
 use crate::store::dict::{Dict, Slot};
 use crate::store::entry::Entry;
 use crate::store::snapshot::SnapshotPart;
+use crate::store::waiting::Waiting;
 
 /// What a shard counts; summed over all shards for INFO.
 #[derive(Debug, Default, Clone, Copy)]
@@ -43,16 +44,24 @@ pub struct Shard {
     pub(super) orphans: Vec<Part>,
     /// Counters.
     pub stats: ShardStats,
+    /// Who waits for keys of this shard.
+    pub waiting: Waiting,
 }
 
 impl Shard {
     pub(super) fn new(databases: usize, seed: &Seed) -> Self {
         let parts = (0..databases).map(|_| Part::new(seed.clone())).collect();
-        Shard { parts, orphans: Vec::new(), stats: ShardStats::default() }
+        Shard {
+            parts,
+            orphans: Vec::new(),
+            stats: ShardStats::default(),
+            waiting: Waiting::default(),
+        }
     }
 
     /// Empties one database's part; what it held is returned, to be freed outside of the guard.
     pub fn flush(&mut self, db: usize) -> Part {
+        self.touch_all(db, db);
         let seed = self.parts[db].dict.seed().clone();
         let old = std::mem::replace(&mut self.parts[db], Part::new(seed.clone()));
         if old.snapshot.is_none() {
@@ -60,6 +69,21 @@ impl Shard {
         }
         self.orphans.push(old);
         Part::new(seed)
+    }
+
+    /// Exchanges two databases' parts.
+    pub fn swap(&mut self, a: usize, b: usize) {
+        for (watched, holds) in [(a, a), (a, b), (b, a), (b, b)] {
+            self.touch_all(watched, holds);
+        }
+        self.parts.swap(a, b);
+    }
+
+    /// Tells those who watch keys of database `watched` that are in database `holds` now.
+    fn touch_all(&self, watched: usize, holds: usize) {
+        let dict = &self.parts[holds].dict;
+        let seed = dict.seed();
+        self.waiting.touch_all(watched, |key| dict.get(seed.hash(key), key).is_some());
     }
 
     /// The earliest deadline of all databases.

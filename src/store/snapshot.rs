@@ -226,14 +226,13 @@ impl Drop for Snapshot {
 mod tests {
     use super::*;
     use crate::base::rng::Rng;
-    use crate::data::{Str, Value};
+    use crate::data::{Kind, Str, Value};
     use crate::store::dict::Slot;
     use crate::store::{Changes, Db, Expiry, Plan};
     use std::collections::BTreeMap;
 
     fn number(value: &Value) -> i64 {
-        let Value::String(s) = value;
-        s.as_int().unwrap()
+        Str::of(value).and_then(Str::as_int).unwrap()
     }
 
     fn put(keyspace: &Keyspace, db: usize, key: u64, value: i64) {

@@ -87,7 +87,7 @@ pub struct Trim {
 #[derive(Clone, Debug, Default)]
 pub struct Entries {
     nodes: IdMap<Arc<Node>>,
-    bytes: usize,
+    pub(super) bytes: usize,
     length: u64,
     counters: Counters,
 }
@@ -97,11 +97,6 @@ impl Entries {
     /// How many entries there are.
     pub fn len(&self) -> u64 {
         self.length
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.length == 0
     }
 
     /// What is remembered.
@@ -164,11 +159,6 @@ impl Entries {
     pub fn first_kept_id(&self) -> Option<Id> {
         let (base, node) = self.nodes.first()?;
         node.entries(base).next().map(|entry| entry.id)
-    }
-
-    /// Bytes of all nodes.
-    pub fn bytes(&self) -> usize {
-        self.bytes
     }
 
     /// Bytes on the heap.

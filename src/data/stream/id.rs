@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::base::num::u64_bytes;
+
 /// How many bytes of text may spell an id.
 const TEXT_MAX: usize = 127;
 
@@ -81,6 +83,29 @@ impl Id {
     pub fn from_bytes(bytes: [u8; 16]) -> Id {
         let both = u128::from_be_bytes(bytes);
         Id { ms: (both >> 64) as u64, seq: both as u64 }
+    }
+}
+
+/// Room for the text of any id.
+pub type Text = [u8; 41];
+
+impl Id {
+    /// Writes `ms-seq` into `buf` and returns the part of it that was used.
+    pub fn text(self, buf: &mut Text) -> &[u8] {
+        let mut len = 0;
+        let mut put = |part: &[u8]| {
+            buf[len..len + part.len()].copy_from_slice(part);
+            len += part.len();
+        };
+        put(u64_bytes(self.ms, &mut [0; 20]));
+        put(b"-");
+        put(u64_bytes(self.seq, &mut [0; 20]));
+        &buf[..len]
+    }
+
+    /// The same in a buffer of its own.
+    pub fn to_vec(self) -> Vec<u8> {
+        self.text(&mut [0; 41]).to_vec()
     }
 }
 
@@ -168,6 +193,7 @@ mod tests {
         assert_eq!(Id::parse_open(b"12-*"), Some((12, Seq::Any)));
         assert_eq!(Id::parse_open(b"12"), Some((12, Seq::Missing)));
         assert_eq!(Id::new(1, 2).to_string(), "1-2");
+        assert_eq!(Id::MAX.to_vec(), Id::MAX.to_string().as_bytes());
     }
 
     #[test]

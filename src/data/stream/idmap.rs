@@ -39,11 +39,6 @@ impl<V> IdMap<V> {
         self.len
     }
 
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
     /// The entry with the smallest id.
     pub fn first(&self) -> Option<(Id, &V)> {
         self.iter().next()

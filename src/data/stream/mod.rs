@@ -15,7 +15,7 @@ mod radix;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-pub use entries::{AddError, Counters, Entries, NewId, NodeLimits, Trim, TrimTo};
+pub use entries::{AddError, Entries, NewId, NodeLimits, Trim, TrimTo};
 pub use group::{Consumer, Group, Pending};
 pub use id::{Id, Seq};
 pub use node::Entry;

@@ -44,13 +44,8 @@ pub struct Entry<'a> {
 
 impl<'a> Entry<'a> {
     /// How many fields it has.
-    pub fn len(&self) -> usize {
+    pub fn field_count(&self) -> usize {
         self.fields
-    }
-
-    /// Whether it has no field, which no client can bring about.
-    pub fn is_empty(&self) -> bool {
-        self.fields == 0
     }
 
     /// Its fields: name and value.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::entries::Counters;
 use super::*;
 use crate::base::rng::Rng;
 
@@ -18,7 +19,7 @@ fn check(entries: &Entries, model: &Model) {
     let found: Vec<_> = entries.iter().map(|entry| (entry.id, fields(entry))).collect();
     assert!(found.iter().map(|(id, fields)| (id, fields)).eq(model));
     let bytes: usize = entries.nodes().map(|(_, node)| node.byte_len()).sum();
-    assert_eq!(entries.bytes(), bytes);
+    assert_eq!(entries.bytes, bytes);
     let first = model.keys().next().copied().unwrap_or_default();
     assert_eq!(entries.counters().first_id, first);
     assert_eq!(entries.last_live_id(), model.keys().next_back().copied());

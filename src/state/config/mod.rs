@@ -9,7 +9,6 @@
 
 mod argv;
 mod effects;
-mod events;
 mod files;
 mod kinds;
 mod parse;

@@ -7,8 +7,8 @@
 use std::path::PathBuf;
 
 use crate::base::logger::Level;
-
-use super::events::EventClasses;
+use crate::data::Limits;
+use crate::store::EventClasses;
 
 /// One `save` point: snapshot when this many changes have gathered over this long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -292,6 +292,24 @@ pub struct Settings {
     pub hll_sparse_max_bytes: usize,
     pub stream_node_max_bytes: usize,
     pub stream_node_max_entries: usize,
+}
+
+impl Settings {
+    /// How large collections may be in their small form.
+    pub fn limits(&self) -> Limits {
+        Limits {
+            list_max_listpack_size: self.list_max_listpack_size,
+            hash_max_listpack_entries: self.hash_max_listpack_entries,
+            hash_max_listpack_value: self.hash_max_listpack_value,
+            set_max_intset_entries: self.set_max_intset_entries,
+            set_max_listpack_entries: self.set_max_listpack_entries,
+            set_max_listpack_value: self.set_max_listpack_value,
+            zset_max_listpack_entries: self.zset_max_listpack_entries,
+            zset_max_listpack_value: self.zset_max_listpack_value,
+            stream_node_max_bytes: self.stream_node_max_bytes,
+            stream_node_max_entries: self.stream_node_max_entries,
+        }
+    }
 }
 
 const MB: u64 = 1024 * 1024;

@@ -10,10 +10,10 @@ use std::path::{Path, PathBuf};
 
 use crate::base::num;
 
-use super::events::EventClasses;
 use super::kinds::{Bytes, Line, Source};
 use super::settings::{NORMAL, OutputLimit, PUBSUB, REPLICA, SavePoint, Settings, ShutdownOn};
 use super::values::{format_size, leading_int, parse_choice, quoted, size_of_text, store, word};
+use crate::store::EventClasses;
 
 const WRONG_NUMBER: &str = "wrong number of arguments";
 

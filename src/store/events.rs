@@ -1,6 +1,20 @@
-//! The classes of keyspace events that `notify-keyspace-events` selects, and their letters.
+//! Keyspace events: what happened to a key, the classes that `notify-keyspace-events` selects, and
+//! their letters.
 //!
 //! Knows which classes there are, not who publishes or receives events.
+
+/// Something that happened to a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// The class that it belongs to.
+    pub class: EventClasses,
+    /// Redis's name for it.
+    pub name: &'static str,
+    /// The database.
+    pub db: usize,
+    /// The key.
+    pub key: Vec<u8>,
+}
 
 /// A set of event classes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -59,6 +73,11 @@ impl EventClasses {
     pub const MODULE: EventClasses = EventClasses(1 << 12);
     /// `n`: a key was created.
     pub const NEW: EventClasses = EventClasses(1 << 13);
+
+    /// Whether any class of the other set is in this one.
+    pub fn has(self, other: EventClasses) -> bool {
+        self.0 & other.0 != 0
+    }
 
     /// The set that these letters name, or `None` at an unknown letter.
     pub fn parse(letters: &[u8]) -> Option<EventClasses> {
