@@ -12,6 +12,7 @@ pub mod ctx;
 pub mod digest;
 pub mod dispatch;
 pub mod effects;
+pub mod evict;
 pub mod expire;
 pub mod gate;
 pub mod info;
@@ -46,6 +47,8 @@ pub struct Engine {
     pub table: table::Table,
     /// The clients that wait in blocking commands.
     pub blocked: blocking::Blocked,
+    /// What eviction remembers.
+    pub evictor: evict::Evictor,
 }
 
 impl From<WrongType> for Error {
