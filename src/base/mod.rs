@@ -6,6 +6,7 @@
 
 pub mod clock;
 pub mod crc64;
+pub mod double;
 pub mod glob;
 pub mod hash;
 pub mod lock;
@@ -19,4 +20,5 @@ pub mod rng;
 pub mod sha1;
 pub mod small;
 pub mod sys;
+pub mod table;
 pub mod wake;

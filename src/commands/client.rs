@@ -177,12 +177,13 @@ fn kind_named(name: &[u8]) -> Result<Kind, Error> {
 const BARE_CLIENT_BYTES: u64 = 8 * 1024;
 
 /// A line of CLIENT LIST, with Redis's fields in their order. What does not exist here is shown as
-/// it is in a Redis that does not use it: there is no fixed reply buffer, no channel and no
-/// tracking.
+/// it is in a Redis that does not use it: there is no fixed reply buffer and no tracking.
 fn push_line(text: &mut String, table: &Table, client: &ClientHandle, now_ms: i64) {
     let seconds = |since_ms: i64| (now_ms - since_ms).max(0) / 1000;
     let load = |fact: &std::sync::atomic::AtomicU64| fact.load(Ordering::Relaxed);
     let meta = client.meta.lock().clone();
+    let [channels, patterns, shards] =
+        client.subscriptions.each_ref().map(|count| count.load(Ordering::Relaxed));
     let (chunks, output) = client.outbox.waiting();
     let (query, multi_bytes) = (load(&client.query_bytes), load(&client.multi_bytes));
     let query_free = load(&client.query_capacity).saturating_sub(query);
@@ -190,7 +191,7 @@ fn push_line(text: &mut String, table: &Table, client: &ClientHandle, now_ms: i6
     // Writing into a string cannot fail.
     let _ = writeln!(
         text,
-        "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub=0 psub=0 ssub=0 \
+        "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub={} psub={} ssub={} \
          multi={} qbuf={query} qbuf-free={query_free} argv-mem={} multi-mem={multi_bytes} rbs=0 \
          rbp=0 obl=0 oll={chunks} omem={output} tot-mem={} events={} cmd={} user={} redir=-1 \
          resp={} lib-name={} lib-ver={}",
@@ -203,6 +204,9 @@ fn push_line(text: &mut String, table: &Table, client: &ClientHandle, now_ms: i6
         seconds(client.active_ms.load(Ordering::Relaxed)),
         flags(client),
         load(&client.db),
+        channels,
+        patterns,
+        shards,
         load(&client.multi).cast_signed() - 1,
         query,
         BARE_CLIENT_BYTES + query + query_free + multi_bytes + output,
@@ -289,9 +293,11 @@ impl<'a> Victims<'a> {
     fn end(&self, ctx: &mut Ctx) -> usize {
         let own = ctx.session.handle.id;
         let others = ctx.server.clients.kill_all(|c| c.id != own && self.include(c));
+        // Nobody shall hear of their subscriptions any more, though their threads may not be done.
+        others.iter().for_each(|client| ctx.server.pubsub.leave(client));
         let ourselves = !self.spare_self && self.include(&ctx.session.handle);
         ctx.session.close |= ourselves;
-        others + usize::from(ourselves)
+        others.len() + usize::from(ourselves)
     }
 }
 

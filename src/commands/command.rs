@@ -223,7 +223,7 @@ fn keys_of(ctx: &Ctx, argv: &[&[u8]]) -> Result<Vec<(usize, &'static KeySpec)>, 
     {
         return Err(Error::COMMAND_INVALID);
     }
-    if known.command.keys.is_empty() {
+    if known.command.keys.iter().all(|spec| spec.access & access::NOT_KEY != 0) {
         return Err(Error::COMMAND_NO_KEYS);
     }
     if dispatch::resolve(ctx.engine, argv).is_err() {
@@ -231,8 +231,14 @@ fn keys_of(ctx: &Ctx, argv: &[&[u8]]) -> Result<Vec<(usize, &'static KeySpec)>, 
     }
     let specs = known.command.keys.iter();
     let found: Vec<_> =
-        specs.flat_map(|spec| spec.indexes(argv).map(move |index| (index, spec))).collect();
-    if found.is_empty() && !known.command.has(flag::NO_MANDATORY_KEYS) {
+        specs.clone().flat_map(|spec| spec.indexes(argv).map(move |index| (index, spec))).collect();
+    // One place without keys spoils the others (PFMERGE without a source); a word may be missing.
+    let lacks_keys = |spec: &KeySpec| {
+        matches!(spec.begin, Begin::Index(_)) && spec.indexes(argv).next().is_none()
+    };
+    if (found.is_empty() || specs.clone().any(lacks_keys))
+        && !known.command.has(flag::NO_MANDATORY_KEYS)
+    {
         return Err(Error::COMMAND_ARGUMENTS);
     }
     Ok(found)

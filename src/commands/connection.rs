@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use crate::engine::session::{ReplyMode, Session};
 use crate::engine::spec::flag::{
-    ALLOW_BUSY, FAST, HEALTH, LOADING, NO_AUTH, NOSCRIPT, NOT_QUEUED, STALE,
+    ALLOW_BUSY, FAST, HEALTH, LOADING, NO_AUTH, NOSCRIPT, NOT_QUEUED, STALE, SUBSCRIBED,
 };
 use crate::engine::{Args, Command, Ctx, Group, Reply, monitor, transaction};
 use crate::resp::error::{self, Error};
@@ -20,7 +20,7 @@ pub const COMMANDS: &[Command] = &[
     Command::new("ping", ping)
         .group(Group::Connection)
         .arity(-1)
-        .flags(FAST | HEALTH)
+        .flags(FAST | HEALTH | SUBSCRIBED)
         .syntax("[message]")
         .complexity("O(1)")
         .summary("Answers PONG, or the message.")
@@ -57,7 +57,7 @@ pub const COMMANDS: &[Command] = &[
     Command::new("quit", quit)
         .group(Group::Connection)
         .arity(-1)
-        .flags(ALWAYS | NOT_QUEUED)
+        .flags(ALWAYS | NOT_QUEUED | SUBSCRIBED)
         .complexity("O(1)")
         .summary("Closes the connection once all replies are sent.")
         .deprecated("7.2.0", "just closing the connection"),
@@ -65,7 +65,7 @@ pub const COMMANDS: &[Command] = &[
         .group(Group::Connection)
         .since("6.2.0")
         .arity(1)
-        .flags(ALWAYS | NOT_QUEUED)
+        .flags(ALWAYS | NOT_QUEUED | SUBSCRIBED)
         .complexity("O(1)")
         .summary("Makes the connection as it was when it was new."),
 ];
@@ -75,10 +75,21 @@ const DEFAULT_USER: &[u8] = b"default";
 
 /// PING [message]
 fn ping(ctx: &mut Ctx, args: &mut Args) -> Reply {
-    match args.left() {
-        0 => ctx.reply.simple("PONG"),
-        1 => ctx.reply.bulk(args.key()),
-        _ => Err(error::wrong_args("ping")),
+    if args.left() > 1 {
+        return Err(error::wrong_args("ping"));
+    }
+    let subscribed = ctx.session.handle.has(flag::PUBSUB);
+    match args.bytes().ok() {
+        message if subscribed && ctx.reply.parts().proto() == 2 => {
+            // It has to look like a message.
+            let out = ctx.reply.parts();
+            out.array(2);
+            out.bulk(b"pong");
+            out.bulk(message.unwrap_or_default());
+            ctx.reply.done()
+        }
+        None => ctx.reply.simple("PONG"),
+        Some(message) => ctx.reply.bulk(message),
     }
 }
 
@@ -136,7 +147,6 @@ fn hello(ctx: &mut Ctx, args: &mut Args) -> Reply {
     }
     if let Some(proto) = hello.proto {
         ctx.reply.parts().set_proto(proto);
-        ctx.session.handle.proto.store(u64::from(proto), Ordering::Relaxed);
     }
     let role = if ctx.server.replication.is_replica() { "replica" } else { "master" };
     let id = ctx.session.handle.id;
@@ -158,7 +168,22 @@ fn hello(ctx: &mut Ctx, args: &mut Args) -> Reply {
     }
     out.bulk(b"modules");
     out.array(0);
+    speak(ctx, proto);
     ctx.reply.done()
+}
+
+/// Messages come in this protocol from now on, and behind the reply so far.
+fn speak(ctx: &mut Ctx, proto: u8) {
+    let (server, client) = (ctx.server, &ctx.session.handle);
+    let waits = ctx.in_exec || ctx.session.reply_mode != ReplyMode::On;
+    if waits || !client.has(flag::PUBSUB) {
+        return client.proto.store(u64::from(proto), Ordering::SeqCst);
+    }
+    let limit = server.output_limit(ctx.settings, client.kind());
+    server.pubsub.quietly(|| {
+        client.proto.store(u64::from(proto), Ordering::SeqCst);
+        server.clients.send(client, ctx.reply.parts(), limit);
+    });
 }
 
 /// AUTH [username] password
@@ -223,6 +248,7 @@ fn reset(ctx: &mut Ctx, _args: &mut Args) -> Reply {
         return Err(Error::RESET_NORMAL_ONLY);
     }
     monitor::leave(ctx.server, &session.handle);
+    ctx.server.pubsub.leave(&session.handle);
     session.handle.set(flag::NO_EVICT | flag::NO_TOUCH, false);
     transaction::forget(&ctx.server.keyspace, session);
     session.select(0);

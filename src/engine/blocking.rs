@@ -26,7 +26,7 @@ use crate::base::sys::{Interest, POLL_ERR_HUP, POLL_IN, POLL_RDHUP, wait_for};
 use crate::engine::Engine;
 use crate::engine::ctx::Woken;
 use crate::engine::dispatch::{self, Run, Unit};
-use crate::engine::notify;
+use crate::engine::pubsub;
 use crate::engine::session::Session;
 use crate::engine::spec::{Command, Locking, flag};
 use crate::engine::table::Known;
@@ -329,6 +329,7 @@ fn execute<'k>(
     let failed = dispatch::call(&run, &mut session, held, known, &argv, &mut out, &mut unit);
     let still_waits = session.block.take().is_some();
     dispatch::publish(engine, &mut session, &mut unit);
+    pubsub::enqueue(&engine.server, &session, unit.take_notices());
     let last_write = session.last_write;
     *lock(&waiter.stand_in) = Some(session);
     if still_waits {
@@ -344,6 +345,7 @@ pub fn finish(engine: &Engine, settings: &Settings, outcome: Outcome) {
     while let Some(outcome) = next.take() {
         outcome.served.iter().for_each(|waiter| waiter.handle.wake());
         outcome.unit.finish(engine);
+        pubsub::deliver_queued(&engine.server, settings);
         if !outcome.later.is_empty() {
             let mut held = engine.server.keyspace.hold(&Plan::All);
             next = Some(serve(engine, settings, &mut held, outcome.later));
@@ -351,10 +353,10 @@ pub fn finish(engine: &Engine, settings: &Settings, outcome: Outcome) {
     }
 }
 
-/// What follows from changes that no command has made: events are published, and clients that wait
-/// for such keys are served. No shard may be held.
+/// What follows from changes that no command has made: their events, which were queued, are
+/// delivered, and clients that wait for such keys are served. No shard may be held.
 pub fn finish_changes(engine: &Engine, settings: &Settings, changes: Changes) {
-    notify::publish(engine, changes.events);
+    pubsub::deliver_queued(&engine.server, settings);
     if !changes.ready.is_empty() {
         let mut held = engine.server.keyspace.hold(&Plan::All);
         let outcome = serve(engine, settings, &mut held, changes.ready);

@@ -12,18 +12,19 @@ use crate::engine::ctx::{Ctx, Replier};
 use crate::engine::effects::Effects;
 use crate::engine::gate::{self, Asking};
 use crate::engine::monitor;
-use crate::engine::notify;
+use crate::engine::pubsub;
 use crate::engine::session::{ReplyMode, Role, Session};
 use crate::engine::spec::{Command, Locking, flag};
 use crate::engine::table::Known;
 use crate::engine::transaction;
 use crate::resp::error::{self, Error};
-use crate::resp::out::Out;
+use crate::resp::out::{Mark, Out};
 use crate::state::Server;
 use crate::state::clients::flag as client;
 use crate::state::config::Settings;
 use crate::state::pause::Mode;
-use crate::store::{Changes, Db, Event, Expiry, Held, Plan};
+use crate::state::pubsub::Notice;
+use crate::store::{Changes, Db, EventClasses, Expiry, Held, Plan};
 
 /// Executes one command and writes its reply to `out`. `raw` are the bytes that it came in, which a
 /// stream from the primary passes on as they are.
@@ -42,7 +43,7 @@ pub fn execute(
     if let Some(raw) = raw {
         session.unapplied.extend_from_slice(raw);
     }
-    while let Step::Paused(known) = step(engine, session, &settings, argv, out) {
+    while let Step::Paused(known) = step(engine, session, &settings, argv, out, mark) {
         // What is answered already must not wait too.
         let limit = engine.server.output_limit(&settings, session.handle.kind());
         engine.server.clients.send(&session.handle, out, limit);
@@ -51,15 +52,20 @@ pub fn execute(
             break;
         }
     }
-    match session.reply_mode {
-        ReplyMode::On | ReplyMode::SkipNext => {}
-        ReplyMode::Off => out.truncate(mark),
-        ReplyMode::Skip => {
-            out.truncate(mark);
-            session.reply_mode = ReplyMode::On;
-        }
+    silence(session, out, mark);
+    if session.reply_mode == ReplyMode::Skip {
+        session.reply_mode = ReplyMode::On;
     }
+    session.pushed = false;
     session.put_settings(settings);
+}
+
+/// Drops the reply behind `mark` if CLIENT REPLY says so. Messages are no replies.
+fn silence(session: &Session, out: &mut Out, mark: Mark) {
+    let silent = matches!(session.reply_mode, ReplyMode::Off | ReplyMode::Skip);
+    if silent && !session.pushed {
+        out.truncate(mark);
+    }
 }
 
 /// What became of a command.
@@ -77,6 +83,7 @@ fn step<'e>(
     settings: &Settings,
     argv: &[&[u8]],
     out: &mut Out,
+    mark: Mark,
 ) -> Step<'e> {
     match admit(engine, session, settings, argv) {
         Ok(known) if is_paused(engine, session, known) => return Step::Paused(known),
@@ -84,7 +91,7 @@ fn step<'e>(
             transaction::queue(session, argv);
             out.simple("QUEUED");
         }
-        Ok(known) => return run(engine, session, settings, known, argv, out),
+        Ok(known) => return run(engine, session, settings, known, argv, out, mark),
         Err((known, error)) => refuse(engine, session, known, error, out),
     }
     Step::Done
@@ -221,6 +228,7 @@ fn run<'e>(
     known: &'e Known,
     argv: &[&[u8]],
     out: &mut Out,
+    mark: Mark,
 ) -> Step<'e> {
     let plan = plan_for(engine, session, known.command, argv);
     let mut held = blocking::hold(engine, known.command, plan);
@@ -244,6 +252,7 @@ fn run<'e>(
         .take()
         .map(|block| blocking::enter(engine, session, &mut held, known, argv, block));
     publish(engine, session, &mut unit);
+    pubsub::enqueue(&engine.server, session, unit.take_notices());
     let ready = unit.take_ready();
     let served = (!ready.is_empty()).then(|| blocking::serve(engine, settings, &mut held, ready));
     drop(held);
@@ -251,12 +260,16 @@ fn run<'e>(
     if let Some(outcome) = served {
         blocking::finish(engine, settings, outcome);
     }
+    silence(session, out, mark);
+    pubsub::deliver(&engine.server, session, settings, out);
     monitor::note(engine, session, known, argv);
     monitor::send(engine, session, settings, out);
     if let Some(waiter) = waiter {
         let limit = engine.server.output_limit(settings, session.handle.kind());
         engine.server.clients.send(&session.handle, out, limit);
         failed = blocking::wait(engine, session, &waiter, out);
+        silence(session, out, mark);
+        pubsub::deliver(&engine.server, session, settings, out);
     }
     account(engine, session, settings, known, argv, began, failed);
     Step::Done
@@ -308,8 +321,8 @@ pub struct Unit {
     commands: Vec<(usize, Vec<Vec<u8>>)>,
     /// What takes too long to be done while shards are held, in order.
     pub(super) afterwards: Vec<Afterwards>,
-    /// What happened to keys, to be published.
-    events: Vec<Event>,
+    /// What subscribers are to be told, in order.
+    pub(super) notices: Vec<Notice>,
     /// (database, key) that changed while somebody was waiting for that.
     ready: Vec<(usize, Vec<u8>)>,
 }
@@ -332,7 +345,8 @@ pub fn call<'k>(
     let expiry = expiry_of(engine, session, known.command);
     let mut db = Db::new(held, db_index, run.now_ms, expiry, &mut changes);
     db.set_touch(!session.no_touch);
-    db.set_wanted(run.settings.notify_keyspace_events);
+    let wanted = pubsub::wanted(&engine.server, run.settings);
+    db.set_wanted(wanted);
     db.set_aging(run.settings.aging());
     let mut ctx = Ctx {
         engine,
@@ -356,6 +370,7 @@ pub fn call<'k>(
         out.error(error);
         engine.server.stats.error(error.code());
     }
+    unit.note(&mut changes, wanted);
     unit.collect(run, session, changes, effects, db_index, argv);
     result.is_err()
 }
@@ -386,13 +401,12 @@ impl Unit {
         &mut self,
         run: &Run,
         session: &Session,
-        mut changes: Changes,
+        changes: Changes,
         mut effects: Effects,
         db: usize,
         argv: &[&[u8]],
     ) {
         self.dirty += changes.dirty;
-        self.note(&mut changes);
         if !changes.own_deadlines.is_empty() {
             run.engine.server.replication.note_own_volatile(changes.own_deadlines);
         }
@@ -400,6 +414,7 @@ impl Unit {
             return;
         }
         self.expired(run.settings, &changes.expired);
+        self.expired_fields(&changes.expired_fields);
         match effects.take() {
             Some(commands) => self.commands.extend(commands.into_iter().map(|argv| (db, argv))),
             None if changes.dirty > 0 => {
@@ -409,10 +424,16 @@ impl Unit {
         }
     }
 
-    /// Keeps what is to be told of changes.
-    pub(super) fn note(&mut self, changes: &mut Changes) {
-        self.events.append(&mut changes.events);
+    /// Keeps what is to be told of changes, of which these classes were noted.
+    pub(super) fn note(&mut self, changes: &mut Changes, wanted: EventClasses) {
+        let events = changes.events.drain(..).map(|event| Notice::Event(event, wanted));
+        self.notices.extend(events);
         self.ready.append(&mut changes.ready);
+    }
+
+    /// What subscribers are to be told.
+    pub(super) fn take_notices(&mut self) -> Vec<Notice> {
+        std::mem::take(&mut self.notices)
     }
 
     /// The keys that changed while somebody was waiting for that.
@@ -425,7 +446,6 @@ impl Unit {
         for action in self.afterwards {
             action(&engine.server);
         }
-        notify::publish(engine, self.events);
     }
 
     /// Adds what another unit has.
@@ -433,8 +453,13 @@ impl Unit {
         self.dirty += other.dirty;
         self.commands.append(&mut other.commands);
         self.afterwards.append(&mut other.afterwards);
-        self.events.append(&mut other.events);
+        self.notices.append(&mut other.notices);
         self.ready.append(&mut other.ready);
+    }
+
+    /// Adds the removal of fields whose time had come.
+    fn expired_fields(&mut self, fields: &[(usize, Vec<u8>, Vec<u8>)]) {
+        self.commands.extend(fields.iter().map(removal_of_field));
     }
 
     /// Adds the removal of keys whose time had come.
@@ -444,6 +469,11 @@ impl Unit {
             self.commands.push((*db, vec![name.to_vec(), key.clone()]));
         }
     }
+}
+
+/// The command by which a field's removal goes to the log.
+fn removal_of_field((db, key, field): &(usize, Vec<u8>, Vec<u8>)) -> (usize, Vec<Vec<u8>>) {
+    (*db, vec![b"HDEL".to_vec(), key.clone(), field.clone()])
 }
 
 /// Appends a unit to the log. The shards that it changed are still held, so log order is apply
@@ -493,6 +523,16 @@ pub fn append_removal(engine: &Engine, lazily: bool, db: usize, key: &[u8]) {
     if engine.server.log.is_active() {
         let name: &[u8] = if lazily { b"UNLINK" } else { b"DEL" };
         append(engine, vec![(db, vec![name.to_vec(), key.to_vec()])]);
+    }
+}
+
+/// The same for the fields of hashes.
+pub fn append_expired_fields(engine: &Engine, fields: &[(usize, Vec<u8>, Vec<u8>)]) {
+    if !engine.server.log.is_active() {
+        return;
+    }
+    for field in fields {
+        append(engine, vec![removal_of_field(field)]);
     }
 }
 

@@ -43,6 +43,7 @@ const REFUSALS: &[Refusal] = &[
     disk_error,
     too_few_replicas,
     read_only_replica,
+    subscribed,
     stale_replica,
     loading,
     keyspace_of_a_follower,
@@ -104,6 +105,21 @@ fn read_only_replica(asking: &Asking) -> Option<Error> {
         && asking.server.replication.is_replica();
     refused.then_some(Error::READONLY)
 }
+
+/// A subscriber that speaks RESP2 could not tell other replies from messages.
+fn subscribed(asking: &Asking) -> Option<Error> {
+    let client = &asking.session.handle;
+    let refused = client.has(client::PUBSUB)
+        && client.proto.load(Ordering::Relaxed) == 2
+        && !asking.known.command.has(flag::SUBSCRIBED);
+    refused.then(|| {
+        let name = asking.known.full_name.as_bytes();
+        Error::quoting("ERR Can't execute '", name, ONLY_SUBSCRIBED)
+    })
+}
+
+const ONLY_SUBSCRIBED: &str = "': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET \
+                               are allowed in this context";
 
 fn stale_replica(asking: &Asking) -> Option<Error> {
     let replication = &asking.server.replication;

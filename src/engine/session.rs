@@ -91,6 +91,8 @@ pub struct Session {
     pub authenticated: bool,
     /// CLIENT REPLY.
     pub reply_mode: ReplyMode,
+    /// What the present command answers are messages, which CLIENT REPLY does not hold back.
+    pub pushed: bool,
     /// MULTI, when inside.
     pub multi: Option<Multi>,
     /// WATCH.
@@ -136,6 +138,7 @@ impl Session {
             db: 0,
             authenticated: role == Role::Primary,
             reply_mode: ReplyMode::On,
+            pushed: false,
             multi: None,
             watch: Watch::default(),
             block: None,

@@ -117,9 +117,11 @@ pub mod flag {
     pub const KEYSPACE: u32 = 1 << 22;
     /// Health checks use it, so it fails together with writes when the disk does (PING).
     pub const HEALTH: u32 = 1 << 24;
+    /// Allowed to subscribers that speak RESP2.
+    pub const SUBSCRIBED: u32 = 1 << 25;
 
     /// Those that COMMAND INFO names, in its order.
-    pub const SHOWN: [(u32, &str); 19] = [
+    pub const SHOWN: [(u32, &str); 18] = [
         (WRITE, "write"),
         (READONLY, "readonly"),
         (DENYOOM, "denyoom"),
@@ -133,7 +135,6 @@ pub mod flag {
         (SKIP_SLOWLOG, "skip_slowlog"),
         (FAST, "fast"),
         (NO_AUTH, "no_auth"),
-        (MAY_REPLICATE, "may_replicate"),
         (NO_MANDATORY_KEYS, "no_mandatory_keys"),
         (NO_ASYNC_LOADING, "no_async_loading"),
         (NO_MULTI, "no_multi"),
@@ -162,8 +163,10 @@ pub mod access {
     pub const DELETE: u32 = 1 << 7;
     /// Depends on the arguments.
     pub const VARIABLE_FLAGS: u32 = 1 << 8;
+    /// It is no key, but belongs to the same node of a cluster as a key of that name.
+    pub const NOT_KEY: u32 = 1 << 9;
     /// Names looked up, in COMMAND INFO's order.
-    pub const SHOWN: [(u32, &str); 9] = [
+    pub const SHOWN: [(u32, &str); 10] = [
         (RO, "RO"),
         (RW, "RW"),
         (OW, "OW"),
@@ -172,6 +175,7 @@ pub mod access {
         (UPDATE, "update"),
         (INSERT, "insert"),
         (DELETE, "delete"),
+        (NOT_KEY, "not_key"),
         (VARIABLE_FLAGS, "variable_flags"),
     ];
 }
@@ -560,7 +564,8 @@ impl Command {
 
     /// Indexes of its keys among these arguments, in order.
     pub fn key_indexes(&self, argv: &[&[u8]]) -> impl Iterator<Item = usize> {
-        self.keys.iter().flat_map(move |spec| spec.indexes(argv))
+        let keys = self.keys.iter().filter(|spec| spec.access & access::NOT_KEY == 0);
+        keys.flat_map(move |spec| spec.indexes(argv))
     }
 }
 

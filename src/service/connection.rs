@@ -221,13 +221,13 @@ impl Connection<'_> {
                 let within = !must_be_modest || waiting <= UNAUTHENTICATED_OUTPUT_MAX;
                 if !within {
                     server.clients.over_limit.fetch_add(1, Ordering::Relaxed);
-                    warn_of_limit(self.engine, &self.handle);
+                    server.warn_of_limit(&self.handle);
                     self.handle.kill();
                 }
                 within
             }
             Sent::OverLimit => {
-                warn_of_limit(self.engine, &self.handle);
+                server.warn_of_limit(&self.handle);
                 false
             }
             Sent::Gone => false,
@@ -243,6 +243,7 @@ impl Connection<'_> {
         }
         transaction::unwatch(&server.keyspace, &mut self.session);
         monitor::leave(server, &self.handle);
+        server.pubsub.leave(&self.handle);
         if let Some(replica) = server.replication.remove(self.handle.id) {
             let message = format!("Connection with replica {}:{} lost.", replica.ip, replica.port);
             server.logger.notice(&message);
@@ -254,15 +255,6 @@ impl Connection<'_> {
             self.handle.kill();
         }
     }
-}
-
-/// Says in the log that a client was cut because it did not read.
-pub fn warn_of_limit(engine: &Engine, handle: &ClientHandle) {
-    let message = format!(
-        "Client id={} addr={} closed for overcoming of output buffer limits.",
-        handle.id, handle.addr
-    );
-    engine.server.logger.warning(&message);
 }
 
 impl Input {

@@ -12,6 +12,7 @@ pub mod memory;
 pub mod outbox;
 pub mod pause;
 pub mod persistence;
+pub mod pubsub;
 pub mod replication;
 pub mod slowlog;
 pub mod stats;
@@ -107,6 +108,8 @@ pub struct Server {
     pub replication: replication::Replication,
     /// CLIENT PAUSE.
     pub pause: pause::Pause,
+    /// Subscriptions and messages.
+    pub pubsub: pubsub::Pubsub,
     /// Connections in MONITOR mode.
     pub monitors: AtomicU64,
     /// Clients in a blocking command.
@@ -148,6 +151,7 @@ impl Server {
             persistence: persistence::Persistence::default(),
             replication: replication::Replication::default(),
             pause: pause::Pause::default(),
+            pubsub: pubsub::Pubsub::default(),
             monitors: AtomicU64::new(0),
             blocked: AtomicU64::new(0),
             active_expire: AtomicBool::new(true),
@@ -241,6 +245,15 @@ impl Server {
         };
         let soft_time = Duration::from_secs(limit.soft_seconds);
         Limit { hard: limit.hard, soft: limit.soft, soft_time }
+    }
+
+    /// Says in the log that a client was cut because it did not read.
+    pub fn warn_of_limit(&self, client: &clients::ClientHandle) {
+        let message = format!(
+            "Client id={} addr={} closed for overcoming of output buffer limits.",
+            client.id, client.addr
+        );
+        self.logger.warning(&message);
     }
 
     /// Whether the server is about to end.

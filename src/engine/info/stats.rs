@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::engine::info::{Facts, Fields};
+use crate::state::pubsub::Topic;
 use crate::state::stats::Stats;
 
 /// Counters of the server.
@@ -16,6 +17,7 @@ pub fn stats(facts: &Facts, fields: &mut Fields) {
     fields.add("sync_partial_ok", load(&stats.sync_partial_ok));
     fields.add("sync_partial_err", load(&stats.sync_partial_err));
     fields.add("expired_keys", facts.keys.stats.expired);
+    fields.add("expired_subkeys", facts.keys.stats.expired_fields);
     // Keys are removed at their deadline and found by it, so none that is overdue is estimated.
     fields.add("expired_stale_perc", "0.00");
     fields.add("expired_time_cap_reached_count", 0);
@@ -27,6 +29,9 @@ pub fn stats(facts: &Facts, fields: &mut Fields) {
     fields.add("current_eviction_exceeded_time", current);
     fields.add("keyspace_hits", facts.keys.stats.hits);
     fields.add("keyspace_misses", facts.keys.stats.misses);
+    fields.add("pubsub_channels", server.pubsub.count(Topic::Channel));
+    fields.add("pubsub_patterns", server.pubsub.count(Topic::Pattern));
+    fields.add("pubsubshard_channels", server.pubsub.count(Topic::Shard));
     fields.add_zeros(ABSENT);
     fields.add("total_error_replies", load(&stats.total_errors));
     fields.add("dump_payload_sanitizations", 0);
@@ -47,12 +52,9 @@ pub fn stats(facts: &Facts, fields: &mut Fields) {
     ]);
 }
 
-/// Counters of what is not here (channels, forks, scripts, tracking, defragmentation), in their
+/// Counters of what is not here (forks, scripts, tracking, defragmentation), in their
 /// place.
 const ABSENT: &[&str] = &[
-    "pubsub_channels",
-    "pubsub_patterns",
-    "pubsubshard_channels",
     "latest_fork_usec",
     "total_forks",
     "migrate_cached_sockets",

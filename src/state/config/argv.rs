@@ -282,11 +282,7 @@ mod tests {
                 "{name}"
             );
         }
-        for args in [
-            &["--daemonize", "yes"][..],
-            &["--cluster-enabled", "yes"],
-            &["--maxmemory-policy", "allkeys-lru"],
-        ] {
+        for args in [&["--daemonize", "yes"][..], &["--cluster-enabled", "yes"]] {
             assert!(error(args).contains("not supported"), "{args:?}");
         }
         assert_eq!(error(&["--port", "1", "--sentinel"]), "Sentinel mode is not supported");
