@@ -77,6 +77,7 @@ struct Options {
     /// Index of the threshold among all arguments.
     threshold_at: usize,
     no_mkstream: bool,
+    needs_strategy: bool,
 }
 
 impl Options {
@@ -129,25 +130,26 @@ impl Options {
 
     /// The trimming that was asked for. What comes from a primary was limited there.
     fn finish(&self, ctx: &Ctx) -> Result<Option<Trim>, Error> {
-        let Some(to) = self.to else {
-            return if self.limit.unwrap_or(0) != 0 {
-                Err(Error::TRIM_LIMIT_ALONE)
-            } else {
-                Ok(None)
-            };
-        };
+        let obeys = ctx.session.role != Role::Client;
         let approximate = self.approximate;
-        let limit = match self.limit {
-            _ if ctx.session.role != Role::Client => 0,
-            Some(_) if !approximate => return Err(Error::TRIM_LIMIT_EXACT),
-            Some(limit) => limit,
-            None if approximate => match ctx.settings.limits().stream_node_max_entries {
-                0 => DEFAULT_TRIM_LIMIT,
-                n => (n as i64).saturating_mul(NODES_PER_TRIM).clamp(0, MAX_TRIM_LIMIT),
-            },
-            None => 0,
+        if self.to.is_none() && self.limit.is_some_and(|limit| limit != 0) {
+            return Err(Error::TRIM_LIMIT_ALONE);
+        }
+        if self.to.is_none() && self.needs_strategy {
+            return Err(Error::XTRIM_NO_STRATEGY);
+        }
+        if self.limit.is_some() && !approximate && !obeys {
+            return Err(Error::TRIM_LIMIT_EXACT);
+        }
+        let by_default = match ctx.settings.limits().stream_node_max_entries {
+            0 => DEFAULT_TRIM_LIMIT,
+            n => (n as i64).saturating_mul(NODES_PER_TRIM).clamp(0, MAX_TRIM_LIMIT),
         };
-        Ok(Some(Trim { to, approximate, limit: limit as u64 }))
+        let limit = match self.limit {
+            _ if obeys || !approximate => 0,
+            limit => limit.unwrap_or(by_default) as u64,
+        };
+        Ok(self.to.map(|to| Trim { to, approximate, limit }))
     }
 
     /// Says in a command for the log what exactly was trimmed.
@@ -248,10 +250,10 @@ fn xadd(ctx: &mut Ctx, args: &mut Args) -> Reply {
 /// XTRIM key MAXLEN|MINID [=|~] threshold [LIMIT count]
 fn xtrim(ctx: &mut Ctx, args: &mut Args) -> Reply {
     let key = args.key();
-    let mut options = Options::default();
+    let mut options = Options { needs_strategy: true, ..Options::default() };
     while options.take(args)? {}
     args.end()?;
-    let trim = options.finish(ctx)?.ok_or(Error::XTRIM_NO_STRATEGY)?;
+    let Some(trim) = options.finish(ctx)? else { return Err(Error::XTRIM_NO_STRATEGY) };
     let trimmed = ctx.db.edit(key, |stream: &mut Stream, note| {
         let entries = stream.entries_mut();
         let removed = entries.trim(trim);
