@@ -301,14 +301,14 @@ fn describe_keys(out: &mut Out, spec: &KeySpec) {
             out.bulk(b"startfrom");
             out.int(from.into());
         }
-        Begin::Unknown => {
+        Begin::Option(_) | Begin::Unknown => {
             describe_search(out, "unknown", &[]);
             out.map(0);
         }
     }
     out.bulk(b"find_keys");
     match spec.find {
-        Find::Range { last, step, limit } => {
+        Find::Range { last, step, limit } if !matches!(spec.begin, Begin::Option(_)) => {
             let fields =
                 [("lastkey", last.into()), ("keystep", step as i64), ("limit", limit as i64)];
             describe_search(out, "range", &fields);
@@ -318,7 +318,7 @@ fn describe_keys(out: &mut Out, spec: &KeySpec) {
                 [("keynumidx", count as i64), ("firstkey", first as i64), ("keystep", step as i64)];
             describe_search(out, "keynum", &fields);
         }
-        Find::Unknown => {
+        Find::Range { .. } | Find::Unknown => {
             describe_search(out, "unknown", &[]);
             out.map(0);
         }

@@ -34,6 +34,7 @@ mod scan;
 mod set_algebra;
 mod sets;
 mod slowlog;
+mod sort;
 mod strings;
 mod transactions;
 mod zsets;
@@ -74,6 +75,7 @@ pub const ALL: &[&[Command]] = &[
     set_algebra::COMMANDS,
     sets::COMMANDS,
     slowlog::COMMANDS,
+    sort::COMMANDS,
     strings::COMMANDS,
     transactions::COMMANDS,
     zsets::COMMANDS,

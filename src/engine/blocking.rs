@@ -298,7 +298,9 @@ pub fn serve<'k>(
                 outcome.later.push((db, key));
                 break;
             }
-            if !is_of_use(&waiter, held, &key) || !waiter.handle.claim() {
+            let kind = kind_of(engine, settings, held, db, &key, &mut outcome.unit);
+            let is_of_use = kind == Some(waiter.block.kind) || waiter.block.even_if_gone;
+            if !is_of_use || !waiter.handle.claim() {
                 continue;
             }
             let Some(mut unit) = execute(engine, settings, held, &waiter) else {
@@ -314,12 +316,26 @@ pub fn serve<'k>(
     outcome
 }
 
-/// Whether a key holds what the client waits for.
-fn is_of_use(waiter: &Waiter, held: &mut Held, key: &[u8]) -> bool {
+/// The type of what a key holds. A key whose time has come is gone, which the log gets to know.
+fn kind_of(
+    engine: &Engine,
+    settings: &Settings,
+    held: &mut Held,
+    db: usize,
+    key: &[u8],
+    unit: &mut Unit,
+) -> Option<&'static str> {
+    let server = &engine.server;
+    let hide = server.replication.is_replica() || server.pause.stops(true);
+    let expiry = if hide { Expiry::Hide } else { Expiry::Delete };
     let mut changes = Changes::default();
-    let mut db = Db::new(held, waiter.db, clock::unix_ms(), Expiry::Hide, &mut changes);
+    let mut db = Db::new(held, db, clock::unix_ms(), expiry, &mut changes);
+    let wanted = settings.notify_keyspace_events;
+    db.set_wanted(wanted);
     let kind = db.peek(key).map(|entry| entry.value.type_name());
-    kind == Some(waiter.block.kind) || waiter.block.even_if_gone
+    dispatch::append_expired(engine, settings, &changes.expired);
+    unit.note(&mut changes, wanted);
+    kind
 }
 
 /// Executes a blocked client's command again. `None`: it would still wait. What the log gets is

@@ -34,6 +34,10 @@ pub struct Asking<'a> {
     pub writes: bool,
     /// Whether it, or one of those, is refused when memory is used up.
     pub deny_oom: bool,
+    /// Whether it, or one of those, is refused on a replica without its primary.
+    pub needs_link: bool,
+    /// Whether it, or one of those, is refused while the data set is loaded.
+    pub needs_data: bool,
 }
 
 type Refusal = fn(&Asking) -> Option<Error>;
@@ -136,7 +140,7 @@ fn stale_replica(asking: &Asking) -> Option<Error> {
     let refused = replication.is_replica()
         && !replication.is_link_up()
         && !asking.settings.replica_serve_stale_data
-        && !asking.known.command.has(flag::STALE);
+        && asking.needs_link;
     refused.then_some(Error::MASTERDOWN)
 }
 
@@ -145,7 +149,7 @@ fn stale_replica(asking: &Asking) -> Option<Error> {
 const SHORT_LOAD_MS: i64 = 100;
 
 fn loading(asking: &Asking) -> Option<Error> {
-    if asking.known.command.has(flag::LOADING) {
+    if !asking.needs_data {
         return None;
     }
     let persistence = &asking.server.persistence;

@@ -188,6 +188,9 @@ pub enum Begin {
     /// Behind this word, looked for from an argument on: forwards, or backwards if it is negative
     /// and thus counted from the end.
     Keyword(&'static str, i32),
+    /// Behind the last such word among the options, of which COMMAND INFO says that it cannot be
+    /// told.
+    Option(&'static str),
     /// It cannot be told.
     Unknown,
 }
@@ -276,6 +279,11 @@ impl KeySpec {
         KeySpec::range(Begin::Keyword(word, from), -1, 1, 2, access)
     }
 
+    /// One key behind the last such word among the options.
+    pub const fn option(word: &'static str, access: u32) -> Self {
+        KeySpec::range(Begin::Option(word), 0, 1, 0, access)
+    }
+
     /// Keys that cannot be told from the arguments alone.
     pub const fn unknown(access: u32) -> Self {
         KeySpec { begin: Begin::Unknown, find: Find::Unknown, access, vary: None, note: "" }
@@ -316,6 +324,7 @@ impl KeySpec {
         let begin = match self.begin {
             Begin::Index(index) => index,
             Begin::Keyword(word, from) => find_word(argv, word, from)? + 1,
+            Begin::Option(word) => find_word(argv, word, -2).filter(|&at| at > 1)? + 1,
             Begin::Unknown => return None,
         };
         match self.find {
@@ -617,6 +626,8 @@ mod tests {
         assert_eq!(keys(KeySpec::from_to(1, 1, 0), "blpop a b 0"), [1, 2]);
         assert_eq!(keys(KeySpec::every(1, 2, 0), "mset a 1 b 2"), [1, 3]);
         assert_eq!(keys(KeySpec::counted(2, 0), "zunionstore d 2 a b weights 1 2"), [3, 4]);
+        assert_eq!(keys(KeySpec::option("STORE", 0), "sort k store a get x store b"), [7]);
+        assert_eq!(keys(KeySpec::option("STORE", 0), "sort store store"), [0; 0]);
         for bad in
             ["zunionstore d 3 a b", "zunionstore d 0 a", "zunionstore d -1 a", "zunionstore d"]
         {
