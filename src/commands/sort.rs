@@ -15,7 +15,7 @@ use crate::data::quicklist::Fill;
 use crate::data::{Hash, Kind, List, Str, Value};
 use crate::engine::spec::access::{ACCESS, OW, RO, UPDATE};
 use crate::engine::spec::flag::{DANGEROUS, MOVABLEKEYS};
-use crate::engine::{Args, Command, Ctx, Group, KeySpec, Reply};
+use crate::engine::{Args, Command, Ctx, Group, KeySpec, Reply, permissions};
 use crate::resp::error::Error;
 use crate::store::EventClasses;
 
@@ -66,14 +66,14 @@ pub const COMMANDS: &[Command] = &[
 /// [STORE destination]
 fn sort(ctx: &mut Ctx, args: &mut Args) -> Reply {
     let key = args.key();
-    let options = Options::parse(args, true)?;
+    let options = Options::parse(args, true, permissions::may_read_any_key(ctx, args.argv()))?;
     run(ctx, key, options)
 }
 
 /// SORT_RO key [BY pattern] [LIMIT offset count] [GET pattern [GET pattern ...]] [ASC|DESC] [ALPHA]
 fn sort_ro(ctx: &mut Ctx, args: &mut Args) -> Reply {
     let key = args.key();
-    let options = Options::parse(args, false)?;
+    let options = Options::parse(args, false, permissions::may_read_any_key(ctx, args.argv()))?;
     run(ctx, key, options)
 }
 
@@ -100,7 +100,8 @@ struct Options<'a> {
 }
 
 impl<'a> Options<'a> {
-    fn parse(args: &mut Args<'a>, may_store: bool) -> Result<Self, Error> {
+    /// `may_look` says whether the keys may be looked at that patterns stand for.
+    fn parse(args: &mut Args<'a>, may_store: bool, may_look: bool) -> Result<Self, Error> {
         let mut options = Options {
             descending: false,
             alpha: false,
@@ -125,8 +126,14 @@ impl<'a> Options<'a> {
             } else if behind >= 1 && args.word("BY") {
                 let pattern = args.bytes()?;
                 let varies = until_nul(pattern).contains(&b'*');
+                if varies && !may_look {
+                    return Err(Error::SORT_BY_DENIED);
+                }
                 options.by = if varies { By::Pattern(pattern) } else { By::Nothing };
             } else if behind >= 1 && args.word("GET") {
+                if !may_look {
+                    return Err(Error::SORT_GET_DENIED);
+                }
                 options.gets.push(args.bytes()?);
             } else {
                 return Err(Error::SYNTAX);

@@ -107,11 +107,22 @@ impl Block {
     }
 }
 
+/// How a command that had to wait has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// With a reply.
+    Fine,
+    /// With an error.
+    Failed,
+    /// It was not executed, because its user may not run it any more.
+    Refused,
+}
+
 /// What a blocked client was served with.
 struct Served {
     chunks: Vec<Chunk>,
     last_write: u64,
-    failed: bool,
+    end: End,
 }
 
 /// A blocked client.
@@ -191,9 +202,8 @@ pub fn enter(
     waiter
 }
 
-/// Waits for a blocked client to be served, and writes what it gets; whether that is an error. No
-/// shard may be held.
-pub fn wait(engine: &Engine, session: &mut Session, waiter: &Waiter, out: &mut Out) -> bool {
+/// Waits for a blocked client to be served, and writes what it gets. No shard may be held.
+pub fn wait(engine: &Engine, session: &mut Session, waiter: &Waiter, out: &mut Out) -> End {
     let server = &engine.server;
     let is_served = || lock(&waiter.served).is_some();
     let began = Instant::now();
@@ -205,18 +215,18 @@ pub fn wait(engine: &Engine, session: &mut Session, waiter: &Waiter, out: &mut O
     if let Some(served) = lock(&waiter.served).take() {
         session.last_write = session.last_write.max(served.last_write);
         served.chunks.iter().for_each(|chunk| out.raw(chunk.as_ref()));
-        return served.failed;
+        return served.end;
     }
     session.close |= woken == Woken::HungUp;
     match told {
         None | Some(Unblock::Timeout) => {
             waiter.block.nothing.write(out);
-            return false;
+            return End::Fine;
         }
         Some(Unblock::Error) => out.error(&Error::UNBLOCKED),
         Some(Unblock::RoleChange) => out.error(&Error::UNBLOCKED_BY_ROLE),
     }
-    true
+    End::Failed
 }
 
 /// Takes a client off the lists; how it was told to end its wait, if it was. Nobody serves it from
@@ -344,16 +354,18 @@ fn execute<'k>(
     session.look_after_user(&engine.server.acl);
     let request = Request { engine, settings, session: &session, known, argv: &argv };
     let mut unit = Unit::default();
-    let failed = match request.refuse() {
+    let end = match request.refuse() {
         Some(error) => {
             engine.server.stats.rejected(waiter.handle.id, known.id);
             engine.server.stats.error(error.code());
             out.error(&error);
-            true
+            End::Refused
         }
         None => {
             let run = Run { engine, settings, now_ms: clock::unix_ms(), in_exec: false };
-            dispatch::call(&run, &mut session, held, known, &argv, &mut out, &mut unit)
+            let failed =
+                dispatch::call(&run, &mut session, held, known, &argv, &mut out, &mut unit);
+            if failed { End::Failed } else { End::Fine }
         }
     };
     let still_waits = session.block.take().is_some();
@@ -364,7 +376,7 @@ fn execute<'k>(
     if still_waits {
         return None;
     }
-    *lock(&waiter.served) = Some(Served { chunks: out.take_chunks(), last_write, failed });
+    *lock(&waiter.served) = Some(Served { chunks: out.take_chunks(), last_write, end });
     Some(unit)
 }
 

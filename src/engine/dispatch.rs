@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::base::clock;
 use crate::engine::Engine;
 use crate::engine::args::Args;
-use crate::engine::blocking;
+use crate::engine::blocking::{self, End};
 use crate::engine::ctx::{Ctx, Replier};
 use crate::engine::effects::Effects;
 use crate::engine::gate::{self, Asking};
@@ -291,9 +291,13 @@ fn run<'e>(
     if let Some(waiter) = waiter {
         let limit = engine.server.output_limit(settings, session.handle.kind());
         engine.server.clients.send(&session.handle, out, limit);
-        failed = blocking::wait(engine, session, &waiter, out);
+        let end = blocking::wait(engine, session, &waiter, out);
         silence(session, out, mark);
         pubsub::deliver(&engine.server, session, settings, out);
+        if end == End::Refused {
+            return Step::Done;
+        }
+        failed = end == End::Failed;
     }
     account(engine, session, settings, known, argv, began, failed);
     Step::Done

@@ -356,6 +356,10 @@ impl Error {
         Self::new("ERR Protocol version is not an integer or out of range");
     pub const CLIENT_NAME: Self =
         Self::new("ERR Client names cannot contain spaces, newlines or special characters.");
+    pub const SORT_BY_DENIED: Self =
+        Self::new("ERR BY option of SORT denied due to insufficient ACL permissions.");
+    pub const SORT_GET_DENIED: Self =
+        Self::new("ERR GET option of SORT denied due to insufficient ACL permissions.");
     pub const NO_ACL_FILE: Self = Self::new(
         "ERR This Redis instance is not configured to use an ACL file. You may want to specify \
          users via the ACL SETUSER command and then issue a CONFIG REWRITE (assuming you have a \
