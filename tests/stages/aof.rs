@@ -4,7 +4,7 @@ use super::support::client::encode;
 use super::support::server::Server;
 use super::support::tmp::TempDir;
 use super::tester::{
-    READ_TIME, STOP_TIME, aof_flags, bulk, bulks, expect_appears, expect_logged, sleep_ms,
+    READ_TIME, STOP_TIME, aof_flags, aof_log, bulk, bulks, expect_appears, expect_logged, sleep_ms,
 };
 use std::fs;
 use std::time::Instant;
@@ -77,7 +77,7 @@ fn fm0_create_append_only_directory() {
 fn dw4_create_append_only_file() {
     let dir = TempDir::new("ferrodis-aof");
     let _server = Server::start_unready(&aof_flags(&dir));
-    let log = dir.path().join("mango/pear.aof.1.incr.aof");
+    let log = aof_log(&dir);
     expect_appears(&log);
     let meta = fs::metadata(&log).expect("the log exists");
     assert!(meta.is_file());
@@ -89,15 +89,15 @@ fn pb9_create_manifest_file() {
     let dir = TempDir::new("ferrodis-aof");
     let started = Instant::now();
     let _server = Server::start_unready(&aof_flags(&dir));
-    let folder = dir.path().join("mango");
+    let manifest = dir.path().join("mango/pear.aof.manifest");
     let wanted = "file pear.aof.1.incr.aof seq 1 type i";
     let mut text = String::new();
     while !text.lines().any(|line| line.contains(wanted)) {
         assert!(started.elapsed() < READ_TIME, "no {wanted:?} in {text:?}");
         sleep_ms(10);
-        text = fs::read_to_string(folder.join("pear.aof.manifest")).unwrap_or_default();
+        text = fs::read_to_string(&manifest).unwrap_or_default();
     }
-    expect_appears(&folder.join("pear.aof.1.incr.aof"));
+    expect_appears(&aof_log(&dir));
 }
 
 #[test]
@@ -105,7 +105,7 @@ fn dc8_write_a_single_command() {
     let dir = TempDir::new("ferrodis-aof");
     let server = Server::start(&aof_flags(&dir));
     server.client().expect(&["SET", "apple", "42"], "+OK\r\n");
-    expect_logged(&dir.path().join("mango/pear.aof.1.incr.aof"), &[&["SET", "apple", "42"]]);
+    expect_logged(&aof_log(&dir), &[&["SET", "apple", "42"]]);
 }
 
 #[test]
@@ -117,7 +117,7 @@ fn fi1_write_multiple_commands() {
     for write in &writes {
         client.expect(write, "+OK\r\n");
     }
-    let log = dir.path().join("mango/pear.aof.1.incr.aof");
+    let log = aof_log(&dir);
     expect_logged(&log, &[&writes[0], &writes[1]]);
 }
 
@@ -130,7 +130,7 @@ fn ep6_filter_write_commands() {
     client.expect(&["GET", "apple"], &bulk("42"));
     client.expect(&["ECHO", "orange"], &bulk("orange"));
     client.expect(&["SET", "grape", "43"], "+OK\r\n");
-    let log = dir.path().join("mango/pear.aof.1.incr.aof");
+    let log = aof_log(&dir);
     expect_logged(&log, &[&["SET", "apple", "42"], &["SET", "grape", "43"]]);
 }
 

@@ -6,7 +6,7 @@ use super::support::random::Random;
 use super::support::server::Server;
 use super::support::tmp::TempDir;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -172,6 +172,11 @@ pub fn aof_flags(dir: &TempDir) -> [&str; 10] {
         "--appendfsync",
         "always",
     ]
+}
+
+/// The log that a server with [`aof_flags`] makes.
+pub fn aof_log(dir: &TempDir) -> PathBuf {
+    dir.path().join("mango/pear.aof.1.incr.aof")
 }
 
 /// Waits until a log holds exactly these commands as sent, behind at most one `SELECT 0`.

@@ -3,10 +3,13 @@
 
 use super::support::client::{Client, Value, encode, quoted};
 use super::support::fake::{FakeMaster, FakeReplica, MASTER_REPLID, empty_rdb, read_rdb};
+use super::support::random::Random;
 use super::support::server::{Server, free_port};
+use super::support::tmp::TempDir;
 use super::tester::{
-    FUTURE_MS, WRITES, expect_exit, expect_replicated, field, info_replication, replica_of,
-    sleep_ms, synced_replica,
+    FUTURE_MS, Place, READ_TIME, WORDS, WRITES, aof_flags, aof_log, bulk, bulk_float, bulks,
+    expect_appears, expect_arrives, expect_error, expect_exit, expect_logged, expect_replicated,
+    field, info_replication, replica_of, sleep_ms, synced_replica,
 };
 use std::fs;
 use std::net::TcpStream;
@@ -34,6 +37,23 @@ fn t02_a_stopped_server_leaves_no_data() {
     server.relaunch();
     let mut client = server.client();
     client.expect(&["INCR", "apple"], ":1\r\n");
+}
+
+#[test]
+fn t02_keys_of_no_type_survive() {
+    let mut server = Server::start(&[]);
+    // Each again under a key of another type, as the ten words come again in other stages.
+    for (list, stream, zset) in [("apple", "pear", "mango"), ("mango", "apple", "pear")] {
+        let mut client = server.client();
+        client.expect(&["GET", list], "$-1\r\n");
+        client.expect(&["TYPE", stream], "+none\r\n");
+        client.expect(&["RPUSH", list, "1"], ":1\r\n");
+        client.expect(&["XADD", stream, "0-1", "foo", "bar"], "$3\r\n0-1\r\n");
+        client.expect(&["ZADD", zset, "1.5", "m"], ":1\r\n");
+        server.sigterm();
+        expect_exit(&mut server);
+        server.relaunch();
+    }
 }
 
 #[test]
@@ -175,6 +195,56 @@ fn t08_resp2_types_without_hello() {
 }
 
 #[test]
+fn t08_null_arrays_are_not_null_bulks() {
+    let server = Server::start(&[]);
+    let (mut client, mut other) = (server.client(), server.client());
+    client.expect(&["XADD", "pear", "0-1", "foo", "bar"], "$3\r\n0-1\r\n");
+    client.expect(&["BLPOP", "apple", "0.05"], "*-1\r\n");
+    client.expect(&["XREAD", "block", "50", "streams", "pear", "0-1"], "*-1\r\n");
+    client.expect(&["GEOPOS", "apple", "m"], "*1\r\n*-1\r\n");
+    client.expect(&["WATCH", "apple"], "+OK\r\n");
+    other.expect(&["SET", "apple", "1"], "+OK\r\n");
+    client.expect(&["MULTI"], "+OK\r\n");
+    client.expect(&["PING"], "+QUEUED\r\n");
+    client.expect(&["EXEC"], "*-1\r\n");
+    for command in [&["ZRANK", "mango", "m"][..], &["ZSCORE", "mango", "m"], &["LPOP", "mango"]] {
+        client.expect(command, "$-1\r\n");
+    }
+}
+
+#[test]
+fn t09_no_byte_follows_a_reply() {
+    let server = Server::start(&[]);
+    let mut client = server.client();
+    for command in [
+        &["SET", "apple", "1"][..],
+        &["INCR", "apple"],
+        &["NOSUCHCOMMAND"],
+        &["RPUSH", "pear", "a", "b"],
+        &["LRANGE", "pear", "0", "-1"],
+        &["BLPOP", "pear", "0"],
+        &["XADD", "mango", "0-1", "foo", "bar"],
+        &["XREAD", "block", "1000", "streams", "mango", "0-0"],
+        &["ZADD", "grape", "1.5", "m"],
+        &["GEOADD", "grape", "13.4", "52.5", "n"],
+        &["GEOSEARCH", "grape", "FROMLONLAT", "13", "52", "BYRADIUS", "100000", "m"],
+        &["CONFIG", "GET", "dir"],
+        &["ACL", "GETUSER", "default"],
+        &["WATCH", "apple"],
+        &["MULTI"],
+        &["PUBLISH", "orange", "hello"],
+        &["EXEC"],
+        &["WAIT", "0", "0"],
+        &["INFO"],
+        &["SUBSCRIBE", "orange"],
+        &["PING"],
+    ] {
+        client.cmd(command);
+        client.expect_silence(2);
+    }
+}
+
+#[test]
 fn t10_simple_strings_and_integers_stay_so() {
     let server = Server::start(&[]);
     let mut client = server.client();
@@ -185,6 +255,19 @@ fn t10_simple_strings_and_integers_stay_so() {
     client.expect(&["INCR", "k"], ":8\r\n");
     client.expect(&["GET", "k"], "$1\r\n8\r\n");
     client.expect(&["PING", "k"], "$1\r\nk\r\n");
+}
+
+#[test]
+fn t10_integers_bulks_and_queued_of_the_other_sections() {
+    let server = Server::start(&[]);
+    let mut client = server.client();
+    client.expect(&["PUBLISH", "apple", "hello"], ":0\r\n");
+    client.expect(&["ZADD", "apple", "12.5", "m"], ":1\r\n");
+    client.expect(&["ZSCORE", "apple", "m"], "$4\r\n12.5\r\n");
+    client.expect(&["GEOADD", "pear", "13.4", "52.5", "m"], ":1\r\n");
+    client.expect(&["GEODIST", "pear", "m", "m"], "$6\r\n0.0000\r\n");
+    client.expect(&["MULTI"], "+OK\r\n");
+    client.expect(&["SET", "apple", "1"], "+QUEUED\r\n");
 }
 
 #[test]
@@ -206,10 +289,43 @@ fn t11_px_is_true_to_the_millisecond() {
 }
 
 #[test]
+fn t11_blpop_does_not_wake_early() {
+    let server = Server::start(&[]);
+    let mut client = server.client();
+    for (timeout, ms) in [("0.001", 1), ("0.01", 10), ("0.05", 50), ("0.123", 123)] {
+        let asked = Instant::now();
+        client.expect(&["BLPOP", "apple", timeout], "*-1\r\n");
+        let took = asked.elapsed();
+        assert!(took >= Duration::from_millis(ms), "BLPOP {timeout} took {took:?}");
+    }
+}
+
+#[test]
 fn t12_a_replica_link_is_silent_without_writes() {
     let server = Server::start(&[]);
     let mut replica = FakeReplica::attach(server.addr());
     replica.client.expect_silence(1_500);
+}
+
+#[test]
+fn t13_the_rdb_comes_at_once_and_bare() {
+    let server = Server::start(&[]);
+    let mut client = server.client();
+    client.expect(&["SET", "apple", "pear"], "+OK\r\n");
+    let mut replica = server.client();
+    FakeReplica::greet(&mut replica);
+    let asked = Instant::now();
+    FakeReplica::psync(&mut replica);
+    // No keep-alive line before the length, no `EOF:` mark in its place.
+    let head = replica.read_line();
+    let length = head.strip_prefix(b"$").map(String::from_utf8_lossy);
+    let length = length.and_then(|digits| digits.parse().ok());
+    let length = length.unwrap_or_else(|| panic!("{} before the RDB", quoted(&head)));
+    let rdb = replica.read_exactly(length);
+    assert!(asked.elapsed() < READ_TIME);
+    assert!(rdb.starts_with(b"REDIS"), "{}", quoted(&rdb));
+    // No CRLF behind it.
+    replica.expect_silence(50);
 }
 
 #[test]
@@ -427,4 +543,228 @@ fn t26_a_replica_answers_while_it_syncs() {
     link.client.send_raw(&rdb[40..]);
     link.client.send(&["SET", "foo", "123"]);
     expect_replicated(&mut client, "foo", "123");
+}
+
+#[test]
+fn t27_nothing_is_logged_before_the_first_write() {
+    let dir = TempDir::new("ferrodis-aof");
+    let server = Server::start(&aof_flags(&dir));
+    let mut client = server.client();
+    for command in [
+        &["PING"][..],
+        &["GET", "apple"],
+        &["CONFIG", "GET", "dir"],
+        &["INFO"],
+        &["DEL", "apple"],
+        &["WATCH", "apple"],
+        &["MULTI"],
+        &["GET", "apple"],
+        &["EXEC"],
+    ] {
+        client.cmd(command);
+    }
+    sleep_ms(50);
+    let log = aof_log(&dir);
+    assert_eq!(quoted(&fs::read(&log).expect("the log exists")), "\"\"");
+    // And then as it was sent, letter by letter.
+    let write = ["sEt", "Apple", "pEAR"];
+    client.expect(&write, "+OK\r\n");
+    client.expect(&["GET", "Apple"], "$4\r\npEAR\r\n");
+    expect_logged(&log, &[&write]);
+}
+
+#[test]
+fn t28_names_and_numbers_of_the_files() {
+    let dir = TempDir::new("ferrodis-aof");
+    let mut server = Server::start(&aof_flags(&dir));
+    let folder = dir.path().join("mango");
+    for value in ["1", "2"] {
+        let manifest = fs::read_to_string(folder.join("pear.aof.manifest")).expect("a manifest");
+        let logs: Vec<&str> = manifest.lines().filter(|line| line.contains(" type i")).collect();
+        assert_eq!(logs.len(), 1, "{manifest}");
+        assert!(logs[0].starts_with("file pear.aof.1.incr.aof seq 1 type i"), "{manifest}");
+        for entry in fs::read_dir(&folder).expect("the directory can be listed") {
+            let name = entry.expect("an entry").file_name();
+            assert!(name.to_string_lossy().starts_with("pear.aof."), "{name:?}");
+        }
+        // A second start goes on with the same log.
+        server.client().expect(&["SET", "apple", value], "+OK\r\n");
+        server.kill();
+        server.relaunch();
+        let wanted = format!("$1\r\n{value}\r\n");
+        server.client().expect(&["GET", "apple"], &wanted);
+    }
+}
+
+#[test]
+fn t29_the_log_that_the_manifest_names_goes_on() {
+    let dir = TempDir::new("ferrodis-aof");
+    let folder = dir.path().join("mango");
+    let log = folder.join("grape.aof.1.incr.aof");
+    fs::create_dir(&folder).expect("a directory can be made");
+    fs::write(&log, "").expect("the log can be written");
+    // Its prefix is not the flag's, and there is no base file.
+    let manifest = "file grape.aof.1.incr.aof seq 1 type i\n";
+    fs::write(folder.join("pear.aof.manifest"), manifest).expect("it can be written");
+    let server = Server::start(&aof_flags(&dir));
+    server.client().expect(&["SET", "apple", "42"], "+OK\r\n");
+    expect_logged(&log, &[&["SET", "apple", "42"]]);
+    assert!(!aof_log(&dir).exists(), "a log of the flag's name");
+}
+
+#[test]
+fn t30_the_files_are_made_at_the_start() {
+    for policy in ["always", "everysec", "no"] {
+        let server = Server::start_unready(&["--appendonly", "yes", "--appendfsync", policy]);
+        let folder = server.cwd().join("appendonlydir");
+        expect_appears(&folder.join("appendonly.aof.1.incr.aof"));
+        expect_appears(&folder.join("appendonly.aof.manifest"));
+    }
+}
+
+#[test]
+fn t31_rpush_counts_what_a_waiter_takes() {
+    let server = Server::start(&[]);
+    let mut waiting = [server.client(), server.client(), server.client()];
+    for client in &mut waiting {
+        client.send(&["BLPOP", "apple", "0"]);
+        // Who waits longest is served first, as the description has it.
+        sleep_ms(20);
+    }
+    let mut client = server.client();
+    for (i, element) in ["pear", "mango"].into_iter().enumerate() {
+        client.expect(&["RPUSH", "apple", element], ":1\r\n");
+        expect_arrives(&mut waiting[i], &bulks(&["apple", element]));
+        waiting[i + 1..].iter_mut().for_each(Client::expect_no_more);
+    }
+    client.expect(&["LLEN", "apple"], ":0\r\n");
+    client.expect(&["TYPE", "apple"], "+none\r\n");
+    client.expect(&["RPUSH", "apple", "a", "b", "c"], ":3\r\n");
+    expect_arrives(&mut waiting[2], &bulks(&["apple", "a"]));
+    client.expect(&["LRANGE", "apple", "0", "-1"], &bulks(&["b", "c"]));
+}
+
+#[test]
+fn t32_0_0_is_refused_first_and_never_given() {
+    let server = Server::start(&[]);
+    let mut client = server.client();
+    let zero = "-ERR The ID specified in XADD must be greater than 0-0\r\n";
+    client.expect(&["XADD", "apple", "0-0", "foo", "bar"], zero);
+    client.expect(&["TYPE", "apple"], "+none\r\n");
+    client.expect(&["XADD", "apple", "0-*", "foo", "bar"], "$3\r\n0-1\r\n");
+    client.expect(&["XADD", "apple", "0-*", "foo", "bar"], "$3\r\n0-2\r\n");
+    client.expect(&["XADD", "apple", "0-0", "foo", "bar"], zero);
+}
+
+#[test]
+fn t33_authentication_is_decided_at_the_connection() {
+    let server = Server::start(&[]);
+    let (mut admin, mut idle) = (server.client(), server.client());
+    idle.expect(&["PING"], "+PONG\r\n");
+    admin.expect(&["ACL", "SETUSER", "default", ">pear-592"], "+OK\r\n");
+    let mut later = server.client();
+    for command in [&["GET", "apple"][..], &["PING"], &["ACL", "WHOAMI"], &["MULTI"]] {
+        expect_error(&mut later, command, "NOAUTH ", &[]);
+    }
+    expect_error(&mut later, &["AUTH", "default", "pear"], "WRONGPASS ", &[]);
+    expect_error(&mut later, &["GET", "apple"], "NOAUTH ", &[]);
+    for client in [&mut admin, &mut idle] {
+        client.expect(&["ACL", "WHOAMI"], "$7\r\ndefault\r\n");
+        client.expect(&["GET", "apple"], "$-1\r\n");
+    }
+    later.expect(&["AUTH", "default", "pear-592"], "+OK\r\n");
+    // Another password later is no matter for who is in.
+    admin.expect(&["ACL", "SETUSER", "default", "resetpass", ">mango-999"], "+OK\r\n");
+    for client in [&mut admin, &mut idle, &mut later] {
+        client.expect(&["GET", "apple"], "$-1\r\n");
+    }
+    // A failed attempt does not log out.
+    expect_error(&mut idle, &["AUTH", "default", "pear-592"], "WRONGPASS ", &[]);
+    idle.expect(&["GET", "apple"], "$-1\r\n");
+}
+
+#[test]
+fn t34_subscribed_mode() {
+    let server = Server::start(&[]);
+    let mut client = server.client();
+    client.expect(&["SUBSCRIBE", "a"], "*3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n");
+    client.expect(&["PING"], "*2\r\n$4\r\npong\r\n$0\r\n\r\n");
+    let error = client.cmd_raw(&["GET", "apple"]);
+    assert!(error.is_ascii(), "{}", quoted(&error));
+    assert!(error.to_ascii_lowercase().starts_with(b"-err can't execute 'get'"));
+    client.expect(&["UNSUBSCRIBE", "a"], "*3\r\n$11\r\nunsubscribe\r\n$1\r\na\r\n:0\r\n");
+    client.expect(&["PING"], "+PONG\r\n");
+    client.expect(&["GET", "apple"], "$-1\r\n");
+}
+
+#[test]
+fn t35_geo_codes_are_exact() {
+    let server = Server::start(&[]);
+    let mut client = server.client();
+    // Two places of which the codes are common knowledge.
+    let palermo = Place { longitude: 13.361389, latitude: 38.115556 };
+    let catania = Place { longitude: 15.087269, latitude: 37.502669 };
+    assert_eq!(palermo.code(), 3_479_099_956_230_698);
+    assert_eq!(catania.code(), 3_479_447_370_796_909);
+    let mut random = Random::new(35);
+    let others = (0..300).map(|_| Place::random(&mut random));
+    for (i, place) in [palermo, catania].into_iter().chain(others).enumerate() {
+        let member = i.to_string();
+        place.add(&mut client, "apple", &member);
+        let score = place.code().to_string();
+        client.expect(&["ZSCORE", "apple", &member], &bulk(&score));
+    }
+}
+
+#[test]
+fn t35_scores_keep_their_17_digits() {
+    let server = Server::start(&[]);
+    let mut client = server.client();
+    let mut random = Random::new(36);
+    for _ in 0..300 {
+        let score = 1.0 + random.bits() as f64 / u64::MAX as f64 * 99.0;
+        client.cmd(&["ZADD", "apple", &score.to_string(), "m"]);
+        assert_eq!(bulk_float(&client.cmd(&["ZSCORE", "apple", "m"])), score);
+    }
+}
+
+/// Places where a box of degrees around a circle breaks: at the antimeridian, close to the poles
+/// and opposite to each other.
+const ODD_PLACES: [Place; 8] = [
+    Place { longitude: 179.9, latitude: 10.0 },
+    Place { longitude: -179.9, latitude: 10.5 },
+    Place { longitude: -0.1, latitude: 85.0 },
+    Place { longitude: 179.5, latitude: 84.9 },
+    Place { longitude: 90.0, latitude: -85.0 },
+    Place { longitude: -90.0, latitude: -84.5 },
+    Place { longitude: 0.0, latitude: 0.0 },
+    Place { longitude: 150.0, latitude: 60.0 },
+];
+
+#[test]
+fn t35_searches_across_the_antimeridian_and_the_poles() {
+    let server = Server::start(&[]);
+    let mut client = server.client();
+    for (place, member) in ODD_PLACES.iter().zip(WORDS) {
+        place.add(&mut client, "apple", member);
+    }
+    for centre in ODD_PLACES {
+        let mut near: Vec<(f64, &str)> = ODD_PLACES
+            .iter()
+            .map(|place| place.cell_centre().distance(centre))
+            .zip(WORDS)
+            .collect();
+        near.sort_by(|a, b| a.0.total_cmp(&b.0));
+        // Between two neighbours, and far beyond half of the globe.
+        let halves = near.windows(2).map(|two| (two[0].0 + two[1].0) / 2.0);
+        for radius in halves.chain([20_500_000.0, 25_000_000.0]) {
+            let inside = near.iter().filter(|(distance, _)| *distance <= radius);
+            let mut wanted: Vec<&str> = inside.map(|(_, member)| *member).collect();
+            wanted.sort();
+            let reply = client.cmd_bytes(&centre.search("apple", radius));
+            let mut got: Vec<String> = reply.items().iter().map(|item| item.text()).collect();
+            got.sort();
+            assert_eq!(got, wanted, "{radius} m around {centre:?}");
+        }
+    }
 }
