@@ -306,15 +306,15 @@ const MOMENTS_MS: &str = "0 -1 1000000000000 1500000000000 4000000000000 4000000
     99999999999999 9223372036854775807 9223372036854775808 -9223372036854775808 4e12 nan ten \
     4500000000000";
 
-const WORDS: &str = "NX XX GET EX PX EXAT PXAT KEEPTTL PERSIST GT LT REPLACE DB MATCH COUNT TYPE LEN \
-    IDX ABSTTL IDLETIME FREQ * foo set config 0 -1 string 9223372036854775808 nan ASYNC BY STORE \
-    LIMIT ON NOPE \"quoted\" \\x 'x' % %s%n";
+const WORDS: &str = "NX XX GET EX PX EXAT PXAT KEEPTTL PERSIST GT LT REPLACE DB MATCH COUNT TYPE \
+    LEN IDX ABSTTL IDLETIME FREQ * foo set config 0 -1 string 9223372036854775808 nan ASYNC BY \
+    STORE LIMIT ON NOPE \"quoted\" \\x 'x' % %s%n";
 
 /// Names that no server has. They come from here because a random word might stop one.
 const UNKNOWN: &str = "FOO GETT SE nosuchcommand | config|get get|x *1 $4";
 
-const PATTERNS: &str = "* ? a key:* key:? k*:1 [a-c] [^a] [c-a] \\a \\ [ [a [^ h\\*\\[ KEY:* *:* ** \
-    a*a*a*a*b [] [a- ?[ x* h*[[] *\\ nosort [a-ce] [\\a] [^a-c]";
+const PATTERNS: &str = "* ? a key:* key:? k*:1 [a-c] [^a] [c-a] \\a \\ [ [a [^ h\\*\\[ KEY:* *:* \
+    ** a*a*a*a*b [] [a- ?[ x* h*[[] *\\ nosort [a-ce] [\\a] [^a-c]";
 
 /// Parameters whose values depend neither on the place nor on the version.
 const PARAMS: &str = "maxmemory maxmemory-policy databases timeout tcp-keepalive \

@@ -392,7 +392,7 @@ mod tests {
     #[test]
     fn limits_stay_within_the_elements() {
         let range = |offset, count| {
-            let mut options = Options::parse(&mut Args::new(&[], 0), true).unwrap();
+            let mut options = Options::parse(&mut Args::new(&[], 0), true, true).unwrap();
             (options.offset, options.count) = (offset, count);
             options.range(10)
         };

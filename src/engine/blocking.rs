@@ -38,25 +38,6 @@ use crate::state::clients::{ClientHandle, Unblock};
 use crate::state::config::Settings;
 use crate::store::{Changes, Db, Expiry, Held, Plan};
 
-/// What a client gets that has waited in vain.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Nothing {
-    /// The absent value.
-    Null,
-    /// The absent array.
-    NullArray,
-}
-
-impl Nothing {
-    /// Writes it.
-    pub fn write(self, out: &mut Out) {
-        match self {
-            Nothing::Null => out.null(),
-            Nothing::NullArray => out.null_array(),
-        }
-    }
-}
-
 /// What a command waits for.
 #[derive(Debug)]
 pub struct Block {
@@ -65,7 +46,6 @@ pub struct Block {
     timeout: Option<Duration>,
     again: Option<Vec<Vec<u8>>>,
     even_if_gone: bool,
-    nothing: Nothing,
 }
 
 impl Block {
@@ -78,7 +58,6 @@ impl Block {
             timeout,
             again: None,
             even_if_gone: false,
-            nothing: Nothing::NullArray,
         }
     }
 
@@ -94,28 +73,6 @@ impl Block {
         self.even_if_gone = true;
         self
     }
-
-    /// The reply after the time-out.
-    pub fn or(mut self, nothing: Nothing) -> Self {
-        self.nothing = nothing;
-        self
-    }
-
-    /// What is answered where nothing may wait.
-    pub fn nothing(&self) -> Nothing {
-        self.nothing
-    }
-}
-
-/// How a command that had to wait has ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
-    /// With a reply.
-    Fine,
-    /// With an error.
-    Failed,
-    /// It was not executed, because its user may not run it any more.
-    Refused,
 }
 
 /// What a blocked client was served with.
@@ -220,7 +177,7 @@ pub fn wait(engine: &Engine, session: &mut Session, waiter: &Waiter, out: &mut O
     session.close |= woken == Woken::HungUp;
     match told {
         None | Some(Unblock::Timeout) => {
-            waiter.block.nothing.write(out);
+            out.null_array();
             return End::Fine;
         }
         Some(Unblock::Error) => out.error(&Error::UNBLOCKED),

@@ -23,6 +23,7 @@ use crate::resp::out::{Mark, Out};
 use crate::state::Server;
 use crate::state::clients::flag as client;
 use crate::state::config::Settings;
+use crate::state::memory;
 use crate::state::pause::Mode;
 use crate::state::pubsub::Notice;
 use crate::store::{Changes, Db, EventClasses, Expiry, Held, Plan};
@@ -375,7 +376,7 @@ pub fn call<'k>(
     db.set_touch(!session.no_touch);
     let wanted = pubsub::wanted(&engine.server, run.settings);
     db.set_wanted(wanted);
-    db.set_aging(run.settings.aging());
+    db.set_aging(memory::aging(run.settings));
     let mut ctx = Ctx {
         engine,
         server: &engine.server,

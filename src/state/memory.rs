@@ -6,7 +6,8 @@ use std::sync::atomic::Ordering;
 use crate::base::process;
 use crate::state::Server;
 use crate::state::clients::{Kind, flag};
-use crate::state::config::Settings;
+use crate::state::config::{By, Settings};
+use crate::store::Aging;
 use crate::store::totals::Totals;
 
 /// Bytes in use, by what they are used for.
@@ -86,6 +87,17 @@ impl Usage {
 /// removal of keys would fill the memory that it is to free.
 pub fn not_counted(server: &Server, settings: &Settings) -> u64 {
     server.log.memory_beyond(settings.repl_backlog_size as usize) as u64
+}
+
+/// What is kept about accesses to keys, as `maxmemory-policy` needs it.
+pub fn aging(settings: &Settings) -> Aging {
+    match settings.maxmemory_policy.by {
+        Some(By::Frequency) => Aging::Lfu {
+            log_factor: settings.lfu_log_factor,
+            decay_minutes: settings.lfu_decay_time,
+        },
+        _ => Aging::Lru,
+    }
 }
 
 /// `part` of `whole` in percent; nothing of nothing is 0.

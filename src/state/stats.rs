@@ -187,7 +187,8 @@ impl Stats {
         }
     }
 
-    /// Milliseconds for which memory in use was above the limit: in all, and for how long it is now.
+    /// Milliseconds for which memory in use was above the limit: in all, and for how long it is
+    /// now.
     pub fn excess_ms(&self) -> (u64, u64) {
         let now = match self.excess_since_ms.load(Ordering::Relaxed) {
             0 => 0,

@@ -86,7 +86,8 @@ impl Table {
         })
     }
 
-    /// The number of members whose scores are those for which `before` holds, if they are the first.
+    /// The number of members whose scores are those for which `before` holds, if they are the
+    /// first.
     pub fn rank_by_score(&self, before: impl Fn(f64) -> bool) -> usize {
         self.tree.partition_point(|item| before(item.score()))
     }

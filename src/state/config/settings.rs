@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use crate::base::logger::Level;
 use crate::data::Limits;
-use crate::store::{Aging, EventClasses};
+use crate::store::EventClasses;
 
 /// One `save` point: snapshot when this many changes have gathered over this long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -388,16 +388,6 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// What is kept about accesses.
-    pub fn aging(&self) -> Aging {
-        match self.maxmemory_policy.by {
-            Some(By::Frequency) => {
-                Aging::Lfu { log_factor: self.lfu_log_factor, decay_minutes: self.lfu_decay_time }
-            }
-            _ => Aging::Lru,
-        }
-    }
-
     /// How large collections may be in their small form.
     pub fn limits(&self) -> Limits {
         Limits {
