@@ -75,6 +75,17 @@ impl Block {
     }
 }
 
+/// How a command that had to wait has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// With a reply.
+    Fine,
+    /// With an error.
+    Failed,
+    /// It was not executed, because its user may not run it any more.
+    Refused,
+}
+
 /// What a blocked client was served with.
 struct Served {
     chunks: Vec<Chunk>,
