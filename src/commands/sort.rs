@@ -15,7 +15,7 @@ use crate::data::quicklist::Fill;
 use crate::data::{Hash, Kind, List, Str, Value};
 use crate::engine::spec::access::{ACCESS, OW, RO, UPDATE};
 use crate::engine::spec::flag::{DANGEROUS, MOVABLEKEYS};
-use crate::engine::{Args, Command, Ctx, Group, KeySpec, Reply};
+use crate::engine::{Args, Command, Ctx, Group, KeySpec, Reply, permissions};
 use crate::resp::error::Error;
 use crate::store::EventClasses;
 
@@ -66,15 +66,22 @@ pub const COMMANDS: &[Command] = &[
 /// [STORE destination]
 fn sort(ctx: &mut Ctx, args: &mut Args) -> Reply {
     let key = args.key();
-    let options = Options::parse(args, true)?;
+    let options = Options::parse(args, true, may_look_anywhere(ctx, args))?;
     run(ctx, key, options)
 }
 
 /// SORT_RO key [BY pattern] [LIMIT offset count] [GET pattern [GET pattern ...]] [ASC|DESC] [ALPHA]
 fn sort_ro(ctx: &mut Ctx, args: &mut Args) -> Reply {
     let key = args.key();
-    let options = Options::parse(args, false)?;
+    let options = Options::parse(args, false, may_look_anywhere(ctx, args))?;
     run(ctx, key, options)
+}
+
+/// Whether the user may read all keys that patterns could stand for.
+fn may_look_anywhere(ctx: &Ctx, args: &Args) -> bool {
+    let argv = args.argv();
+    let known = ctx.engine.table.find(argv[0]);
+    known.is_none_or(|known| permissions::may_read_any_key(ctx.session, known, argv))
 }
 
 /// How elements are put in order.
@@ -100,7 +107,7 @@ struct Options<'a> {
 }
 
 impl<'a> Options<'a> {
-    fn parse(args: &mut Args<'a>, may_store: bool) -> Result<Self, Error> {
+    fn parse(args: &mut Args<'a>, may_store: bool, may_look: bool) -> Result<Self, Error> {
         let mut options = Options {
             descending: false,
             alpha: false,
@@ -126,7 +133,13 @@ impl<'a> Options<'a> {
                 let pattern = args.bytes()?;
                 let varies = until_nul(pattern).contains(&b'*');
                 options.by = if varies { By::Pattern(pattern) } else { By::Nothing };
+                if varies && !may_look {
+                    return Err(Error::SORT_BY_DENIED);
+                }
             } else if behind >= 1 && args.word("GET") {
+                if !may_look {
+                    return Err(Error::SORT_GET_DENIED);
+                }
                 options.gets.push(args.bytes()?);
             } else {
                 return Err(Error::SYNTAX);
@@ -385,7 +398,7 @@ mod tests {
     #[test]
     fn limits_stay_within_the_elements() {
         let range = |offset, count| {
-            let mut options = Options::parse(&mut Args::new(&[], 0), true).unwrap();
+            let mut options = Options::parse(&mut Args::new(&[], 0), true, true).unwrap();
             (options.offset, options.count) = (offset, count);
             options.range(10)
         };
