@@ -160,6 +160,10 @@ impl Error {
     pub const MAXLEN_NEGATIVE: Self = Self::new("ERR MAXLEN can't be negative");
     pub const NUMKEYS_POSITIVE: Self = Self::new("ERR numkeys should be greater than 0");
     pub const COUNT_POSITIVE: Self = Self::new("ERR count should be greater than 0");
+    pub const SORT_BY_DENIED: Self =
+        Self::new("ERR BY option of SORT denied due to insufficient ACL permissions.");
+    pub const SORT_GET_DENIED: Self =
+        Self::new("ERR GET option of SORT denied due to insufficient ACL permissions.");
     pub const SORT_NOT_FLOAT: Self =
         Self::new("ERR One or more scores can't be converted into double");
 }
