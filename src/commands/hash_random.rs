@@ -148,3 +148,40 @@ fn push(out: &mut Out, field: Field, values: bool) {
         push_item(out, field.value);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::Limits;
+    use crate::data::hash::Deadline;
+
+    /// Fields `0` and up; every third has expired at the time 10.
+    fn hash(fields: usize) -> Hash {
+        let mut hash = Hash::default();
+        for number in 0..fields {
+            let name = number.to_string();
+            hash.set(name.as_bytes(), b"v", Deadline::Clear, &Limits::default());
+            if number % 3 == 0 {
+                hash.set_deadline(name.as_bytes(), Some(9));
+            }
+        }
+        hash
+    }
+
+    #[test]
+    fn chosen_fields_differ_and_live() {
+        let mut rng = Rng::seeded(2);
+        for fields in [30, 900] {
+            let hash = hash(fields);
+            let live = fields / 3 * 2;
+            for count in [0, 1, 2, fields / 4, fields / 2, live, fields, 10 * fields] {
+                let chosen = choose(&hash, count as u64, 10, &mut rng);
+                let names: HashSet<_> = chosen.iter().map(|field| field.name.to_vec()).collect();
+                assert_eq!((chosen.len(), names.len()), (count.min(live), count.min(live)));
+                assert!(chosen.iter().all(|field| field.deadline.is_none()));
+            }
+            assert_eq!(choose(&hash, u64::MAX, 9, &mut rng).len(), fields);
+            assert!((0..50).all(|_| random(&hash, 10, &mut rng).unwrap().deadline.is_none()));
+        }
+    }
+}
