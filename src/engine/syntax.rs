@@ -109,17 +109,8 @@ const INTEGERS: &[&str] = &[
 ];
 
 /// The names of arguments that are keys.
-const KEYS: &[&str] = &[
-    "key",
-    "key1",
-    "key2",
-    "newkey",
-    "source",
-    "destination",
-    "destkey",
-    "src",
-    "dst",
-];
+const KEYS: &[&str] =
+    &["key", "key1", "key2", "newkey", "source", "destination", "destkey", "src", "dst"];
 
 /// The names of arguments that are floating-point numbers.
 const DOUBLES: &[&str] = &["score", "longitude", "latitude", "radius", "width", "height"];
