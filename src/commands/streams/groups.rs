@@ -239,7 +239,7 @@ fn help(ctx: &mut Ctx, _args: &mut Args) -> Reply {
 /// XACK key group id [id ...]
 fn xack(ctx: &mut Ctx, args: &mut Args) -> Reply {
     let (key, name) = (args.key(), args.key());
-    let stream = ctx.db.peek_as::<Stream>(key)?;
+    let stream = ctx.db.get::<Stream>(key)?;
     if stream.is_none_or(|stream| stream.group(name).is_none()) {
         return ctx.reply.int(0);
     }

@@ -310,7 +310,7 @@ impl ClaimOptions {
 /// [RETRYCOUNT count] [FORCE] [JUSTID] [LASTID lastid]
 fn xclaim(ctx: &mut Ctx, args: &mut Args) -> Reply {
     let (key, name, consumer, now_ms) = (args.key(), args.key(), args.key(), ctx.now_ms);
-    if !has_group(ctx.db.peek_as::<Stream>(key)?, name) {
+    if !has_group(ctx.db.get::<Stream>(key)?, name) {
         return Err(no_key_or_group(key, name, ""));
     }
     let min_idle_ms = args.int_or(Error::XCLAIM_MIN_IDLE)?.max(0);
@@ -369,6 +369,8 @@ const MAX_COUNT: i64 = i64::MAX / 16;
 /// XAUTOCLAIM key group consumer min-idle-time start [COUNT count] [JUSTID]
 fn xautoclaim(ctx: &mut Ctx, args: &mut Args) -> Reply {
     let (key, name, consumer, now_ms) = (args.key(), args.key(), args.key(), ctx.now_ms);
+    // Redis looks for the key before it reads the options, but minds its type behind them.
+    let found = ctx.db.get::<Stream>(key).map(|stream| has_group(stream, name));
     let min_idle_ms = args.int_or(Error::XAUTOCLAIM_MIN_IDLE)?.max(0);
     let start = range_start(args.key())?;
     let (mut count, mut just_id) = (100, false);
@@ -384,7 +386,7 @@ fn xautoclaim(ctx: &mut Ctx, args: &mut Args) -> Reply {
             return Err(Error::SYNTAX);
         }
     }
-    if !has_group(ctx.db.peek_as::<Stream>(key)?, name) {
+    if !found? {
         return Err(no_key_or_group(key, name, ""));
     }
     let claim = Claim {

@@ -170,7 +170,7 @@ fn xread(ctx: &mut Ctx, args: &mut Args) -> Reply {
     }
     let mut streams = Streams::begin(ctx.reply.parts());
     for ((key, arg), after) in options.keys.iter().zip(options.ids).zip(&after) {
-        let Some(stream) = ctx.db.peek_as::<Stream>(key)? else { continue };
+        let Some(stream) = ctx.db.get::<Stream>(key)? else { continue };
         let entries = stream.entries();
         let Some(start) = after.next().filter(|_| entries.last_live_id() > Some(*after)) else {
             continue;
