@@ -1,5 +1,6 @@
 //! Prints doubles in the ways that Redis knows: with the fewest digits that read back as the same
-//! number, with seventeen digits as older versions did, and with digits behind the point for people.
+//! number, with seventeen digits as older versions did, and with digits behind the point for
+//! people.
 //!
 //! Knows nothing of replies or scores. Every way is exact: a text never depends on rounding before
 //! the last digit.

@@ -18,6 +18,7 @@ pub mod process;
 pub mod quote;
 pub mod rng;
 pub mod sha1;
+pub mod sha256;
 pub mod small;
 pub mod sys;
 pub mod table;

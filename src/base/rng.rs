@@ -1,9 +1,12 @@
 //! A small, fast generator of random numbers (xorshift64*), and random hexadecimal ids.
 //!
-//! Not for secrets: ids only have to be different from run to run and from server to server.
+//! Not for secrets, but for [`secret`]: ids only have to be different from run to run and from
+//! server to server.
 
 use std::collections::HashSet;
+use std::fs::File;
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io::{self, Read};
 
 /// One stream of random numbers.
 #[derive(Debug, Clone)]
@@ -66,6 +69,14 @@ pub fn random_id() -> String {
     id
 }
 
+/// Fills `bytes` with what nobody can guess: from the operating system's own generator.
+///
+/// # Errors
+/// The system has none, or no file can be opened.
+pub fn secret(bytes: &mut [u8]) -> io::Result<()> {
+    File::open("/dev/urandom")?.read_exact(bytes)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -76,6 +87,14 @@ mod tests {
         assert_ne!(a, b);
         assert_eq!(a.len(), 40);
         assert!(a.bytes().all(|c| c.is_ascii_hexdigit()));
+    }
+
+    #[test]
+    fn secrets_differ() {
+        let (mut a, mut b) = ([0; 32], [0; 32]);
+        secret(&mut a).unwrap();
+        secret(&mut b).unwrap();
+        assert!(a != b && a != [0; 32]);
     }
 
     #[test]

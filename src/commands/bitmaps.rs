@@ -5,7 +5,7 @@ use std::ops::Range;
 use crate::base::num;
 use crate::data::bits::{self, Field, Operation, Overflow};
 use crate::data::{Str, Value};
-use crate::engine::spec::access::{ACCESS, OW, RO, RW, UPDATE, VARIABLE_FLAGS};
+use crate::engine::spec::access::{ACCESS, OW, RO, RW, UPDATE};
 use crate::engine::{Args, Command, Ctx, Group, KeySpec, Reply};
 use crate::resp::error::Error;
 use crate::store::events::EventClasses;
@@ -25,7 +25,8 @@ pub const COMMANDS: &[Command] = &[
         .write()
         .deny_oom()
         .arity(-2)
-        .keys(&[KeySpec::at(1, RW | ACCESS | UPDATE | VARIABLE_FLAGS)
+        .keys(&[KeySpec::at(1, RW | ACCESS | UPDATE)
+            .varying(access_of_bitfield)
             .noting("This command allows both access and modification of the key")])
         .syntax(
             "key [GET encoding offset | [OVERFLOW <WRAP | SAT | FAIL>] \
@@ -83,6 +84,23 @@ pub const COMMANDS: &[Command] = &[
 
 const fn bitmap(name: &'static str, handler: fn(&mut Ctx, &mut Args) -> Reply) -> Command {
     Command::new(name, handler).group(Group::Bitmap)
+}
+
+/// What a BITFIELD does with its key: it only reads if all it has is GET. What is no operation could
+/// be anything.
+fn access_of_bitfield(argv: &[&[u8]]) -> u32 {
+    let mut rest = argv.get(2..).unwrap_or_default();
+    while let Some((word, behind)) = rest.split_first() {
+        let is = |name: &str| word.eq_ignore_ascii_case(name.as_bytes());
+        let taken = match (is("get"), is("overflow")) {
+            (true, _) => 2,
+            (_, true) => 1,
+            _ => return RW | ACCESS | UPDATE,
+        };
+        let Some(next) = behind.get(taken..) else { return RW | ACCESS | UPDATE };
+        rest = next;
+    }
+    RO | ACCESS
 }
 
 /// Reads a bit's offset. One that begins with `#` counts in numbers of `bits` bits, if any.

@@ -150,10 +150,8 @@ fn list(ctx: &mut Ctx, args: &mut Args) -> Reply {
     } else if args.word("MODULE") {
         Box::new(|_| false)
     } else if args.word("ACLCAT") {
-        let category = args.bytes()?.to_ascii_lowercase();
-        Box::new(move |known| {
-            std::str::from_utf8(&category).is_ok_and(|c| categories::is_in(known.command, c))
-        })
+        let category = categories::named(args.bytes()?);
+        Box::new(move |known| category.is_some_and(|c| categories::is_in(known.command, c)))
     } else if args.word("PATTERN") {
         let pattern = args.bytes()?;
         Box::new(|known| glob::matches(pattern, known.full_name.as_bytes(), true))
@@ -192,19 +190,9 @@ fn getkeysandflags(ctx: &mut Ctx, args: &mut Args) -> Reply {
     for (index, spec) in keys {
         out.array(2);
         out.bulk(argv[index]);
-        show_bits(out, access_in(argv, spec), &access::SHOWN);
+        show_bits(out, spec.access_in(argv), &access::SHOWN);
     }
     ctx.reply.done()
-}
-
-/// What a command line does with a key. Where that varies, the old value is looked at only if the
-/// option GET asks for it.
-fn access_in(argv: &[&[u8]], spec: &KeySpec) -> u32 {
-    if spec.access & access::VARIABLE_FLAGS == 0 {
-        return spec.access;
-    }
-    let gets = argv.iter().skip(3).any(|word| word.eq_ignore_ascii_case(b"get"));
-    if gets { access::RW | access::ACCESS | access::UPDATE } else { access::OW | access::UPDATE }
 }
 
 /// COMMAND HELP
@@ -313,14 +301,14 @@ fn describe_keys(out: &mut Out, spec: &KeySpec) {
             out.bulk(b"startfrom");
             out.int(from.into());
         }
-        Begin::Unknown => {
+        Begin::Option(_) | Begin::Unknown => {
             describe_search(out, "unknown", &[]);
             out.map(0);
         }
     }
     out.bulk(b"find_keys");
     match spec.find {
-        Find::Range { last, step, limit } => {
+        Find::Range { last, step, limit } if !matches!(spec.begin, Begin::Option(_)) => {
             let fields =
                 [("lastkey", last.into()), ("keystep", step as i64), ("limit", limit as i64)];
             describe_search(out, "range", &fields);
@@ -330,7 +318,7 @@ fn describe_keys(out: &mut Out, spec: &KeySpec) {
                 [("keynumidx", count as i64), ("firstkey", first as i64), ("keystep", step as i64)];
             describe_search(out, "keynum", &fields);
         }
-        Find::Unknown => {
+        Find::Range { .. } | Find::Unknown => {
             describe_search(out, "unknown", &[]);
             out.map(0);
         }

@@ -1,16 +1,16 @@
 //! The connection's own commands: who it is, which protocol and database it uses, and its end.
 
-use std::hint::black_box;
 use std::sync::atomic::Ordering;
 
 use crate::engine::session::{ReplyMode, Session};
 use crate::engine::spec::flag::{
     ALLOW_BUSY, FAST, HEALTH, LOADING, NO_AUTH, NOSCRIPT, NOT_QUEUED, STALE, SUBSCRIBED,
 };
-use crate::engine::{Args, Command, Ctx, Group, Reply, monitor, transaction};
+use crate::engine::{Args, Command, Ctx, Group, Reply, monitor, permissions, transaction};
 use crate::resp::error::{self, Error};
+use crate::state::acl;
 use crate::state::clients::flag;
-use crate::state::config::{REDIS_VERSION, Settings};
+use crate::state::config::REDIS_VERSION;
 
 /// What works before authentication and while nothing else does.
 const ALWAYS: u32 = NOSCRIPT | LOADING | STALE | FAST | NO_AUTH | ALLOW_BUSY;
@@ -69,9 +69,6 @@ pub const COMMANDS: &[Command] = &[
         .complexity("O(1)")
         .summary("Makes the connection as it was when it was new."),
 ];
-
-/// The only user.
-const DEFAULT_USER: &[u8] = b"default";
 
 /// PING [message]
 fn ping(ctx: &mut Ctx, args: &mut Args) -> Reply {
@@ -137,7 +134,7 @@ impl<'a> Hello<'a> {
 fn hello(ctx: &mut Ctx, args: &mut Args) -> Reply {
     let hello = Hello::parse(ctx, args)?;
     if let Some((user, password)) = hello.user_and_password {
-        authenticate(ctx.session, ctx.settings, user, password)?;
+        authenticate(ctx, args.argv()[0], user, password)?;
     }
     if !ctx.session.authenticated {
         return Err(Error::HELLO_NOAUTH);
@@ -190,36 +187,30 @@ fn speak(ctx: &mut Ctx, proto: u8) {
 fn auth(ctx: &mut Ctx, args: &mut Args) -> Reply {
     (1..args.argv().len()).for_each(|index| ctx.redact(index));
     let (user, password) = match *args.take_rest() {
-        [_] if ctx.settings.requirepass.is_empty() => return Err(Error::AUTH_NO_PASSWORD),
-        [password] => (DEFAULT_USER, password),
+        [_] if ctx.server.acl.default_user().needs_no_password() => {
+            return Err(Error::AUTH_NO_PASSWORD);
+        }
+        [password] => (acl::DEFAULT, password),
         [user, password] => (user, password),
         _ => return Err(Error::SYNTAX),
     };
-    authenticate(ctx.session, ctx.settings, user, password)?;
+    authenticate(ctx, args.argv()[0], user, password)?;
     ctx.reply.ok()
 }
 
-/// Authenticates, or leaves everything as it is. Without a password any is right.
-fn authenticate(
-    session: &mut Session,
-    settings: &Settings,
-    user: &[u8],
-    password: &[u8],
-) -> Result<(), Error> {
-    let wanted = &settings.requirepass;
-    let right = wanted.is_empty() || is_same_secret(wanted, password);
-    if user != DEFAULT_USER || !right {
-        return Err(Error::WRONGPASS);
+/// Makes the connection a user, or leaves it as it is and writes that down. `sent` is the command's
+/// name as it came.
+fn authenticate(ctx: &mut Ctx, sent: &[u8], user: &[u8], password: &[u8]) -> Result<(), Error> {
+    match ctx.server.acl.authenticate(user, password) {
+        Some(user) => {
+            ctx.session.become_user(user);
+            Ok(())
+        }
+        None => {
+            permissions::note_failed_auth(ctx, sent, user);
+            Err(Error::WRONGPASS)
+        }
     }
-    session.authenticated = true;
-    Ok(())
-}
-
-/// Compares in a time that depends on the length of the guess only.
-fn is_same_secret(secret: &[u8], guess: &[u8]) -> bool {
-    let pairs = guess.iter().zip(secret.iter().cycle());
-    let differing = pairs.fold(0, |bits, (a, b)| black_box(bits | (a ^ b)));
-    differing == 0 && secret.len() == guess.len()
 }
 
 /// SELECT index
@@ -253,33 +244,10 @@ fn reset(ctx: &mut Ctx, _args: &mut Args) -> Reply {
     transaction::forget(&ctx.server.keyspace, session);
     session.select(0);
     session.rename(b"");
-    session.authenticated = ctx.settings.requirepass.is_empty();
+    session.forget_user(&ctx.server.acl);
     session.reply_mode = ReplyMode::On;
     session.no_touch = false;
     ctx.reply.parts().set_proto(2);
     session.handle.proto.store(2, Ordering::Relaxed);
     ctx.reply.simple("RESET")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn secrets() {
-        for (secret, guess, same) in [
-            ("abc", "abc", true),
-            ("abc", "abd", false),
-            ("abc", "ab", false),
-            ("abc", "", false),
-            ("ab", "abab", false),
-            ("a", "aa", false),
-        ] {
-            assert_eq!(
-                is_same_secret(secret.as_bytes(), guess.as_bytes()),
-                same,
-                "{secret} {guess}"
-            );
-        }
-    }
 }

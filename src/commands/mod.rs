@@ -2,6 +2,7 @@
 //!
 //! A command file never uses another command file; what two need belongs to a layer below.
 
+mod acl;
 mod bitmaps;
 mod client;
 mod command;
@@ -33,6 +34,7 @@ mod scan;
 mod set_algebra;
 mod sets;
 mod slowlog;
+mod sort;
 mod strings;
 mod transactions;
 mod zsets;
@@ -41,6 +43,7 @@ use crate::engine::Command;
 
 /// Every command of the server.
 pub const ALL: &[&[Command]] = &[
+    acl::COMMANDS,
     bitmaps::COMMANDS,
     client::COMMANDS,
     command::COMMANDS,
@@ -72,6 +75,7 @@ pub const ALL: &[&[Command]] = &[
     set_algebra::COMMANDS,
     sets::COMMANDS,
     slowlog::COMMANDS,
+    sort::COMMANDS,
     strings::COMMANDS,
     transactions::COMMANDS,
     zsets::COMMANDS,

@@ -5,7 +5,7 @@ use crate::engine::spec::access::NOT_KEY;
 use crate::engine::spec::flag::{
     FAST, LOADING, MAY_REPLICATE, NOSCRIPT, PUBSUB, STALE, SUBSCRIBED,
 };
-use crate::engine::spec::{Handler, KeySpec};
+use crate::engine::spec::{ChannelSpec, Handler, KeySpec};
 use crate::engine::{Args, Command, Ctx, Group, Reply, pubsub};
 use crate::resp::error::{self, Error};
 use crate::state::pubsub::{Message, Topic};
@@ -19,6 +19,7 @@ const SHARD_CHANNEL: &[KeySpec] = &[KeySpec::at(1, NOT_KEY)];
 /// The commands of this file.
 pub const COMMANDS: &[Command] = &[
     subscription("subscribe", subscribe, -2)
+        .channels(ChannelSpec::from(1))
         .syntax("channel [channel ...]")
         .complexity("O(N) where N is the number of channels to subscribe to.")
         .summary("Subscribes the connection to channels."),
@@ -27,6 +28,7 @@ pub const COMMANDS: &[Command] = &[
         .complexity("O(N) where N is the number of channels to unsubscribe.")
         .summary("Ends the connection's subscriptions to these channels, or to all."),
     subscription("psubscribe", psubscribe, -2)
+        .channels(ChannelSpec::patterns_from(1))
         .syntax("pattern [pattern ...]")
         .complexity("O(N) where N is the number of patterns to subscribe to.")
         .summary("Subscribes the connection to all channels whose names match."),
@@ -35,6 +37,7 @@ pub const COMMANDS: &[Command] = &[
         .complexity("O(N) where N is the number of patterns to unsubscribe.")
         .summary("Ends the connection's subscriptions to these patterns, or to all."),
     subscription("ssubscribe", ssubscribe, -2)
+        .channels(ChannelSpec::from(1))
         .since("7.0.0")
         .keys(SHARD_CHANNELS)
         .syntax("shardchannel [shardchannel ...]")
@@ -119,6 +122,7 @@ const fn publication(name: &'static str, handler: Handler) -> Command {
     Command::new(name, handler)
         .group(Group::Pubsub)
         .arity(3)
+        .channels(ChannelSpec::at(1))
         .flags(PUBSUB | LOADING | STALE | FAST | MAY_REPLICATE)
 }
 

@@ -1,5 +1,7 @@
 //! Sets: several at a time.
 
+use std::cmp::Reverse;
+
 use crate::base::num;
 use crate::base::table::Table;
 use crate::data::listpack::Item;
@@ -33,13 +35,9 @@ pub const COMMANDS: &[Command] = &[
         .syntax("numkeys key [key ...] [LIMIT limit]")
         .complexity(PRODUCT)
         .summary("Counts the members that all sets have."),
-    storing(
-        "sinterstore",
-        sinterstore,
-        &[KeySpec::at(1, RW | UPDATE), KeySpec::from(2, RO | ACCESS)],
-    )
-    .complexity(PRODUCT)
-    .summary("Stores the members that all sets have."),
+    storing("sinterstore", sinterstore, UPDATES)
+        .complexity(PRODUCT)
+        .summary("Stores the members that all sets have."),
     returning("sunion", sunion)
         .complexity(SUM_OF_SIZES)
         .summary("Returns the members that any of the sets has."),
@@ -52,6 +50,7 @@ const SUM_OF_SIZES: &str = "O(N) where N is the total number of elements in all 
 const PRODUCT: &str = "O(N*M) worst case where N is the cardinality of the smallest set and M is \
                        the number of sets.";
 const READS: &[KeySpec] = &[KeySpec::from(1, RO | ACCESS)];
+const UPDATES: &[KeySpec] = &[KeySpec::at(1, RW | UPDATE), KeySpec::from(2, RO | ACCESS)];
 const OVERWRITES: &[KeySpec] = &[KeySpec::at(1, OW | UPDATE), KeySpec::from(2, RO | ACCESS)];
 
 const fn returning(name: &'static str, handler: fn(&mut Ctx, &mut Args) -> Reply) -> Command {
@@ -109,9 +108,14 @@ fn common(sets: &[Set]) -> impl Iterator<Item = Item<'_>> {
 /// SINTER key [key ...]
 fn sinter(ctx: &mut Ctx, args: &mut Args) -> Reply {
     let sets = fetch_all(ctx, args.take_rest())?;
+    answer(ctx, common(&sets))
+}
+
+/// Answers these members, which differ.
+fn answer<'a>(ctx: &mut Ctx, members: impl Iterator<Item = Item<'a>>) -> Reply {
     let out = ctx.reply.parts();
     let (start, mut count) = (out.defer(), 0);
-    for member in common(&sets) {
+    for member in members {
         push(out, member);
         count += 1;
     }
@@ -175,19 +179,15 @@ fn store(ctx: &mut Ctx, target: &[u8], result: Set, event: &'static str) -> Repl
     ctx.reply.count(len)
 }
 
-/// Answers a result.
-fn answer(ctx: &mut Ctx, result: &Set) -> Reply {
-    let out = ctx.reply.parts();
-    out.set(result.len());
-    result.iter().for_each(|member| push(out, member));
-    ctx.reply.done()
-}
+/// Up to so many sets, a member is looked up in each of those before its own rather than collected.
+const LOOKUPS_MAX: usize = 8;
 
-/// An empty set to collect members of these sets in, if they are not to be stored: one that finds
-/// any of them fast.
-fn scratch(sets: &[Option<Set>]) -> Set {
-    let only_ints = sets.iter().flatten().all(|set| matches!(set.form(), Form::Ints(_)));
-    if only_ints { Set::of_ints() } else { Set::from(Table::new()) }
+/// The members of all sets, each once: those that no set before has.
+fn united(sets: &[Set]) -> impl Iterator<Item = Item<'_>> {
+    sets.iter().enumerate().flat_map(|(index, set)| {
+        let before = &sets[..index];
+        set.iter().filter(|member| !before.iter().any(|other| other.contains_item(*member)))
+    })
 }
 
 /// Adds the members of all sets to `result`.
@@ -202,8 +202,17 @@ fn unite(mut result: Set, sets: &[Option<Set>], limits: &Limits) -> Set {
 fn sunion(ctx: &mut Ctx, args: &mut Args) -> Reply {
     let limits = ctx.settings.limits();
     let sets = fetch(ctx, args.take_rest())?;
-    let result = unite(scratch(&sets), &sets, &limits);
-    answer(ctx, &result)
+    if sets.iter().flatten().all(|set| matches!(set.form(), Form::Ints(_))) {
+        // Few integers come in their order.
+        return answer(ctx, unite(Set::of_ints(), &sets, &limits).iter());
+    }
+    if sets.len() > LOOKUPS_MAX {
+        return answer(ctx, unite(Set::from(Table::new()), &sets, &limits).iter());
+    }
+    let mut sets: Vec<Set> = sets.into_iter().flatten().collect();
+    // Most members then come from the first set, or are found in it.
+    sets.sort_by_key(|set| Reverse(set.len()));
+    answer(ctx, united(&sets))
 }
 
 /// SUNIONSTORE destination key [key ...]
@@ -214,51 +223,77 @@ fn sunionstore(ctx: &mut Ctx, args: &mut Args) -> Reply {
     store(ctx, target, result, "sunionstore")
 }
 
-/// Adds the members of the first set that no other has to `result`.
-fn subtract(mut result: Set, sets: &[Option<Set>], limits: &Limits) -> Set {
-    let Some((Some(first), others)) = sets.split_first() else { return result };
-    let mut others: Vec<&Set> = others.iter().flatten().collect();
-    let total: usize = others.iter().map(|other| other.len()).sum();
-    // Looking each member of the first up in every other set costs about this; what the sets have in
-    // common ends a search early, which is worth half of it.
-    if first.len() * (others.len() + 1) / 2 <= first.len() + total {
-        // Large sets first: a member is sooner found there.
-        others.sort_by_key(|other| std::cmp::Reverse(other.len()));
-        let kept = |member: &Item| !others.iter().any(|other| other.contains_item(*member));
-        for member in first.iter().filter(kept) {
-            result.insert_item(member, limits);
-        }
-        return result;
-    }
-    for member in first.iter() {
-        result.insert_item(member, limits);
-    }
-    for member in others.into_iter().flat_map(Set::iter) {
-        result.remove_item(member);
-    }
-    result
+/// A set and those whose members are taken away from it, the largest first: a member is sooner
+/// found there.
+#[derive(Default)]
+struct Difference {
+    first: Set,
+    others: Vec<Set>,
 }
 
-/// The sets of SDIFF; none where the first one is also subtracted.
-fn fetch_for_difference(ctx: &mut Ctx, keys: &[&[u8]]) -> Result<Vec<Option<Set>>, Error> {
+impl Difference {
+    fn new(sets: Vec<Option<Set>>) -> Self {
+        let mut sets = sets.into_iter();
+        let Some(Some(first)) = sets.next() else { return Difference::default() };
+        let mut others: Vec<Set> = sets.flatten().collect();
+        others.sort_by_key(|other| Reverse(other.len()));
+        Difference { first, others }
+    }
+
+    /// Whether it is cheaper to look each member of the first up in every other set than to take
+    /// all members of the others out of a copy. What the sets have in common ends a search early,
+    /// which is worth half of its cost.
+    fn is_by_lookup(&self) -> bool {
+        let total: usize = self.others.iter().map(Set::len).sum();
+        self.first.len() * (self.others.len() + 1) / 2 <= self.first.len() + total
+    }
+
+    /// The members of the first set that no other has.
+    fn members(&self) -> impl Iterator<Item = Item<'_>> {
+        let gone = |member: Item| self.others.iter().any(|other| other.contains_item(member));
+        self.first.iter().filter(move |member| !gone(*member))
+    }
+
+    /// The same as a set, which begins as `result`.
+    fn collect(&self, mut result: Set, limits: &Limits) -> Set {
+        if self.is_by_lookup() {
+            for member in self.members() {
+                result.insert_item(member, limits);
+            }
+            return result;
+        }
+        for member in self.first.iter() {
+            result.insert_item(member, limits);
+        }
+        for member in self.others.iter().flat_map(Set::iter) {
+            result.remove_item(member);
+        }
+        result
+    }
+}
+
+/// What the command is about; nothing where the first set is also subtracted.
+fn fetch_difference(ctx: &mut Ctx, keys: &[&[u8]]) -> Result<Difference, Error> {
     let sets = fetch(ctx, keys)?;
     let nothing = keys[1..].contains(&keys[0]);
-    Ok(if nothing { Vec::new() } else { sets })
+    Ok(if nothing { Difference::default() } else { Difference::new(sets) })
 }
 
 /// SDIFF key [key ...]
 fn sdiff(ctx: &mut Ctx, args: &mut Args) -> Reply {
     let limits = ctx.settings.limits();
-    let sets = fetch_for_difference(ctx, args.take_rest())?;
-    let result = subtract(scratch(&sets), &sets, &limits);
-    answer(ctx, &result)
+    let difference = fetch_difference(ctx, args.take_rest())?;
+    if difference.is_by_lookup() {
+        return answer(ctx, difference.members());
+    }
+    answer(ctx, difference.collect(difference.first.like(), &limits).iter())
 }
 
 /// SDIFFSTORE destination key [key ...]
 fn sdiffstore(ctx: &mut Ctx, args: &mut Args) -> Reply {
     let (target, limits) = (args.key(), ctx.settings.limits());
-    let sets = fetch_for_difference(ctx, args.take_rest())?;
-    let result = subtract(Set::of_ints(), &sets, &limits);
+    let difference = fetch_difference(ctx, args.take_rest())?;
+    let result = difference.collect(Set::of_ints(), &limits);
     store(ctx, target, result, "sdiffstore")
 }
 
@@ -281,7 +316,14 @@ mod tests {
     }
 
     fn model(set: &Set) -> Model {
-        set.iter().map(|member| member.to_vec()).collect()
+        listed(set.iter())
+    }
+
+    /// The members, which must differ.
+    fn listed<'a>(members: impl Iterator<Item = Item<'a>>) -> Model {
+        let mut model = Model::new();
+        members.for_each(|member| assert!(model.insert(member.to_vec())));
+        model
     }
 
     #[test]
@@ -300,16 +342,17 @@ mod tests {
                 sets.iter().map(|set| set.as_ref().map(model).unwrap_or_default()).collect();
             let union: Model = models.iter().flatten().cloned().collect();
             assert_eq!(model(&unite(Set::of_ints(), &sets, &limits)), union);
-            assert_eq!(model(&unite(scratch(&sets), &sets, &limits)), union);
             let first = &models[0];
             let rest: Model = models[1..].iter().flatten().cloned().collect();
             let difference: Model = first.difference(&rest).cloned().collect();
-            assert_eq!(model(&subtract(Set::of_ints(), &sets, &limits)), difference);
+            let found = Difference::new(sets.clone());
+            assert_eq!(model(&found.collect(Set::of_ints(), &limits)), difference);
+            assert_eq!(listed(found.members()), difference);
             let mut present: Vec<Set> = sets.into_iter().flatten().collect();
+            assert_eq!(listed(united(&present)), union);
             present.sort_by_key(Set::len);
             let expected = present.iter().map(model).reduce(|a, b| &a & &b).unwrap_or_default();
-            let found: Model = common(&present).map(|member| member.to_vec()).collect();
-            assert_eq!(found, expected);
+            assert_eq!(listed(common(&present)), expected);
         }
     }
 }

@@ -375,7 +375,7 @@ fn sample<'s>(set: &'s Set, count: usize, rng: &mut impl FnMut() -> u64) -> Vec<
     // Each member is taken with the chance that makes the number right in the end.
     let (mut left, mut wanted) = (len as u64, count as u64);
     let chosen = set.iter().filter(|_| {
-        let take = u128::from(rng()) * u128::from(left) >> 64 < u128::from(wanted);
+        let take = (u128::from(rng()) * u128::from(left)) >> 64 < u128::from(wanted);
         left -= 1;
         wanted -= u64::from(take);
         take

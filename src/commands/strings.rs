@@ -3,7 +3,7 @@
 use crate::base::num;
 use crate::data::{Str, Value};
 use crate::engine::ctx::push_value;
-use crate::engine::spec::access::{ACCESS, DELETE, INSERT, OW, RO, RW, UPDATE, VARIABLE_FLAGS};
+use crate::engine::spec::access::{ACCESS, DELETE, INSERT, OW, RO, RW, UPDATE};
 use crate::engine::{Args, Command, Ctx, Group, KeySpec, Reply};
 use crate::resp::error::{self, Error};
 use crate::store::EventClasses;
@@ -104,7 +104,8 @@ pub const COMMANDS: &[Command] = &[
         .write()
         .deny_oom()
         .arity(-3)
-        .keys(&[KeySpec::at(1, RW | ACCESS | UPDATE | VARIABLE_FLAGS)
+        .keys(&[KeySpec::at(1, RW | ACCESS | UPDATE)
+            .varying(access_of_set)
             .noting("RW and ACCESS due to the optional `GET` argument")])
         .syntax(
             "key value [NX | XX] [GET] [EX seconds | PX milliseconds | EXAT unix-time-seconds | \
@@ -179,6 +180,12 @@ impl<'a> Time<'a> {
             .and_then(|millis| millis.checked_add(start))
             .ok_or_else(|| error::invalid_expire(command))
     }
+}
+
+/// What a SET does with its key: the old value shows only if the option GET asks for it.
+fn access_of_set(argv: &[&[u8]]) -> u32 {
+    let gets = argv.iter().skip(3).any(|word| word.eq_ignore_ascii_case(b"get"));
+    if gets { RW | ACCESS | UPDATE } else { OW | UPDATE }
 }
 
 /// GET key

@@ -229,8 +229,9 @@ mod tests {
     fn random_bytes(rng: &mut Rng, len: usize) -> Vec<u8> {
         // Long rows of equal bytes, so that a search has something to skip.
         let fill = [0, 0xff, 0x5a][rng.next_u64() as usize % 3];
-        let byte =
-            |rng: &mut Rng| if rng.next_u64() % 8 == 0 { rng.next_u64() as u8 } else { fill };
+        let byte = |rng: &mut Rng| {
+            if rng.next_u64().is_multiple_of(8) { rng.next_u64() as u8 } else { fill }
+        };
         (0..len).map(|_| byte(rng)).collect()
     }
 

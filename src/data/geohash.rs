@@ -189,14 +189,33 @@ impl Cell {
         ((self.bits() << shift) as f64, ((self.bits() + 1) << shift) as f64)
     }
 
-    /// The cell so many columns and rows away; the grid goes on from its other side.
+    /// The number of the last column, and row. Points on the eastern or northern edge of the map
+    /// have cells of their own behind it.
+    fn last(self) -> u32 {
+        ((1u64 << self.steps) - 1) as u32
+    }
+
+    /// The cell beside it in both directions; the grid goes on from its other side.
     fn neighbor(self, east: i32, north: i32) -> Cell {
-        let mask = ((1u64 << self.steps) - 1) as u32;
-        Cell {
-            column: self.column.wrapping_add_signed(east) & mask,
-            row: self.row.wrapping_add_signed(north) & mask,
-            steps: self.steps,
-        }
+        let moved =
+            |at: u32, by| if by == 0 { at } else { at.wrapping_add_signed(by) & self.last() };
+        Cell { column: moved(self.column, east), row: moved(self.row, north), steps: self.steps }
+    }
+
+    /// The cell at the other side of the map, if this is one behind the last.
+    fn wrapped(self) -> Cell {
+        Cell { column: self.column & self.last(), row: self.row & self.last(), ..self }
+    }
+
+    /// The cells behind the last ones that are beside it.
+    fn behind(self) -> impl Iterator<Item = Cell> {
+        let Cell { column, row, steps } = self;
+        let columns = (column == self.last()).then_some(column + 1);
+        let rows = (row == self.last()).then_some(row + 1);
+        let beside = columns.map(|column| Cell { column, row, steps });
+        let above = rows.map(|row| Cell { column, row, steps });
+        let corner = columns.zip(rows).map(|(column, row)| Cell { column, row, steps });
+        [beside, above, corner].into_iter().flatten()
     }
 
     fn west(self) -> f64 {
@@ -243,21 +262,29 @@ impl Area {
         }
     }
 
-    fn bounds(&self) -> Bounds {
+    /// The bounds as Redis has them, which are wrong around a pole.
+    fn redis_bounds(&self) -> Bounds {
         let (width, height) = self.extent();
         let Point { longitude, latitude } = self.center;
         let up = degrees(height / EARTH_RADIUS);
         // The parallel that is nearer to a pole is the shorter one.
         let parallel = if latitude < 0.0 { latitude - up } else { latitude + up };
         let side = degrees(width / EARTH_RADIUS / radians(parallel).cos());
-        // Around a pole all longitudes are near.
-        let side = if parallel.abs() >= 90.0 { f64::INFINITY } else { side };
         Bounds {
             west: longitude - side,
             south: latitude - up,
             east: longitude + side,
             north: latitude + up,
         }
+    }
+
+    /// The bounds: around a pole all longitudes are near.
+    fn bounds(&self) -> Bounds {
+        let bounds = self.redis_bounds();
+        if bounds.south > -90.0 && bounds.north < 90.0 {
+            return bounds;
+        }
+        Bounds { west: f64::NEG_INFINITY, east: f64::INFINITY, ..bounds }
     }
 
     /// So many bits of each coordinate that three cells beside each other are about as wide as the
@@ -279,34 +306,28 @@ impl Area {
         steps.clamp(1, STEPS as i32) as u32
     }
 
-    /// The ranges of scores, ends excluded, that hold all points of the area, in the order in which
-    /// Redis searches them: the middle cell, the four beside it, the four at its corners.
+    /// The ranges of scores, ends excluded and without overlap, that hold all points of the area,
+    /// in the order in which Redis searches them: the middle cell, the four beside it, the four at
+    /// its corners. What Redis misses, near the poles and the edges of the map, follows.
     pub fn ranges(&self) -> Vec<(f64, f64)> {
-        let bounds = self.bounds();
+        let mut ranges = Vec::with_capacity(9);
+        let bounds = self.redis_bounds();
         let mut steps = self.steps();
-        let mut middle = Cell::of(self.center, steps);
-        let near = |cell: Cell| {
-            cell.neighbor(0, 1).north() < bounds.north
-                || cell.neighbor(0, -1).south() > bounds.south
-                || cell.neighbor(1, 0).east() < bounds.east
-                || cell.neighbor(-1, 0).west() > bounds.west
-        };
-        if steps > 1 && near(middle) {
+        if steps > 1 && Cell::of(self.center, steps).is_small_for(&bounds) {
             steps -= 1;
-            middle = Cell::of(self.center, steps);
         }
-        // Redis stops here, and misses points of wide areas near the poles.
-        while steps > 1 && !covers(middle, &bounds) {
+        let middle = Cell::of(self.center, steps);
+        for cell in middle.with_neighbors(&bounds) {
+            add_range(&mut ranges, cell.scores());
+        }
+        let bounds = self.bounds();
+        while steps > 1 && !Cell::of(self.center, steps).wrapped().covers(&bounds) {
             steps -= 1;
-            middle = Cell::of(self.center, steps);
         }
-        let mut ranges: Vec<(f64, f64)> = Vec::with_capacity(9);
-        for cell in cells(middle, &bounds) {
-            let scores = cell.scores();
-            // In a coarse grid a neighbour may come from both sides.
-            if !ranges.contains(&scores) {
-                ranges.push(scores);
-            }
+        let middle = Cell::of(self.center, steps).wrapped();
+        for cell in middle.with_neighbors(&bounds) {
+            add_range(&mut ranges, cell.scores());
+            cell.behind().for_each(|cell| add_range(&mut ranges, cell.scores()));
         }
         ranges
     }
@@ -333,31 +354,51 @@ impl Area {
     }
 }
 
-/// Whether a cell and its neighbours reach to all bounds that lie on the map.
-fn covers(middle: Cell, bounds: &Bounds) -> bool {
-    let (width, height) = (middle.east() - middle.west(), middle.north() - middle.south());
-    middle.west() - width <= bounds.west
-        && middle.east() + width >= bounds.east
-        && middle.south() - height <= bounds.south.max(-LATITUDE_MAX)
-        && middle.north() + height >= bounds.north.min(LATITUDE_MAX)
+/// Adds what of a range is not in any other.
+fn add_range(ranges: &mut Vec<(f64, f64)>, range: (f64, f64)) {
+    let mut left = vec![range];
+    for &(start, end) in ranges.iter() {
+        let cut = |(from, to): (f64, f64)| [(from, to.min(start)), (from.max(end), to)];
+        left = left.into_iter().flat_map(cut).filter(|(from, to)| from < to).collect();
+    }
+    ranges.append(&mut left);
 }
 
-/// A cell and its neighbours, without those that lie beyond the bounds.
-fn cells(middle: Cell, bounds: &Bounds) -> impl Iterator<Item = Cell> {
-    // With two columns or rows all may be reached from both sides.
-    let fine = middle.steps >= 2;
-    let no_south = fine && middle.south() < bounds.south;
-    let no_north = fine && middle.north() > bounds.north;
-    let no_west = fine && middle.west() < bounds.west;
-    let no_east = fine && middle.east() > bounds.east;
-    let order = [(0, 0), (0, 1), (0, -1), (1, 0), (-1, 0), (1, 1), (-1, 1), (1, -1), (-1, -1)];
-    let wanted = move |&(east, north): &(i32, i32)| {
-        !(north < 0 && no_south
-            || north > 0 && no_north
-            || east < 0 && no_west
-            || east > 0 && no_east)
-    };
-    order.into_iter().filter(wanted).map(move |(east, north)| middle.neighbor(east, north))
+/// What a search asks of cells.
+impl Cell {
+    /// Whether one of the neighbours ends within the bounds, by Redis's test, which knows nothing
+    /// of the other side of the map.
+    fn is_small_for(self, bounds: &Bounds) -> bool {
+        self.neighbor(0, 1).north() < bounds.north
+            || self.neighbor(0, -1).south() > bounds.south
+            || self.neighbor(1, 0).east() < bounds.east
+            || self.neighbor(-1, 0).west() > bounds.west
+    }
+
+    /// Whether it and its neighbours reach to all bounds that lie on the map.
+    fn covers(self, bounds: &Bounds) -> bool {
+        let (width, height) = (self.east() - self.west(), self.north() - self.south());
+        self.west() - width <= bounds.west
+            && self.east() + width >= bounds.east
+            && self.south() - height <= bounds.south.max(-LATITUDE_MAX)
+            && self.north() + height >= bounds.north.min(LATITUDE_MAX)
+    }
+
+    /// The cell and its neighbours, without those that lie beyond the bounds.
+    fn with_neighbors(self, bounds: &Bounds) -> impl Iterator<Item = Cell> {
+        // With two columns or rows all may be reached from both sides.
+        let fine = self.steps >= 2;
+        let no_south = fine && self.south() < bounds.south;
+        let no_north = fine && self.north() > bounds.north;
+        let no_west = fine && self.west() < bounds.west;
+        let no_east = fine && self.east() > bounds.east;
+        let order = [(0, 0), (0, 1), (0, -1), (1, 0), (-1, 0), (1, 1), (-1, 1), (1, -1), (-1, -1)];
+        let wanted = move |&(east, north): &(i32, i32)| {
+            let beyond = north < 0 && no_south || north > 0 && no_north;
+            !(beyond || east < 0 && no_west || east > 0 && no_east)
+        };
+        order.into_iter().filter(wanted).map(move |(east, north)| self.neighbor(east, north))
+    }
 }
 
 #[cfg(test)]
@@ -410,11 +451,20 @@ mod tests {
     fn a_search_finds_what_is_inside_and_nothing_else_matters() {
         let mut rng = Rng::seeded(11);
         let mut random = |max: f64| (rng.next_u64() as f64 / u64::MAX as f64 * 2.0 - 1.0) * max;
-        let places: Vec<f64> = (0..2_000)
-            .map(|_| point(random(180.0), random(LATITUDE_MAX)).to_bits() as f64)
-            .collect();
-        for round in 0..300 {
-            let center = point(random(180.0), random(LATITUDE_MAX));
+        let mut anywhere = || {
+            let (mut longitude, mut latitude) = (random(180.0), random(LATITUDE_MAX));
+            // Some on the edges of the map.
+            if random(1.0) > 0.9 {
+                longitude = 180f64.copysign(longitude);
+            }
+            if random(1.0) > 0.9 {
+                latitude = LATITUDE_MAX.copysign(latitude);
+            }
+            point(longitude, latitude)
+        };
+        let places: Vec<f64> = (0..2_000).map(|_| anywhere().to_bits() as f64).collect();
+        let centers: Vec<Point> = (0..300).map(|_| anywhere()).collect();
+        for (round, center) in centers.into_iter().enumerate() {
             // From some kilometers to more than half of the globe.
             let size = 10f64.powf(3.5 + random(1.0).abs() * 4.0);
             let shape = match round % 3 {

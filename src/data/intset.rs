@@ -214,7 +214,7 @@ mod tests {
                 // Later steps reach further, so that the block is widened twice in each round.
                 let shift = 64 - [8, 17, 64][step / 40];
                 let value = (rng.next_u64() as i64) >> shift;
-                if (rng.next_u64() + round) % 3 == 0 {
+                if (rng.next_u64() >> 1).wrapping_add(round).is_multiple_of(3) {
                     assert_eq!(set.remove(value), model.remove(&value));
                 } else {
                     assert_eq!(set.insert(value), model.insert(value));

@@ -4,8 +4,8 @@
 //! - `listpack`: few short members in one block, in the order in which they came;
 //! - `hashtable`: any number of any members, in no order.
 //!
-//! A set changes its form when it outgrows the limits that a caller gives, by Redis 7.2's rules, and
-//! never back, except that one made from scratch starts small again. Cloning takes constant time or
+//! A set changes its form when it outgrows the limits that a caller gives, by Redis 7.2's rules,
+//! and never back; only one that is made anew starts small again. Cloning takes constant time or
 //! copies one small block.
 //!
 //! This file must not know keys, replies, or why something is added.
@@ -317,8 +317,8 @@ impl Set {
     }
 
     /// One step of a stateless scan, which begins with cursor 0: visits some members, and returns
-    /// the cursor of the next step, or 0 at the end. Members that are there all the time are visited
-    /// at least once. Small sets are visited in one step.
+    /// the cursor of the next step, or 0 at the end. Members that are there all the time are
+    /// visited at least once. Small sets are visited in one step.
     pub fn scan<'a>(&'a self, cursor: u64, mut visit: impl FnMut(Item<'a>)) -> u64 {
         match self.form() {
             Form::Table(table) => table.scan(cursor, |item| visit(Item::Bytes(item.key))),

@@ -12,6 +12,7 @@ use crate::engine::ctx::{Ctx, Replier};
 use crate::engine::effects::Effects;
 use crate::engine::gate::{self, Asking};
 use crate::engine::monitor;
+use crate::engine::permissions::Request;
 use crate::engine::pubsub;
 use crate::engine::session::{ReplyMode, Role, Session};
 use crate::engine::spec::{Command, Locking, flag};
@@ -36,6 +37,7 @@ pub fn execute(
     raw: Option<&[u8]>,
 ) {
     let settings = session.take_settings(&engine.server.config);
+    session.look_after_user(&engine.server.acl);
     let mark = out.mark();
     if session.reply_mode == ReplyMode::SkipNext {
         session.reply_mode = ReplyMode::Skip;
@@ -143,8 +145,11 @@ fn admit<'e>(
         settings,
         session,
         known,
+        argv,
         writes: writes(engine, session, known, flag::WRITE),
         deny_oom: writes(engine, session, known, flag::DENYOOM),
+        needs_link: any(engine, session, known, |command| !command.has(flag::STALE)),
+        needs_data: any(engine, session, known, |command| !command.has(flag::LOADING)),
     };
     match gate::refuse(&asking) {
         Some(error) => Err((Some(known), error)),
@@ -154,6 +159,15 @@ fn admit<'e>(
 
 /// Finds the command or subcommand and checks the number of arguments.
 pub fn resolve<'e>(engine: &'e Engine, argv: &[&[u8]]) -> Result<&'e Known, Refused<'e>> {
+    let known = find(engine, argv)?;
+    if known.command.handler.is_none() || !known.command.accepts(argv.len()) {
+        return Err((Some(known), error::wrong_args(&known.full_name)));
+    }
+    Ok(known)
+}
+
+/// Finds the command or subcommand.
+fn find<'e>(engine: &'e Engine, argv: &[&[u8]]) -> Result<&'e Known, Refused<'e>> {
     let name = argv[0];
     let Some(mut known) = engine.table.find(name) else {
         return Err((None, error::unknown_command(name, argv[1..].iter().copied())));
@@ -167,19 +181,29 @@ pub fn resolve<'e>(engine: &'e Engine, argv: &[&[u8]]) -> Result<&'e Known, Refu
             }
         }
     }
-    if known.command.handler.is_none() || !known.command.accepts(argv.len()) {
-        return Err((Some(known), error::wrong_args(&known.full_name)));
-    }
     Ok(known)
 }
 
 /// Whether the command has a flag, or one of the queued commands that it is about to run has.
 fn writes(engine: &Engine, session: &Session, known: &Known, bit: u32) -> bool {
-    known.command.has(bit)
+    any(engine, session, known, |command| command.has(bit))
+}
+
+/// Whether something is so of the command, or of one of the queued commands that it is about to
+/// run.
+fn any(
+    engine: &Engine,
+    session: &Session,
+    known: &Known,
+    is_so: impl Fn(&Command) -> bool,
+) -> bool {
+    let of_queued = |argv: &Vec<Vec<u8>>| {
+        let argv: Vec<&[u8]> = argv.iter().take(2).map(Vec::as_slice).collect();
+        find(engine, &argv).is_ok_and(|known| is_so(known.command))
+    };
+    is_so(known.command)
         || (known.command.locking == Locking::Queued
-            && session.multi.iter().flat_map(|multi| &multi.queue).any(|argv| {
-                engine.table.find(&argv[0]).is_some_and(|known| known.command.has(bit))
-            }))
+            && session.multi.iter().flat_map(|multi| &multi.queue).any(of_queued))
 }
 
 /// Begins a pause and returns when all commands that went on before it are done. No shard may be
@@ -386,6 +410,13 @@ pub fn call_queued(ctx: &mut Ctx, argv: &[&[u8]]) {
     // A CONFIG SET before it counts for it.
     let changed = ctx.session.changed_settings(&ctx.server.config);
     let settings = changed.as_deref().unwrap_or(ctx.settings);
+    // So does an ACL SETUSER.
+    ctx.session.look_after_user(&engine.server.acl);
+    let request = Request { engine, settings, session: ctx.session, known, argv };
+    if let Some(error) = request.refuse_in_exec() {
+        engine.server.stats.error(error.code());
+        return ctx.reply.parts().error(&error);
+    }
     let run = Run { engine, settings, now_ms: ctx.now_ms, in_exec: true };
     let began = Instant::now();
     let mut unit = std::mem::take(&mut ctx.unit);

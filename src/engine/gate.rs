@@ -7,6 +7,7 @@ use crate::base::clock;
 
 use crate::engine::Engine;
 use crate::engine::evict::{self, Room};
+use crate::engine::permissions::Request;
 use crate::engine::session::{Role, Session};
 use crate::engine::spec::flag;
 use crate::engine::table::Known;
@@ -27,10 +28,16 @@ pub struct Asking<'a> {
     pub session: &'a Session,
     /// The command.
     pub known: &'a Known,
+    /// Its arguments.
+    pub argv: &'a [&'a [u8]],
     /// Whether it, or one of the commands that EXEC is about to run, writes.
     pub writes: bool,
     /// Whether it, or one of those, is refused when memory is used up.
     pub deny_oom: bool,
+    /// Whether it, or one of those, is refused on a replica without its primary.
+    pub needs_link: bool,
+    /// Whether it, or one of those, is refused while the data set is loaded.
+    pub needs_data: bool,
 }
 
 type Refusal = fn(&Asking) -> Option<Error>;
@@ -39,6 +46,7 @@ type Refusal = fn(&Asking) -> Option<Error>;
 const REFUSALS: &[Refusal] = &[
     unauthenticated,
     not_in_multi,
+    not_permitted,
     out_of_memory,
     disk_error,
     too_few_replicas,
@@ -60,13 +68,19 @@ pub fn refuse(asking: &Asking) -> Option<Error> {
 
 fn unauthenticated(asking: &Asking) -> Option<Error> {
     let refused =
-        asking.session.needs_auth(asking.settings) && !asking.known.command.has(flag::NO_AUTH);
+        asking.session.needs_auth(&asking.server.acl) && !asking.known.command.has(flag::NO_AUTH);
     refused.then_some(Error::NOAUTH)
 }
 
 fn not_in_multi(asking: &Asking) -> Option<Error> {
     let command = asking.known.command;
     (asking.session.multi.is_some() && command.has(flag::NO_MULTI)).then_some(Error::NOT_IN_MULTI)
+}
+
+/// Also writes the refusal down.
+fn not_permitted(asking: &Asking) -> Option<Error> {
+    let Asking { engine, settings, session, known, argv, .. } = *asking;
+    Request { engine, settings, session, known, argv }.refuse()
 }
 
 fn out_of_memory(asking: &Asking) -> Option<Error> {
@@ -126,7 +140,7 @@ fn stale_replica(asking: &Asking) -> Option<Error> {
     let refused = replication.is_replica()
         && !replication.is_link_up()
         && !asking.settings.replica_serve_stale_data
-        && !asking.known.command.has(flag::STALE);
+        && asking.needs_link;
     refused.then_some(Error::MASTERDOWN)
 }
 
@@ -135,7 +149,7 @@ fn stale_replica(asking: &Asking) -> Option<Error> {
 const SHORT_LOAD_MS: i64 = 100;
 
 fn loading(asking: &Asking) -> Option<Error> {
-    if asking.known.command.has(flag::LOADING) {
+    if !asking.needs_data {
         return None;
     }
     let persistence = &asking.server.persistence;

@@ -8,6 +8,7 @@
 pub mod args;
 pub mod blocking;
 pub mod categories;
+pub mod client_line;
 pub mod ctx;
 pub mod digest;
 pub mod dispatch;
@@ -19,6 +20,7 @@ pub mod info;
 pub mod lazyfree;
 pub mod load;
 pub mod monitor;
+pub mod permissions;
 pub mod pubsub;
 pub mod scan;
 pub mod session;

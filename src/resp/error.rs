@@ -160,6 +160,8 @@ impl Error {
     pub const MAXLEN_NEGATIVE: Self = Self::new("ERR MAXLEN can't be negative");
     pub const NUMKEYS_POSITIVE: Self = Self::new("ERR numkeys should be greater than 0");
     pub const COUNT_POSITIVE: Self = Self::new("ERR count should be greater than 0");
+    pub const SORT_NOT_FLOAT: Self =
+        Self::new("ERR One or more scores can't be converted into double");
 }
 
 /// Bits, HyperLogLogs and sets.
@@ -283,6 +285,19 @@ impl Error {
         Self::new("ERR Protocol version is not an integer or out of range");
     pub const CLIENT_NAME: Self =
         Self::new("ERR Client names cannot contain spaces, newlines or special characters.");
+    pub const NO_ACL_FILE: Self = Self::new(
+        "ERR This Redis instance is not configured to use an ACL file. You may want to specify \
+         users via the ACL SETUSER command and then issue a CONFIG REWRITE (assuming you have a \
+         Redis configuration file set) in order to store users in the Redis configuration.",
+    );
+    pub const ACL_SAVE_FAILED: Self = Self::new(
+        "ERR There was an error trying to save the ACLs. Please check the server logs for more \
+         information",
+    );
+    pub const GENPASS_BITS: Self = Self::new(
+        "ERR ACL GENPASS argument must be the number of bits for the output password, a positive \
+         number up to 4096",
+    );
     pub const NO_CLIENT: Self = Self::new("ERR No such client");
     pub const CLIENT_ID: Self = Self::new("ERR Invalid client ID");
     pub const CLIENT_ID_NOT_POSITIVE: Self = Self::new("ERR client-id should be greater than 0");

@@ -198,7 +198,7 @@ impl Connection<'_> {
     fn limits(&self) -> Limits {
         let config = &self.engine.server.config;
         let max_bulk = self.session.max_bulk(config);
-        let authenticated = self.session.authenticated || !self.session.needs_auth(&config.get());
+        let authenticated = !self.session.needs_auth(&self.engine.server.acl);
         Limits { max_bulk, authenticated }
     }
 
@@ -213,7 +213,7 @@ impl Connection<'_> {
         let may_pile_up = self.session.authenticated;
         let settings = self.session.settings(&server.config);
         let limit = server.output_limit(settings, self.handle.kind());
-        let must_be_modest = !may_pile_up && !settings.requirepass.is_empty();
+        let must_be_modest = !may_pile_up && !server.acl.is_open();
         match server.clients.send(&self.handle, &mut self.out, limit) {
             Sent::All => true,
             Sent::Waiting | Sent::TellDrain => {

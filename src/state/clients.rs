@@ -17,6 +17,7 @@ use crate::base::sys::{Interest, POLL_ERR_HUP, POLL_RDHUP, wait_for};
 use crate::base::wake::Waker;
 use crate::base::{clock, sys};
 use crate::resp::out::{Chunk, Out};
+use crate::state::acl::User;
 use crate::state::outbox::{Limit, Outbox, Sent};
 
 /// A connected socket of either kind.
@@ -142,8 +143,8 @@ pub struct Meta {
     pub lib_name: String,
     /// CLIENT SETINFO LIB-VER.
     pub lib_ver: String,
-    /// The user that the connection is authenticated as.
-    pub user: String,
+    /// The user that the connection is, whose rights may be old; nobody has all rights.
+    pub user: Option<Arc<User>>,
 }
 
 impl Meta {

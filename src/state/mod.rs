@@ -4,6 +4,7 @@
 //! Must not know commands, and spawns no thread: work for another thread is a [`Job`], which
 //! `service` runs.
 
+pub mod acl;
 pub mod clients;
 pub mod config;
 pub mod histogram;
@@ -94,6 +95,8 @@ pub struct Server {
     pub log: WriteLog,
     /// The connections.
     pub clients: Clients,
+    /// The users.
+    pub acl: acl::Acl,
     /// Counters.
     pub stats: stats::Stats,
     /// Slow commands.
@@ -144,6 +147,7 @@ impl Server {
             keyspace: Arc::new(Keyspace::new(databases)),
             log,
             clients: Clients::new()?,
+            acl: acl::Acl::new(commands, &settings.requirepass),
             stats: stats::Stats::new(commands),
             slowlog: slowlog::Slowlog::default(),
             latency: latency::Latency::default(),

@@ -32,6 +32,11 @@ pub enum Topic {
     Shard,
 }
 
+impl Topic {
+    /// All kinds of topics.
+    pub const ALL: [Topic; TOPICS] = [Topic::Channel, Topic::Pattern, Topic::Shard];
+}
+
 /// How many kinds of topics there are.
 pub const TOPICS: usize = 3;
 
@@ -167,8 +172,7 @@ impl Pubsub {
             return client.set(flag::PUBSUB | flag::HELD, false);
         };
         let names = subscriber.names.clone();
-        for (topic, names) in [Topic::Channel, Topic::Pattern, Topic::Shard].into_iter().zip(names)
-        {
+        for (topic, names) in Topic::ALL.into_iter().zip(names) {
             names.iter().for_each(|name| registry.remove(client, topic, name));
         }
         registry.subscribers.remove(&client.id);

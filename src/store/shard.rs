@@ -68,8 +68,8 @@ impl Shard {
     }
 
     /// Empties one database's part; what it held is returned, to be freed outside of the guard.
-    pub fn flush(&mut self, db: usize) -> Part {
-        self.touch_all(db, db);
+    pub fn flush(&mut self, db: usize, now_ms: i64) -> Part {
+        self.touch_all(db, db, now_ms);
         let seed = self.parts[db].dict.seed().clone();
         let old = std::mem::replace(&mut self.parts[db], Part::new(seed.clone()));
         if old.snapshot.is_none() {
@@ -80,18 +80,21 @@ impl Shard {
     }
 
     /// Exchanges two databases' parts.
-    pub fn swap(&mut self, a: usize, b: usize) {
+    pub fn swap(&mut self, a: usize, b: usize, now_ms: i64) {
         for (watched, holds) in [(a, a), (a, b), (b, a), (b, b)] {
-            self.touch_all(watched, holds);
+            self.touch_all(watched, holds, now_ms);
         }
         self.parts.swap(a, b);
     }
 
-    /// Tells those who watch keys of database `watched` that are in database `holds` now.
-    fn touch_all(&self, watched: usize, holds: usize) {
+    /// Tells those who watch keys of database `watched` that are in database `holds` now, and whose
+    /// time is not over.
+    fn touch_all(&self, watched: usize, holds: usize, now_ms: i64) {
         let dict = &self.parts[holds].dict;
         let seed = dict.seed();
-        self.waiting.touch_all(watched, |key| dict.get(seed.hash(key), key).is_some());
+        self.waiting.touch_all(watched, |key| {
+            dict.get(seed.hash(key), key).is_some_and(|entry| !entry.is_expired(now_ms))
+        });
     }
 
     /// A key of a database; its access is noted if `touch` says when and how.

@@ -14,7 +14,8 @@ use crate::resp::error::Error;
 
 const UNION_COST: &str =
     "O(N)+O(M*log(M)), N being the sum of the sizes and M the size of the result";
-const INTER_COST: &str = "O(N*K)+O(M*log(M)), N being the smallest size, K the number of keys and M the size of the result";
+const INTER_COST: &str =
+    "O(N*K)+O(M*log(M)), N being the smallest size, K the number of keys and M the result's size";
 const DIFF_COST: &str =
     "O(L+(N-K)*log(N)), L being the sum of the sizes, N the first size and K that of the result";
 

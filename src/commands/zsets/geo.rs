@@ -433,11 +433,9 @@ impl<'a> Search<'a> {
         let first = if form == Form::Radius(true) { 6 } else { 5 };
         let is_word = |arg: &&[u8]| arg.eq_ignore_ascii_case(word.as_bytes());
         let at = argv.iter().skip(first).position(is_word).map(|at| at + first + 1);
-        if at != Some(argv.len() - args.left()) {
-            return Err(Error::SYNTAX);
-        }
         self.store = Some(args.bytes()?);
-        Ok(())
+        let locked = at.and_then(|at| argv.get(at).copied());
+        if locked == self.store { Ok(()) } else { Err(Error::SYNTAX) }
     }
 
     /// Whether all is there, and goes together.

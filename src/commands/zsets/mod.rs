@@ -219,7 +219,7 @@ impl<'a> Add<'a> {
         if self.nx && self.xx {
             return Err(Error::ZADD_NX_XX);
         }
-        if (self.gt && self.nx) || (self.lt && self.nx) || (self.gt && self.lt) {
+        if ((self.gt || self.lt) && self.nx) || (self.gt && self.lt) {
             return Err(Error::ZADD_GT_LT_NX);
         }
         if self.incr && pairs > 1 {

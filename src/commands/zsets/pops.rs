@@ -105,13 +105,11 @@ impl End {
     }
 }
 
+/// Members with their scores.
+type Taken = Vec<(Vec<u8>, f64)>;
+
 /// Takes up to `count` members of a key; none if there is no key.
-fn take(
-    ctx: &mut Ctx,
-    key: &[u8],
-    end: End,
-    count: usize,
-) -> Result<Option<Vec<(Vec<u8>, f64)>>, Error> {
+fn take(ctx: &mut Ctx, key: &[u8], end: End, count: usize) -> Result<Option<Taken>, Error> {
     // A key that is not changed is not to be touched by an edit.
     if ctx.db.peek_as::<Zset>(key)?.is_none() || count == 0 {
         return Ok(None);

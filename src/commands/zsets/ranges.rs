@@ -214,6 +214,9 @@ impl<'a> Query<'a> {
     /// The ranks that it means, without what LIMIT leaves out.
     fn ranks(&self, zset: &Zset) -> Range<usize> {
         let ranks = self.bounds.ranks(zset, self.reverse);
+        if matches!(self.bounds, Bounds::Rank(..)) {
+            return ranks;
+        }
         // A negative offset passes everything by, as in Redis.
         let offset = usize::try_from(self.offset).unwrap_or(usize::MAX).min(ranks.len());
         let left = ranks.len() - offset;

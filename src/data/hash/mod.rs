@@ -5,8 +5,8 @@
 //! 7.4. A large one is a [`Table`](crate::base::table::Table). A hash never goes back to a smaller
 //! form.
 //!
-//! Must not know the time: a field stays until it is removed, and what to make of one whose deadline
-//! has passed is for the caller to decide.
+//! Must not know the time: a field stays until it is removed, and what to make of one whose
+//! deadline has passed is for the caller to decide.
 
 mod fields;
 mod packed;

@@ -44,7 +44,7 @@ impl Packed {
     /// Takes a listpack over. It may come from elsewhere: `None` unless it holds members and scores
     /// in order, and no member twice.
     pub fn from_listpack(block: Listpack) -> Option<Packed> {
-        if block.len() % 2 != 0 {
+        if !block.len().is_multiple_of(2) {
             return None;
         }
         let packed = Packed(block);

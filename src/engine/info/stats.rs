@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::engine::info::{Facts, Fields};
+use crate::state::acl::Reason;
 use crate::state::pubsub::Topic;
 use crate::state::stats::Stats;
 
@@ -43,13 +44,11 @@ pub fn stats(facts: &Facts, fields: &mut Fields) {
     fields.add("client_query_buffer_limit_disconnections", query_cuts);
     fields.add("client_output_buffer_limit_disconnections", output_cuts);
     fields.add_zeros(&["reply_buffer_shrinks", "reply_buffer_expands"]);
-    let wrong_passwords = stats.errors().into_iter().find(|(code, _)| code == "WRONGPASS");
-    fields.add("acl_access_denied_auth", wrong_passwords.map_or(0, |(_, count)| count));
-    fields.add_zeros(&[
-        "acl_access_denied_cmd",
-        "acl_access_denied_key",
-        "acl_access_denied_channel",
-    ]);
+    let denied = |reason| server.acl.log.count(reason);
+    fields.add("acl_access_denied_auth", denied(Reason::Auth));
+    fields.add("acl_access_denied_cmd", denied(Reason::Command));
+    fields.add("acl_access_denied_key", denied(Reason::Key));
+    fields.add("acl_access_denied_channel", denied(Reason::Channel));
 }
 
 /// Counters of what is not here (forks, scripts, tracking, defragmentation), in their

@@ -11,9 +11,9 @@
 //! 25   earliest(8 LE) | listpack as a string, as in 23
 //! ```
 //!
-//! Deadlines are Unix ms, 0 for none; `later` is 1 more than the time from the earliest deadline to
-//! this one. Types 24 and 25 are written only for a hash that has a deadline, as no Redis before 7.4
-//! reads them.
+//! Deadlines are Unix ms, 0 for none; `later` is 1 more than the time from the earliest deadline
+//! to this one. Types 24 and 25 are written only for a hash that has a deadline, as no Redis before
+//! 7.4 reads them.
 
 use std::collections::HashSet;
 use std::io::{self, Read, Write};
@@ -180,4 +180,137 @@ fn read_table<R: Read>(source: &mut Source<R>, deadlines: Deadlines) -> Result<H
         }
     }
     Ok(hash)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::crc64;
+    use crate::base::rng::Rng;
+    use crate::data::Value;
+    use crate::data::hash::Deadline;
+    use crate::rdb::{dump, restore};
+
+    /// Of name, value, and deadline if there is one.
+    fn hash(fields: &[(&str, &str, i64)], limits: &Limits) -> Hash {
+        let mut hash = Hash::default();
+        for (name, value, deadline) in fields {
+            hash.set(name.as_bytes(), value.as_bytes(), Deadline::Clear, limits);
+            if *deadline > 0 {
+                hash.set_deadline(name.as_bytes(), Some(*deadline));
+            }
+        }
+        hash
+    }
+
+    fn small(entries: usize) -> Limits {
+        Limits { hash_max_listpack_entries: entries, ..Limits::default() }
+    }
+
+    fn read(body: &[u8], limits: Limits) -> Option<Hash> {
+        let mut payload = [body, &10u16.to_le_bytes()].concat();
+        payload.extend(crc64::update(0, &payload).to_le_bytes());
+        match restore(&payload, limits) {
+            Ok(Value::Hash(hash)) => Some(hash),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn every_form_comes_back() {
+        let fields = [("a", "1", 0), ("b", "", 0), ("300", "-70000", 0), ("d", "xyz", 0)];
+        let timed = [("a", "1", 900), ("b", "", 0), ("300", "-70000", 1 << 40), ("d", "xyz", 900)];
+        let cases = [
+            (fields, small(10), LISTPACK, "listpack"),
+            (fields, small(2), TABLE, "hashtable"),
+            (timed, small(10), TIMED_LISTPACK, "listpackex"),
+            (timed, small(2), TIMED_TABLE, "hashtable"),
+        ];
+        for (fields, limits, number, encoding) in cases {
+            let hash = hash(&fields, &limits);
+            let payload = dump(&Value::Hash(hash.clone()));
+            assert_eq!((payload[0], hash.encoding()), (number, encoding));
+            let back = read(&payload[..payload.len() - 10], limits).unwrap();
+            assert_eq!((back.encoding(), &back), (encoding, &hash));
+            // And in a server with other settings.
+            assert_eq!(read(&payload[..payload.len() - 10], small(2)).unwrap(), hash);
+            assert_eq!(read(&payload[..payload.len() - 10], small(10)).unwrap(), hash);
+        }
+        let mut emptied = hash(&[("a", "1", 900)], &small(10));
+        emptied.set_deadline(b"a", None);
+        assert_eq!((emptied.encoding(), number(&emptied)), ("listpackex", LISTPACK));
+        let payload = dump(&Value::Hash(emptied.clone()));
+        assert_eq!(read(&payload[..payload.len() - 10], small(10)).unwrap(), emptied);
+    }
+
+    #[test]
+    fn payloads_are_those_of_redis() {
+        let limits = Limits::default();
+        let fields = hash(&[("a", "1", 0), ("b", "-300", 0), ("c", "hello world", 0)], &limits);
+        let payload = b"\x10\"\"\x00\x00\x00\x06\x00\x81a\x02\x01\x01\x81b\x02\xde\xd4\x02\x81c\
+            \x02\x8bhello world\x0c\xff\n\x00u\x82\xffJ\x15\x06s0";
+        assert_eq!(dump(&Value::Hash(fields.clone())), payload);
+        assert_eq!(restore(payload, limits).unwrap(), Value::Hash(fields));
+        let payload = b"\x04\x02\x01b\xc3\t@A\x01xx\xe04\x00\x01xx\x01a\xc0\x01\n\x00FK\xdb\x9b\
+            \xe9Y\xc0)";
+        let table = hash(&[("a", "1", 0), ("b", &"x".repeat(65), 0)], &limits);
+        assert_eq!(restore(payload, limits).unwrap(), Value::Hash(table));
+    }
+
+    #[test]
+    fn old_forms_are_read() {
+        let limits = Limits::default();
+        let expected = hash(&[("a", "12", 0)], &limits);
+        let zipmap = b"\x09\x08\x01\x01a\x02\x0012\xff";
+        assert_eq!(read(zipmap, limits).as_ref(), Some(&expected));
+        let ziplist = b"\x0d\x11\x11\0\0\0\x0d\0\0\0\x02\0\0\x01a\x03\xfe\x0c\xff";
+        assert_eq!(read(ziplist, limits).as_ref(), Some(&expected));
+        let timed = hash(&[("a", "12", 900)], &limits);
+        assert_eq!(read(b"\x16\x01\x43\x84\x01a\xc0\x0c", limits).as_ref(), Some(&timed));
+        let triples = b"\x17\x0f\x10\0\0\0\x03\0\x81a\x02\x0c\x01\xc3\x84\x02\xff";
+        assert_eq!(read(triples, limits), None, "a block that is shorter than it says");
+        let triples = b"\x17\x0f\x0f\0\0\0\x03\0\x81a\x02\x0c\x01\xc3\x84\x02\xff";
+        assert_eq!(read(triples, limits).as_ref(), Some(&timed));
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused() {
+        let bad: [&[u8]; 8] = [
+            b"\x04\x00",
+            b"\x04\x02\x01a\x011\x01a\x012",
+            b"\x04\x02\x01a\x011",
+            b"\x10\x07\x07\0\0\0\0\0\xff",
+            // Deadlines out of range, absolute and from the earliest on.
+            b"\x16\x01\x81\0\x01\0\0\0\0\0\0\x01a\x011",
+            b"\x18\xff\xff\xff\xff\xff\xff\xff\xff\x01\x02\x01a\x011",
+            b"\x18\x84\x03\0\0\0\0\0\0\x02\x01\x01a\x011\x00\x01a\x012",
+            b"\x04\x81\xff\xff\xff\xff\xff\xff\xff\xff\x01a\x011",
+        ];
+        for bad in bad {
+            for limits in [small(0), small(10)] {
+                assert!(read(bad, limits).is_none(), "{}", bad.escape_ascii());
+            }
+        }
+    }
+
+    #[test]
+    fn changed_bodies_never_panic() {
+        let mut rng = Rng::seeded(11);
+        let fields = [("a", "1", 900), ("b", "", 0), ("300", "-70000", 1000), ("d", "xyz", 0)];
+        for limits in [small(10), small(2)] {
+            let whole = dump(&Value::Hash(hash(&fields, &limits)));
+            for _ in 0..3_000 {
+                let mut body = whole[..whole.len() - 10].to_vec();
+                for _ in 0..=rng.next_u64() % 2 {
+                    let at = rng.next_u64() as usize % body.len();
+                    body[at] = rng.next_u64() as u8;
+                }
+                if let Some(mut hash) = read(&body, limits) {
+                    hash.fields().for_each(drop);
+                    while hash.pop_due(i64::MAX).is_some() {}
+                    hash.make_large();
+                }
+            }
+        }
+    }
 }
