@@ -239,7 +239,9 @@ fn t09_no_byte_follows_a_reply() {
         &["SUBSCRIBE", "orange"],
         &["PING"],
     ] {
-        client.cmd(command);
+        let reply = client.cmd(command);
+        let refused = matches!(reply, Value::Error(_));
+        assert_eq!(refused, command[0] == "NOSUCHCOMMAND", "{command:?}: {reply}");
         client.expect_silence(2);
     }
 }
@@ -375,6 +377,39 @@ fn t16_the_rdb_of_a_full_resync_is_readable() {
     assert_eq!(keys[0].value, b"orange");
     assert_eq!(keys[1].value, b"12345");
     assert_eq!(keys[2].expires_ms, Some(FUTURE_MS));
+}
+
+#[test]
+fn t16_the_rdb_holds_no_type_that_parsers_do_not_know() {
+    let server = Server::start(&[]);
+    let mut client = server.client();
+    let many: Vec<String> = (0..600).map(|n| format!("element-{n}")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    for write in [
+        &["RPUSH", "list", "a", "b"][..],
+        &[&["RPUSH", "list:many"][..], &many].concat(),
+        &["HSET", "hash", "f", "v"],
+        &[&["HSET", "hash:many"][..], &many].concat(),
+        &["SADD", "set", "a", "b"],
+        &["SADD", "set:ints", "1", "2"],
+        &[&["SADD", "set:many"][..], &many].concat(),
+        &["ZADD", "zset", "1.5", "a"],
+        &["GEOADD", "zset:geo", "13.4", "52.5", "m"],
+        &["ZUNIONSTORE", "zset:many", "1", "set:many"],
+        &["XADD", "stream", "0-1", "foo", "bar"],
+        &["XGROUP", "CREATE", "stream", "group", "0"],
+        &["XREADGROUP", "GROUP", "group", "me", "STREAMS", "stream", ">"],
+        &["SETBIT", "bits", "100", "1"],
+        &["PFADD", "hll", "a", "b"],
+    ] {
+        let reply = client.cmd(write);
+        assert!(!matches!(reply, Value::Error(_)), "{write:?}: {reply}");
+    }
+    let replica = FakeReplica::attach(server.addr());
+    let keys = read_rdb(&replica.rdb).expect("a readable RDB");
+    assert_eq!(Value::Int(keys.len() as i64), client.cmd(&["DBSIZE"]));
+    assert_eq!(keys.len(), 13);
+    assert!(replica.rdb.len() < 100_000);
 }
 
 #[test]
