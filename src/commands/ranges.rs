@@ -153,7 +153,7 @@ fn strlen(ctx: &mut Ctx, args: &mut Args) -> Reply {
 fn longest(ctx: &Ctx) -> usize {
     match ctx.session.role {
         Role::Client => ctx.settings.proto_max_bulk_len,
-        Role::Primary => isize::MAX as usize,
+        Role::Primary | Role::Replay => isize::MAX as usize,
     }
 }
 

@@ -110,6 +110,7 @@ impl Block {
 struct Served {
     chunks: Vec<Chunk>,
     last_write: u64,
+    last_file: u64,
     failed: bool,
 }
 
@@ -203,6 +204,7 @@ pub fn wait(engine: &Engine, session: &mut Session, waiter: &Waiter, out: &mut O
     let told = leave(engine, waiter);
     if let Some(served) = lock(&waiter.served).take() {
         session.last_write = session.last_write.max(served.last_write);
+        session.last_file = session.last_file.max(served.last_file);
         served.chunks.iter().for_each(|chunk| out.raw(chunk.as_ref()));
         return served.failed;
     }
@@ -329,12 +331,12 @@ fn execute<'k>(
     let failed = dispatch::call(&run, &mut session, held, known, &argv, &mut out, &mut unit);
     let still_waits = session.block.take().is_some();
     dispatch::publish(engine, &mut session, &mut unit);
-    let last_write = session.last_write;
+    let (last_write, last_file) = (session.last_write, session.last_file);
     *lock(&waiter.stand_in) = Some(session);
     if still_waits {
         return None;
     }
-    *lock(&waiter.served) = Some(Served { chunks: out.take_chunks(), last_write, failed });
+    *lock(&waiter.served) = Some(Served { chunks: out.take_chunks(), last_write, last_file, failed });
     Some(unit)
 }
 

@@ -7,6 +7,7 @@ use std::time::Instant;
 use crate::data::Str;
 use crate::engine::Engine;
 use crate::engine::blocking::{self, Block};
+use crate::engine::delivery;
 use crate::engine::dispatch::{self, Unit};
 use crate::engine::effects::Effects;
 use crate::engine::session::{Role, Session};
@@ -201,7 +202,7 @@ impl<'k> Ctx<'_, 'k> {
     /// decides that: it waits for its primary's word.
     pub fn is_past(&self, deadline: i64) -> bool {
         deadline <= self.now_ms
-            && self.session.role != Role::Primary
+            && self.session.role == Role::Client
             && !self.server.replication.is_replica()
     }
 
@@ -244,7 +245,7 @@ impl<'k> Ctx<'_, 'k> {
     pub fn wait(&mut self, deadline: Option<Instant>, done: impl FnMut() -> bool) -> Woken {
         let handle = Arc::clone(&self.session.handle);
         let limit = self.server.output_limit(self.settings, handle.kind());
-        self.server.clients.send(&handle, self.reply.out, limit);
+        delivery::send(self.engine, self.session, self.reply.out, limit);
         let began = Instant::now();
         handle.begin_wait();
         self.server.blocked.fetch_add(1, Ordering::Relaxed);

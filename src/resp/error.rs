@@ -140,6 +140,16 @@ impl Error {
          (stop-writes-on-bgsave-error option). Please check the Redis logs for details about the \
          RDB error.",
     );
+    pub const CHILD_ACTIVE: Self = Self::new(
+        "ERR Another child process is active (AOF?): can't BGSAVE right now. Use BGSAVE SCHEDULE \
+         in order to schedule a BGSAVE whenever possible.",
+    );
+    pub const REWRITE_IN_PROGRESS: Self =
+        Self::new("ERR Background append only file rewriting already in progress");
+    pub const REWRITE_FAILED: Self = Self::new(
+        "ERR Can't execute an AOF background rewriting. Please check the server logs for more \
+         information.",
+    );
     pub const REPLICA_KEYSPACE: Self = Self::new("ERR Replica can't interact with the keyspace");
     pub const EXECABORT: Self =
         Self::new("EXECABORT Transaction discarded because of previous errors.");

@@ -15,7 +15,7 @@ use std::time::Duration;
 use crate::engine::Engine;
 use crate::resp::out::{Chunk, Out};
 use crate::state::outbox::Limit;
-use crate::state::persistence::{self, Epoch, Until};
+use crate::state::persistence::{self, Contents, Epoch, Until};
 use crate::state::replication::{Replica, ReplicaState, Wants};
 use crate::state::{Job, Server};
 use crate::store::snapshot::Snapshot;
@@ -71,7 +71,10 @@ fn spool_and_send(
     let done = AtomicBool::new(false);
     let (result, mut told) = std::thread::scope(|scope| {
         let attending = scope.spawn(|| attend(server, epoch, &done));
-        let result = persistence::write_snapshot(server, snapshot, epoch, spool, Until::Unwanted);
+        let result = {
+            let whole = Contents::Whole;
+            persistence::write_snapshot(server, snapshot, epoch, spool, Until::Unwanted, whole)
+        };
         done.store(true, Ordering::SeqCst);
         (result, attending.join().unwrap_or_default())
     });

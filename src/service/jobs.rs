@@ -3,7 +3,7 @@
 use std::sync::{Arc, Weak};
 
 use crate::engine::Engine;
-use crate::service::{Threads, failover, feeder, full_sync, primary};
+use crate::service::{Threads, aof, failover, feeder, full_sync, primary};
 use crate::state::Job;
 use crate::state::persistence::{self, Until};
 
@@ -25,6 +25,7 @@ pub fn install(engine: &Arc<Engine>, threads: &Arc<Threads>) {
 fn run(engine: &Arc<Engine>, job: Job) {
     match job {
         Job::BackgroundSave => background_save(engine),
+        Job::RewriteAof => aof::rewrite(engine),
         Job::Free(garbage) => drop(garbage),
         Job::FullSync => full_sync::run(engine),
         Job::SendSnapshot(replica, file, reader) => {

@@ -1,6 +1,7 @@
 //! L7: all threads. Accepting and serving connections, feeding replicas, following a primary,
 //! saving, expiring, and the beginning and end of a server.
 
+mod aof;
 mod connection;
 mod cron;
 mod drain;
@@ -22,7 +23,7 @@ use std::time::{Duration, Instant};
 use crate::base::process;
 use crate::commands;
 use crate::engine::{Engine, blocking::Blocked, load, table::Table};
-use crate::state::Server;
+use crate::state::{self, Server};
 use crate::state::config::{Config, Startup};
 
 use listener::Listeners;
@@ -68,6 +69,7 @@ pub fn start(startup: Startup, any_port: bool, gauge: fn() -> u64) -> io::Result
     let mut running =
         Running { engine, listeners, threads: Vec::new(), passing: Arc::clone(&passing), pid_file };
     running.spawn("drain", drain::run)?;
+    running.spawn("aof", aof::run)?;
     running.spawn("cron", cron::run)?;
     running.spawn("expire", cron::run_expiry)?;
     let server = &running.engine.server;
@@ -121,7 +123,14 @@ impl Running {
     /// A damaged file, or one that cannot be read.
     pub fn load(&self) -> io::Result<()> {
         let server = &self.engine.server;
-        load::load_at_start(&self.engine)?;
+        if server.config.get().appendonly {
+            aof::open(&self.engine)?;
+        } else {
+            // A rewrite is possible without the file being on.
+            server.aof.set_manifest(state::aof::load_manifest(server)?);
+            load::load_at_start(&self.engine)?;
+        }
+        server.aof.remove_history(server);
         if let Some(primary) = server.config.get().replicaof.clone() {
             // Before anybody may write: what was loaded is a state of the primary's stream.
             let guards = server.keyspace.lock_all();
@@ -168,6 +177,8 @@ impl Drop for Running {
         for thread in self.threads.drain(..) {
             let _ = thread.join();
         }
+        // Whatever nobody has waited for.
+        let _ = server.aof.flush(server);
         let deadline = Instant::now() + JOIN_TIMEOUT;
         while self.passing.0.load(Ordering::SeqCst) > 0 && Instant::now() < deadline {
             server.clients.kill_all(|_| true);

@@ -4,6 +4,7 @@
 //! Must not know commands, and spawns no thread: work for another thread is a [`Job`], which
 //! `service` runs.
 
+pub mod aof;
 pub mod clients;
 pub mod config;
 pub mod histogram;
@@ -38,6 +39,8 @@ use outbox::Limit;
 pub enum Job {
     /// Save the keyspace to the RDB file; it is marked as running already.
     BackgroundSave,
+    /// Rewrite the append-only file; it is marked as running already.
+    RewriteAof,
     /// Make a snapshot for the replicas that wait for one.
     FullSync,
     /// Send a replica this snapshot and then the stream, by this reader of the log.
@@ -103,6 +106,8 @@ pub struct Server {
     pub logger: Logger,
     /// Saving and loading.
     pub persistence: persistence::Persistence,
+    /// The append-only file.
+    pub aof: aof::Aof,
     /// Primary and replicas.
     pub replication: replication::Replication,
     /// CLIENT PAUSE.
@@ -146,6 +151,7 @@ impl Server {
             latency: latency::Latency::default(),
             logger: Logger::new(settings.loglevel, &settings.logfile),
             persistence: persistence::Persistence::default(),
+            aof: aof::Aof::default(),
             replication: replication::Replication::default(),
             pause: pause::Pause::default(),
             monitors: AtomicU64::new(0),
@@ -170,7 +176,7 @@ impl Server {
     pub fn become_replica(&self, primary: (String, u16)) {
         // The stream that we have, our own or a former primary's, may be one that the new primary
         // continues.
-        let own_stream = !self.replication.is_replica() && self.log.is_active();
+        let own_stream = !self.replication.is_replica() && self.log.is_streaming();
         self.replication.link().resumable |= own_stream;
         self.replication.follow(Some(primary.clone()));
         self.log.set_followed(true);
@@ -194,6 +200,15 @@ impl Server {
         self.replication.cut_replicas();
         self.config.update(|settings| settings.replicaof = None);
         self.logger.set_role(b'M');
+        if self.config.get().appendonly {
+            // A synchronization that was not finished has turned it off.
+            self.aof.start_soon();
+        }
+    }
+
+    /// Whether a snapshot is being written in the background, for whatever purpose.
+    pub fn has_background_job(&self) -> bool {
+        self.persistence.is_saving() || self.replication.is_syncing() || self.aof.is_rewriting()
     }
 
     /// Says who runs jobs; `service` does, once.
