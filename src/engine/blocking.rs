@@ -336,7 +336,8 @@ fn execute<'k>(
     if still_waits {
         return None;
     }
-    *lock(&waiter.served) = Some(Served { chunks: out.take_chunks(), last_write, last_file, failed });
+    *lock(&waiter.served) =
+        Some(Served { chunks: out.take_chunks(), last_write, last_file, failed });
     Some(unit)
 }
 

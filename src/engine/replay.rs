@@ -136,12 +136,7 @@ impl Loader<'_> {
     }
 
     /// Loads the RDB file that a base is, or that an old file begins with; where it ends.
-    fn read_preamble(
-        &self,
-        input: &mut BufReader<File>,
-        name: &str,
-        size: u64,
-    ) -> io::Result<u64> {
+    fn read_preamble(&self, input: &mut BufReader<File>, name: &str, size: u64) -> io::Result<u64> {
         let mut magic = Vec::new();
         input.by_ref().take(RDB_MAGIC.len() as u64).read_to_end(&mut magic)?;
         input.seek(SeekFrom::Start(0))?;
@@ -222,7 +217,8 @@ impl Loader<'_> {
         }
         let first = out.chunks().next().unwrap_or_default();
         if first.starts_with(b"-") {
-            let (error, command) = (String::from_utf8_lossy(first), String::from_utf8_lossy(argv[0]));
+            let (error, command) =
+                (String::from_utf8_lossy(first), String::from_utf8_lossy(argv[0]));
             self.engine.server.logger.warning(&format!(
                 "== CRITICAL == This AOF-loading-client is sending an error to its server: '{}' \
                  after processing the command '{command}'",
@@ -252,7 +248,8 @@ impl Loader<'_> {
     fn cut(&self, name: &str, path: &Path, whole: u64) -> io::Result<()> {
         let logger = &self.engine.server.logger;
         if self.settings.aof_load_truncated {
-            logger.warning(&format!("!!! Warning: short read while loading the AOF file {name}!!!"));
+            logger
+                .warning(&format!("!!! Warning: short read while loading the AOF file {name}!!!"));
             logger.warning(&format!("!!! Truncating the AOF {name} at offset {whole} !!!"));
             let result =
                 OpenOptions::new().write(true).open(path).and_then(|file| file.set_len(whole));

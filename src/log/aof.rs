@@ -272,11 +272,18 @@ mod tests {
 
     #[test]
     fn nonsense_is_told_from_an_early_end() {
-        for bytes in [&b"SET a b\r\n"[..], b"*0\r\n", b"*x\r\n", b"*-1\r\n", b"*1\r\n+3\r\nabc\r\n", b"*1\r\n$1\r\nabc"]
-        {
+        for bytes in [
+            &b"SET a b\r\n"[..],
+            b"*0\r\n",
+            b"*x\r\n",
+            b"*-1\r\n",
+            b"*1\r\n+3\r\nabc\r\n",
+            b"*1\r\n$1\r\nabc",
+        ] {
             assert_eq!(read(bytes).1, Found::Nonsense, "{}", bytes.escape_ascii());
         }
-        for bytes in [&b"*"[..], b"*1\r\n", b"*1\r\n$", b"*1\r\n$3\r\nab", b"*1\r\n$99999999999\r\nx"]
+        for bytes in
+            [&b"*"[..], b"*1\r\n", b"*1\r\n$", b"*1\r\n$3\r\nab", b"*1\r\n$99999999999\r\nx"]
         {
             assert_eq!(read(bytes).1, Found::Torn, "{}", bytes.escape_ascii());
         }

@@ -224,6 +224,14 @@ impl Error {
     pub const INVALID_MASTER_PORT: Self = Self::new("ERR Invalid master port");
     pub const SYNC_NO_LINK: Self =
         Self::new("NOMASTERLINK Can't SYNC while not connected with my master");
+    pub const LOCAL_OUT_OF_RANGE: Self =
+        Self::new("ERR value is out of range, value must between 0 and 1");
+    pub const WAITAOF_ON_REPLICA: Self = Self::new(
+        "ERR WAITAOF cannot be used with replica instances. Please also note that writes to \
+         replicas are just local and are not propagated.",
+    );
+    pub const WAITAOF_WITHOUT_AOF: Self =
+        Self::new("ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.");
     pub const WAIT_ON_REPLICA: Self = Self::new(
         "ERR WAIT cannot be used with replica instances. Please also note that since Redis 4.0 if \
          a replica is configured to be writable (which is not the default) writes to replicas are \

@@ -295,7 +295,8 @@ impl Out {
     /// Puts an error in the place of what was written between two marks, as far as it has not been
     /// taken away. Marks behind it are of no more use. A reply that was not wanted stays away.
     pub fn replace(&mut self, from: Mark, to: Mark, error: &Error) {
-        let here = |mark: Mark| if mark.batch == self.batch { (mark.len, mark.shared) } else { (0, 0) };
+        let here =
+            |mark: Mark| if mark.batch == self.batch { (mark.len, mark.shared) } else { (0, 0) };
         let ((start, first), (end, last)) = (here(from), here(to));
         if start == end && first == last {
             return;

@@ -23,8 +23,8 @@ use std::time::{Duration, Instant};
 use crate::base::process;
 use crate::commands;
 use crate::engine::{Engine, blocking::Blocked, load, table::Table};
-use crate::state::{self, Server};
 use crate::state::config::{Config, Startup};
+use crate::state::{self, Server};
 
 use listener::Listeners;
 use pidfile::PidFile;
@@ -130,7 +130,9 @@ impl Running {
             server.aof.set_manifest(state::aof::load_manifest(server)?);
             load::load_at_start(&self.engine)?;
         }
-        server.aof.remove_history(server);
+        if !server.config.get().aof_disable_auto_gc {
+            server.aof.remove_history(server);
+        }
         if let Some(primary) = server.config.get().replicaof.clone() {
             // Before anybody may write: what was loaded is a state of the primary's stream.
             let guards = server.keyspace.lock_all();

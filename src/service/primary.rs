@@ -460,8 +460,9 @@ impl Link<'_> {
     }
 
     fn acknowledge(&self) -> io::Result<()> {
-        let offset = self.engine.server.log.offset().to_string();
-        self.send(&[b"REPLCONF", b"ACK", offset.as_bytes()])
+        let confirmation = self.engine.server.confirmation();
+        let argv: Vec<&[u8]> = confirmation.iter().map(|word| word.as_bytes()).collect();
+        self.send(&argv)
     }
 
     /// Sends a command and returns the line that answers it.

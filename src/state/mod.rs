@@ -206,6 +206,16 @@ impl Server {
         }
     }
 
+    /// What we confirm to our primary: how far we are, and how far our append-only file is.
+    pub fn confirmation(&self) -> Vec<String> {
+        let mut words =
+            vec!["REPLCONF".to_owned(), "ACK".to_owned(), self.log.offset().to_string()];
+        if let Some(synced) = self.aof.synced_stream() {
+            words.extend(["FACK".to_owned(), synced.to_string()]);
+        }
+        words
+    }
+
     /// Whether a snapshot is being written in the background, for whatever purpose.
     pub fn has_background_job(&self) -> bool {
         self.persistence.is_saving() || self.replication.is_syncing() || self.aof.is_rewriting()

@@ -199,7 +199,7 @@ impl Aof {
     pub fn remove_history(&self, server: &Server) {
         let settings = server.config.get();
         let mut writer = self.writer.lock();
-        if settings.aof_disable_auto_gc || writer.manifest.history.is_empty() {
+        if writer.manifest.history.is_empty() {
             return;
         }
         let directory = directory(&settings);

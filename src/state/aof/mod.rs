@@ -379,6 +379,8 @@ impl Aof {
         let writer = self.writer.lock();
         let Some(increment) = &writer.increment else { return };
         if !increment.is_unsynced() {
+            // Nothing is missing on the disk, although the stream may have gone on.
+            self.note_synced(writer.written);
             return;
         }
         let ((file, size), place) = (increment.to_sync(), writer.written);

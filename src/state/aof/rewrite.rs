@@ -158,8 +158,8 @@ impl Aof {
         rewriting.scheduled = false;
         rewriting.started_ms = clock::unix_ms();
         rewriting.begun += 1;
-        drop(rewriting);
         self.abort_rewrite.store(false, Ordering::SeqCst);
+        drop(rewriting);
         if self.mode() == Mode::Waiting
             && let Err(e) = self.open_temporary(server, &settings)
         {
@@ -269,7 +269,7 @@ impl Aof {
         }
         let result = self.rename_and_persist(server, &settings, &mut writer);
         drop(writer);
-        if result.is_ok() {
+        if result.is_ok() && !settings.aof_disable_auto_gc {
             self.remove_history(server);
         }
         result
@@ -437,6 +437,8 @@ impl Aof {
         if before == Mode::Waiting {
             remove_temporary_increment(server);
         }
+        // Whoever waits for the disk waits in vain.
+        server.replication.wake_waiting();
     }
 
     /// Ends the rewrite that runs, and waits until it has.
