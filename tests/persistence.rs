@@ -569,6 +569,32 @@ fn debug_reload_tells_others_to_wait_and_loses_nothing() {
     assert_eq!(reply, "(error) ERR Error trying to load the RDB dump");
 }
 
+/// Sets or lifts a limit on the address space of a running process, in bytes.
+fn limit_address_space(pid: u32, limit: &str) {
+    let limit = format!("--as={limit}:");
+    let status = Command::new("prlimit").args(["--pid", &pid.to_string(), &limit]).status();
+    assert!(status.expect("prlimit runs").success());
+}
+
+#[test]
+#[ignore = "needs prlimit"]
+fn a_save_without_a_thread_fails_and_the_next_one_works() {
+    let dir = TempDir::new("threads");
+    let server = start_in(&dir, &[]);
+    let mut client = server.client();
+    ok(&mut client, &["SET", "k", "v"]);
+    let status = fs::read_to_string(format!("/proc/{}/status", server.pid())).expect("a status");
+    let size = status.lines().find_map(|line| line.strip_prefix("VmSize:")).expect("a size");
+    let kib: u64 = size.trim().trim_end_matches(" kB").parse().expect("a number");
+    limit_address_space(server.pid(), &(kib * 1024 + 100_000).to_string());
+    background_save(&mut client);
+    assert_eq!(info(&mut client, "rdb_last_bgsave_status"), "err");
+    limit_address_space(server.pid(), "unlimited");
+    background_save(&mut client);
+    assert_eq!(info(&mut client, "rdb_last_bgsave_status"), "ok");
+    assert_eq!(keys_in(&dump_in(&dir)).len(), 1);
+}
+
 #[test]
 #[ignore = "needs redis-server"]
 fn files_travel_to_redis_and_back() {

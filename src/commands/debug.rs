@@ -146,7 +146,7 @@ fn digest_all(ctx: &mut Ctx, _: &[&[u8]]) -> Reply {
     let digest = if ctx.in_exec {
         digest::of_held(ctx.db.held())
     } else {
-        digest::of_everything(ctx.engine)
+        digest::of_held(&mut ctx.engine.server.keyspace.hold(&Plan::All))
     };
     ctx.reply.simple(&digest.to_string())
 }

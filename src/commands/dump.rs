@@ -50,8 +50,7 @@ struct Options {
     /// The time to live is a Unix time.
     absolute: bool,
     idle_seconds: Option<u64>,
-    /// Given, and right; without an LFU policy there is nobody who would want to know it.
-    frequency: bool,
+    frequency: Option<u8>,
 }
 
 impl Options {
@@ -62,12 +61,12 @@ impl Options {
                 options.replace = true;
             } else if args.word("absttl") {
                 options.absolute = true;
-            } else if !options.frequency && args.word("idletime") {
+            } else if options.frequency.is_none() && args.word("idletime") {
                 let idle = u64::try_from(args.int()?).ok();
                 options.idle_seconds = Some(idle.ok_or(Error::RESTORE_IDLETIME)?);
             } else if options.idle_seconds.is_none() && args.word("freq") {
-                u8::try_from(args.int()?).map_err(|_| Error::RESTORE_FREQ)?;
-                options.frequency = true;
+                let frequency = u8::try_from(args.int()?).ok();
+                options.frequency = Some(frequency.ok_or(Error::RESTORE_FREQ)?);
             } else {
                 return Err(Error::SYNTAX);
             }
@@ -105,9 +104,7 @@ fn restore(ctx: &mut Ctx, args: &mut Args) -> Reply {
         return ctx.reply.ok();
     }
     ctx.db.set(key, value, deadline);
-    if let Some(idle) = options.idle_seconds {
-        ctx.db.set_idle(key, idle);
-    }
+    ctx.db.set_accesses(key, options.idle_seconds, options.frequency);
     if let Some(at) = deadline.filter(|_| !options.absolute) {
         log_absolute(ctx, args, at);
     }

@@ -5,6 +5,8 @@ use crate::engine::spec::access::RO;
 use crate::engine::spec::flag::{KEYSPACE, LOADING, STALE};
 use crate::engine::{Args, Command, Ctx, Group, KeySpec, Reply};
 use crate::resp::error::Error;
+use crate::state::config::By;
+use crate::store::Aging;
 
 /// The commands of this file.
 pub const COMMANDS: &[Command] = &[Command::container("object")
@@ -55,17 +57,22 @@ fn encoding(ctx: &mut Ctx, args: &mut Args) -> Reply {
 
 /// OBJECT FREQ key
 fn freq(ctx: &mut Ctx, args: &mut Args) -> Reply {
+    let (now_ms, aging) = (ctx.now_ms, ctx.settings.aging());
     match ctx.db.read_untouched(args.key()) {
-        // Nothing is evicted, so no policy ever counts accesses.
-        Some(_) => Err(Error::FREQ_WITHOUT_LFU),
+        Some(_) if aging == Aging::Lru => Err(Error::FREQ_WITHOUT_LFU),
+        Some(entry) => {
+            let frequency = entry.frequency(now_ms, aging);
+            ctx.reply.int(frequency.into())
+        }
         None => ctx.reply.null(),
     }
 }
 
 /// OBJECT IDLETIME key
 fn idletime(ctx: &mut Ctx, args: &mut Args) -> Reply {
-    let now_ms = ctx.now_ms;
+    let (now_ms, aging) = (ctx.now_ms, ctx.settings.aging());
     match ctx.db.read_untouched(args.key()).map(|entry| entry.idle_seconds(now_ms)) {
+        Some(_) if aging != Aging::Lru => Err(Error::IDLETIME_WITH_LFU),
         Some(seconds) => ctx.reply.int(i64::try_from(seconds).unwrap_or(i64::MAX)),
         None => ctx.reply.null(),
     }
@@ -79,9 +86,14 @@ const SHARED_COUNT: i64 = i32::MAX as i64;
 
 /// OBJECT REFCOUNT key
 fn refcount(ctx: &mut Ctx, args: &mut Args) -> Reply {
+    // With an access time of its own for each key, no integer can be shared.
+    let ages = matches!(ctx.settings.maxmemory_policy.by, Some(By::Access | By::Frequency));
+    let shares = ctx.settings.maxmemory == 0 || !ages;
     let Some(entry) = ctx.db.read_untouched(args.key()) else { return ctx.reply.null() };
     let count = match &entry.value {
-        Value::String(text) if text.as_int().is_some_and(|n| (0..SHARED_INTEGERS).contains(&n)) => {
+        Value::String(text)
+            if shares && text.as_int().is_some_and(|n| (0..SHARED_INTEGERS).contains(&n)) =>
+        {
             SHARED_COUNT
         }
         _ => 1,

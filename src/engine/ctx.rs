@@ -186,6 +186,7 @@ impl<'k> Ctx<'_, 'k> {
         let (index, expiry) = (self.db.index(), self.db.expiry());
         let mut db = Db::new(&mut held, index, self.now_ms, expiry, &mut changes);
         db.set_wanted(self.settings.notify_keyspace_events);
+        db.set_aging(self.settings.aging());
         let result = visit(&mut db);
         // Before the shard is let go, so that nobody's write to such a key comes first.
         dispatch::append_expired(self.engine, self.settings, &changes.expired);

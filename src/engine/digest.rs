@@ -11,8 +11,6 @@ use std::fmt;
 
 use crate::base::sha1::sha1;
 use crate::data::Value;
-use crate::engine::Engine;
-use crate::state::persistence::begin_snapshot;
 use crate::store::dict::Slot;
 use crate::store::keyspace::SHARDS;
 use crate::store::{Entry, Held};
@@ -70,17 +68,7 @@ pub fn of_value(entry: &Entry) -> Digest {
     digest
 }
 
-/// The digest of everything, as it is at one moment. No shard may be held.
-pub fn of_everything(engine: &Engine) -> Digest {
-    let (mut snapshot, _) = begin_snapshot(&engine.server, || ());
-    let mut databases = Databases::default();
-    while let Some(batch) = snapshot.next_batch() {
-        databases.add(batch.db, &batch.entries);
-    }
-    databases.digest()
-}
-
-/// The same inside a transaction that holds all shards.
+/// The digest of everything. All shards must be held.
 pub fn of_held(held: &mut Held) -> Digest {
     let mut databases = Databases::default();
     for shard in 0..SHARDS {

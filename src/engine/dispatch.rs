@@ -137,6 +137,7 @@ fn admit<'e>(
         .store(shown.map_or(0, |known| known.id as u64 + 1), Ordering::Relaxed);
     let known = found?;
     let asking = Asking {
+        engine,
         server: &engine.server,
         settings,
         session,
@@ -366,6 +367,7 @@ pub fn call<'k>(
     let mut db = Db::new(held, db_index, run.now_ms, expiry, &mut changes);
     db.set_touch(!session.no_touch);
     db.set_wanted(run.settings.notify_keyspace_events);
+    db.set_aging(run.settings.aging());
     let mut ctx = Ctx {
         engine,
         server: &engine.server,
@@ -523,6 +525,14 @@ pub fn append_expired(engine: &Engine, settings: &Settings, expired: &[(usize, V
         let mut unit = Unit::default();
         unit.expired(settings, std::slice::from_ref(key));
         append(engine, unit.commands);
+    }
+}
+
+/// Appends the removal of one key.
+pub fn append_removal(engine: &Engine, lazily: bool, db: usize, key: &[u8]) {
+    if engine.server.log.is_active() {
+        let name: &[u8] = if lazily { b"UNLINK" } else { b"DEL" };
+        append(engine, vec![(db, vec![name.to_vec(), key.to_vec()])]);
     }
 }
 

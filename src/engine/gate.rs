@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use crate::base::clock;
 
+use crate::engine::Engine;
+use crate::engine::evict::{self, Room};
 use crate::engine::session::{Role, Session};
 use crate::engine::spec::flag;
 use crate::engine::table::Known;
@@ -15,6 +17,8 @@ use crate::state::config::Settings;
 
 /// A command that asks to be executed.
 pub struct Asking<'a> {
+    /// The server with its commands.
+    pub engine: &'a Engine,
     /// The server.
     pub server: &'a Server,
     /// The parameters.
@@ -66,9 +70,11 @@ fn not_in_multi(asking: &Asking) -> Option<Error> {
 }
 
 fn out_of_memory(asking: &Asking) -> Option<Error> {
-    let limit = asking.settings.maxmemory;
-    let over = limit > 0 && asking.deny_oom && asking.server.used_memory() > limit;
-    over.then_some(Error::OOM)
+    if asking.settings.maxmemory == 0 {
+        return None;
+    }
+    let room = evict::make_room(asking.engine, asking.settings);
+    (asking.deny_oom && room == Room::None).then_some(Error::OOM)
 }
 
 fn disk_error(asking: &Asking) -> Option<Error> {

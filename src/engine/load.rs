@@ -13,7 +13,7 @@ use crate::data::Value;
 use crate::engine::{Engine, dispatch};
 use crate::rdb::{Eviction, Item, Reader};
 use crate::state::persistence;
-use crate::store::{Changes, Db, Expiry, Plan};
+use crate::store::{Aging, Changes, Db, Expiry, Plan};
 
 /// What a file says of the replication stream that it is a state of.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -125,6 +125,7 @@ struct Loader<'e> {
     existing: Existing,
     /// Bytes of other files that were loaded before this one.
     before: u64,
+    aging: Aging,
     place: StreamPlace,
     items: u64,
     keys: u64,
@@ -133,8 +134,8 @@ struct Loader<'e> {
 
 impl<'e> Loader<'e> {
     fn new(engine: &'e Engine, existing: Existing) -> Self {
-        let keep_expired = engine.server.replication.is_replica()
-            || engine.server.config.get().replicaof.is_some();
+        let settings = engine.server.config.get();
+        let keep_expired = engine.server.replication.is_replica() || settings.replicaof.is_some();
         Loader {
             engine,
             db: 0,
@@ -142,6 +143,7 @@ impl<'e> Loader<'e> {
             keep_expired,
             existing,
             before: 0,
+            aging: settings.aging(),
             place: StreamPlace::default(),
             items: 0,
             keys: 0,
@@ -216,11 +218,7 @@ impl<'e> Loader<'e> {
                     return Ok(());
                 }
                 self.keys += 1;
-                let idle = match eviction {
-                    Some(Eviction::Idle(seconds)) => Some(seconds),
-                    _ => None,
-                };
-                return self.put(&key, value, expire_at_ms, idle);
+                return self.put(&key, value, expire_at_ms, eviction);
             }
             Item::Function(source) => {
                 let message = format!(
@@ -239,12 +237,13 @@ impl<'e> Loader<'e> {
         key: &[u8],
         value: Value,
         expire_at_ms: Option<i64>,
-        idle_seconds: Option<u64>,
+        eviction: Option<Eviction>,
     ) -> Result<(), String> {
         let keyspace = &self.engine.server.keyspace;
         let mut held = keyspace.hold(&Plan::One(keyspace.shard_of(key)));
         let mut changes = Changes::default();
         let mut db = Db::new(&mut held, self.db, self.now_ms, Expiry::Ignore, &mut changes);
+        db.set_aging(self.aging);
         if self.existing == Existing::Refuse && db.exists(key) {
             let mut shown = Vec::new();
             quote::repr(&mut shown, key);
@@ -252,8 +251,10 @@ impl<'e> Loader<'e> {
             return Err(format!("RDB has duplicated key {shown} in DB {}", self.db));
         }
         db.set(key, value, expire_at_ms);
-        if let Some(seconds) = idle_seconds {
-            db.set_idle(key, seconds);
+        match eviction {
+            Some(Eviction::Idle(seconds)) => db.set_accesses(key, Some(seconds), None),
+            Some(Eviction::Freq(frequency)) => db.set_accesses(key, None, Some(frequency)),
+            None => {}
         }
         Ok(())
     }

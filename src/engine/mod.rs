@@ -13,6 +13,7 @@ pub mod delivery;
 pub mod digest;
 pub mod dispatch;
 pub mod effects;
+pub mod evict;
 pub mod expire;
 pub mod gate;
 pub mod info;
@@ -49,6 +50,8 @@ pub struct Engine {
     pub table: table::Table,
     /// The clients that wait in blocking commands.
     pub blocked: blocking::Blocked,
+    /// What eviction remembers.
+    pub evictor: evict::Evictor,
 }
 
 impl From<WrongType> for Error {

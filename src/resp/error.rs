@@ -114,6 +114,10 @@ impl Error {
     pub const RESTORE_TTL: Self = Self::new("ERR Invalid TTL value, must be >= 0");
     pub const RESTORE_IDLETIME: Self = Self::new("ERR Invalid IDLETIME value, must be >= 0");
     pub const RESTORE_FREQ: Self = Self::new("ERR Invalid FREQ value, must be >= 0 and <= 255");
+    pub const IDLETIME_WITH_LFU: Self = Self::new(
+        "ERR An LFU maxmemory policy is selected, idle time not tracked. Please note that when \
+         switching between policies at runtime LRU and LFU data will take some time to adjust.",
+    );
     pub const FREQ_WITHOUT_LFU: Self = Self::new(
         "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note \
          that when switching between policies at runtime LRU and LFU data will take some time to \

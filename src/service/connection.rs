@@ -303,7 +303,14 @@ impl Input {
         }
         if self.end + least <= BUFFER_MAX {
             let doubled = (self.bytes.len() * 2).clamp(BUFFER_MIN, BUFFER_MAX);
-            return self.bytes.resize(doubled.max(self.end + least), 0);
+            let wanted = doubled.max(self.end + least);
+            if self.bytes.is_empty() {
+                // Fresh zeros from the allocator: pages that no request reaches stay unused.
+                self.bytes = vec![0; wanted];
+            } else {
+                self.bytes.resize(wanted, 0);
+            }
+            return;
         }
         if self.bytes.capacity() - self.end < least {
             // Exactly what is needed in the end, but not more at a time than has come already, so

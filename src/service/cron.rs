@@ -5,12 +5,12 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::base::clock;
-use crate::engine::{Engine, expire};
+use crate::engine::{Engine, evict, expire};
 use crate::service::feeder;
 use crate::state::clients::{Kind, flag};
 use crate::state::config::Settings;
 use crate::state::replication::{ReplicaState, Wants};
-use crate::state::{CRON_HZ, Server, persistence};
+use crate::state::{CRON_HZ, Job, Server, persistence};
 
 /// How often expired keys are looked for: well below the 50 ms within which a key has to be gone.
 const EXPIRY_TICK: Duration = Duration::from_millis(10);
@@ -49,12 +49,14 @@ pub fn run(engine: &Arc<Engine>) {
         let settings = server.config.get();
         sample_rates(server);
         cut_lost_replicas(server);
+        follow_again(server);
         if tick.is_multiple_of(10) {
             close_idle(server, &settings);
             keep_replicas(server, &settings);
         }
         save_if_due(server, &settings);
         rewrite_if_due(server);
+        evict::make_room(engine, &settings);
         server.used_memory();
         tick += 1;
     }
@@ -118,6 +120,14 @@ fn cut_lost_replicas(server: &Server) {
         if reader != 0 && !server.log.has_reader(reader) && !replica.client.outbox.is_gone() {
             feeder::let_go(server, &replica);
         }
+    }
+}
+
+/// Tries again to follow the primary, when no thread could be had for it.
+fn follow_again(server: &Server) {
+    let replication = &server.replication;
+    if replication.unfollowed.swap(false, Ordering::SeqCst) && replication.is_replica() {
+        server.start_job(Job::FollowPrimary(replication.generation.load(Ordering::SeqCst)));
     }
 }
 

@@ -64,7 +64,8 @@ fn hand_over(engine: &Engine, replica: &Replica) {
     server.pause.let_writes_go();
 }
 
-fn give_up(engine: &Engine, why: &str) {
+/// Ends a failover that did not come about.
+pub fn give_up(engine: &Engine, why: &str) {
     let server = &engine.server;
     server.logger.warning(&format!("Failover aborted: {why}"));
     *server.replication.failover.lock() = Failover::None;

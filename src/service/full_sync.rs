@@ -10,6 +10,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::Builder;
 use std::time::Duration;
 
 use crate::engine::Engine;
@@ -35,10 +36,15 @@ pub fn run(engine: &Arc<Engine>) {
         if let Err(e) = sync(engine) {
             let message = format!("No snapshot for replicas: {e}");
             server.logger.warning(&message);
-            waiting(server).iter().for_each(|replica| replica.client.kill());
+            refuse_waiting(server);
         }
         server.replication.end_syncing();
     }
+}
+
+/// Lets the replicas go that wait for a snapshot; they will ask again.
+pub fn refuse_waiting(server: &Server) {
+    waiting(server).iter().for_each(|replica| replica.client.kill());
 }
 
 fn waiting(server: &Server) -> Vec<Arc<Replica>> {
@@ -70,13 +76,14 @@ fn spool_and_send(
 ) -> io::Result<()> {
     let done = AtomicBool::new(false);
     let (result, mut told) = std::thread::scope(|scope| {
-        let attending = scope.spawn(|| attend(server, epoch, &done));
+        // Without it replicas only hear of the snapshot when it is made.
+        let attending = Builder::new().spawn_scoped(scope, || attend(server, epoch, &done));
         let result = {
             let whole = Contents::Whole;
             persistence::write_snapshot(server, snapshot, epoch, spool, Until::Unwanted, whole)
         };
         done.store(true, Ordering::SeqCst);
-        (result, attending.join().unwrap_or_default())
+        (result, attending.map_or_else(|_| Vec::new(), |thread| thread.join().unwrap_or_default()))
     });
     let file = result?;
     tell(server, epoch, &mut told);

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use crate::base::process;
 use crate::commands;
-use crate::engine::{Engine, blocking::Blocked, load, table::Table};
+use crate::engine::{Engine, blocking::Blocked, evict::Evictor, load, table::Table};
 use crate::state::config::{Config, Startup};
 use crate::state::{self, Server};
 
@@ -60,7 +60,12 @@ pub fn start(startup: Startup, any_port: bool, gauge: fn() -> u64) -> io::Result
     let table = Table::new(commands::ALL);
     let config = Config::new(startup);
     let server = Arc::new(Server::new(config, table.all().len(), gauge)?);
-    let engine = Arc::new(Engine { server, table, blocked: Blocked::default() });
+    let engine = Arc::new(Engine {
+        server,
+        table,
+        blocked: Blocked::default(),
+        evictor: Evictor::default(),
+    });
     greet(&engine.server);
     let listeners = Arc::new(Listeners::bind(&engine.server, any_port)?);
     let passing = Arc::new(Threads::default());

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use crate::base::process;
 use crate::state::Server;
 use crate::state::clients::{ClientHandle, Kind};
+use crate::state::config::Settings;
 use crate::store::totals::Totals;
 
 /// Bytes in use, by what they are used for.
@@ -19,9 +20,9 @@ pub struct Usage {
     pub startup: u64,
     /// Pages of the process that are in memory, as the operating system counts them.
     pub resident: u64,
-    /// The write log: the backlog, and what replicas have not read yet.
+    /// The write log, up to the size of the backlog.
     pub log: u64,
-    /// Connections of replicas.
+    /// Connections of replicas, and what the log keeps for them beyond the backlog.
     pub replicas: u64,
     /// All other connections.
     pub clients: u64,
@@ -33,6 +34,8 @@ impl Usage {
     /// As it is now.
     pub fn new(server: &Server, keys: &Totals) -> Self {
         let used = server.used_memory();
+        let log = server.log.memory() as u64;
+        let for_replicas = not_counted(server, &server.config.get());
         let (mut replicas, mut clients) = (0, 0);
         for client in server.clients.all() {
             match client.kind() {
@@ -45,8 +48,8 @@ impl Usage {
             peak: server.stats.peak_memory.load(Ordering::Relaxed).max(used),
             startup: server.startup_memory,
             resident: process::resident_memory(),
-            log: server.log.memory() as u64,
-            replicas,
+            log: log - for_replicas.min(log),
+            replicas: replicas + for_replicas,
             clients,
             tables: keys.overhead(),
         }
@@ -77,6 +80,15 @@ impl Usage {
     pub fn fragmentation_bytes(&self) -> i64 {
         self.resident as i64 - self.used as i64
     }
+}
+
+/// What the log keeps for replicas beyond the backlog. It does not count for `maxmemory`, or the
+/// removal of keys would fill the memory that it is to free.
+pub fn not_counted(server: &Server, settings: &Settings) -> u64 {
+    if server.replication.replicas().is_empty() {
+        return 0;
+    }
+    (server.log.memory() as u64).saturating_sub(settings.repl_backlog_size as u64)
 }
 
 /// `part` of `whole` in percent; nothing of nothing is 0.

@@ -13,8 +13,10 @@ use std::time::{Duration, Instant};
 
 use crate::base::clock;
 use crate::base::lock::{Lock, rank};
-use crate::rdb;
+use crate::rdb::{self, Eviction};
 use crate::state::Server;
+use crate::state::config::{By, Settings};
+use crate::store::Entry;
 use crate::store::dict::Slot;
 use crate::store::snapshot::Snapshot;
 
@@ -294,13 +296,24 @@ pub fn write_snapshot<W: Write>(
             selected = Some(batch.db);
         }
         for entry in &batch.entries {
-            writer.entry(entry.key(), &entry.value, entry.expire_at(), None)?;
+            let eviction = accesses(entry, &settings);
+            writer.entry(entry.key(), &entry.value, entry.expire_at(), eviction)?;
             progress.key(server)?;
         }
         progress.report(server);
     }
     drop(snapshot);
     writer.finish()
+}
+
+/// What is written of a key's accesses: what the policy will want to know again.
+fn accesses(entry: &Entry, settings: &Settings) -> Option<Eviction> {
+    let now_ms = clock::unix_ms();
+    match settings.maxmemory_policy.by? {
+        By::Access => Some(Eviction::Idle(entry.idle_seconds(now_ms))),
+        By::Frequency => Some(Eviction::Freq(entry.frequency(now_ms, settings.aging()))),
+        By::Chance | By::Deadline => None,
+    }
 }
 
 fn write_aux<W: Write>(

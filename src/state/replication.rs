@@ -149,6 +149,8 @@ pub struct Replication {
     /// Counts changes of the primary; the link thread gives up when it is not the one it began
     /// with.
     pub generation: AtomicU64,
+    /// The thread that follows the primary could not be started.
+    pub unfollowed: AtomicBool,
     /// Whether we follow a primary; a copy of `link.primary.is_some()` that commands can read
     /// cheaply.
     following: AtomicBool,
@@ -189,6 +191,7 @@ impl Default for Replication {
         Replication {
             link: Lock::new(rank::ADMIN + 1, link),
             generation: AtomicU64::new(0),
+            unfollowed: AtomicBool::new(false),
             following: AtomicBool::new(false),
             link_up: AtomicBool::new(false),
             replicas: Lock::new(rank::LEAF + 70, Vec::new()),

@@ -3,8 +3,9 @@
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
+use crate::base::clock;
 use crate::base::lock::{Lock, rank};
 use crate::state::histogram::{Counting, Histogram};
 
@@ -75,6 +76,12 @@ pub struct Stats {
     pub lazy_freed: AtomicU64,
     /// Keys that wait to be freed in the background.
     pub lazy_pending: AtomicU64,
+    /// Keys removed because memory was used up.
+    pub evicted: AtomicU64,
+    /// Milliseconds for which memory in use was above the limit, without the present time.
+    excess_ms: AtomicU64,
+    /// Unix ms since which it is; 0 when it is not.
+    excess_since_ms: AtomicI64,
     /// Most memory ever in use, in bytes.
     pub peak_memory: AtomicU64,
     /// Commands and bytes per second over the last moments.
@@ -135,6 +142,9 @@ impl Stats {
             expire_nanos: AtomicU64::new(0),
             lazy_freed: AtomicU64::new(0),
             lazy_pending: AtomicU64::new(0),
+            evicted: AtomicU64::new(0),
+            excess_ms: AtomicU64::new(0),
+            excess_since_ms: AtomicI64::new(0),
             peak_memory: AtomicU64::new(0),
             rates: Lock::new(rank::LEAF + 30, Rates::default()),
         }
@@ -160,6 +170,27 @@ impl Stats {
     /// Counts a call that was refused before it was executed.
     pub fn rejected(&self, client: u64, command: usize) {
         self.cell(client, command).rejected.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Notes whether memory in use is above the limit.
+    pub fn note_excess(&self, is_above: bool) {
+        let since = self.excess_since_ms.load(Ordering::Relaxed);
+        if is_above && since == 0 {
+            self.excess_since_ms.store(clock::unix_ms(), Ordering::Relaxed);
+        } else if !is_above && since != 0 {
+            let passed = (clock::unix_ms() - since).max(0) as u64;
+            self.excess_ms.fetch_add(passed, Ordering::Relaxed);
+            self.excess_since_ms.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// Milliseconds for which memory in use was above the limit: in all, and for how long it is now.
+    pub fn excess_ms(&self) -> (u64, u64) {
+        let now = match self.excess_since_ms.load(Ordering::Relaxed) {
+            0 => 0,
+            since => (clock::unix_ms() - since).max(0) as u64,
+        };
+        (self.excess_ms.load(Ordering::Relaxed) + now, now)
     }
 
     /// Counts an error by its code.
@@ -234,6 +265,8 @@ impl Stats {
             &self.query_buffer_cuts,
             &self.expire_nanos,
             &self.lazy_freed,
+            &self.evicted,
+            &self.excess_ms,
         ] {
             counter.store(0, Ordering::Relaxed);
         }

@@ -5,7 +5,7 @@
 //! here.
 
 use crate::data::{Kind, Value};
-use crate::store::entry::Entry;
+use crate::store::entry::{Aging, Entry};
 use crate::store::events::{Event, EventClasses};
 use crate::store::keyspace::{Held, Keyspace, SHARDS};
 use crate::store::shard::{Part, Shard};
@@ -83,6 +83,7 @@ pub struct Db<'h, 'k> {
     expiry: Expiry,
     touch: bool,
     wanted: EventClasses,
+    aging: Aging,
     changes: &'h mut Changes,
 }
 
@@ -95,12 +96,26 @@ impl<'h, 'k> Db<'h, 'k> {
         expiry: Expiry,
         changes: &'h mut Changes,
     ) -> Self {
-        Db { held, index, now_ms, expiry, touch: true, wanted: EventClasses::NONE, changes }
+        Db {
+            held,
+            index,
+            now_ms,
+            expiry,
+            touch: true,
+            wanted: EventClasses::NONE,
+            aging: Aging::Lru,
+            changes,
+        }
     }
 
     /// Whether accesses are noted for OBJECT IDLETIME (CLIENT NO-TOUCH turns it off).
     pub fn set_touch(&mut self, touch: bool) {
         self.touch = touch;
+    }
+
+    /// What is kept about accesses; their time unless said.
+    pub fn set_aging(&mut self, aging: Aging) {
+        self.aging = aging;
     }
 
     /// Which classes of events are noted; none unless said.
@@ -228,6 +243,11 @@ impl<'h, 'k> Db<'h, 'k> {
         self.read_with(key, false)
     }
 
+    /// When and how an access is noted, if it is.
+    fn touching(&self) -> Option<(i64, Aging)> {
+        self.touch.then_some((self.now_ms, self.aging))
+    }
+
     fn read_with(&mut self, key: &[u8], touch: bool) -> Option<&Entry> {
         let Some(hash) = self.locate(key) else {
             let hash = self.held.keyspace().hash(key);
@@ -235,23 +255,15 @@ impl<'h, 'k> Db<'h, 'k> {
             return None;
         };
         self.shard(hash).stats.hits += 1;
-        let now_ms = self.now_ms;
-        let entry = self.part(hash).dict.get_mut(hash, key)?;
-        if touch {
-            entry.touch(now_ms);
-        }
-        Some(entry)
+        let (db, touch) = (self.index, touch.then_some((self.now_ms, self.aging)));
+        self.shard(hash).entry_mut(db, hash, key, touch).map(|entry| &*entry)
     }
 
     /// Looks a key up for a write command that does not replace it, and notes the access.
     pub fn look_for_write(&mut self, key: &[u8]) -> Option<&Entry> {
-        let (now_ms, touch) = (self.now_ms, self.touch);
         let hash = self.locate(key)?;
-        let entry = self.part(hash).dict.get_mut(hash, key)?;
-        if touch {
-            entry.touch(now_ms);
-        }
-        Some(entry)
+        let (db, touch) = (self.index, self.touching());
+        self.shard(hash).entry_mut(db, hash, key, touch).map(|entry| &*entry)
     }
 
     /// Looks a key up for a write command, or without side effects on statistics.
@@ -283,20 +295,16 @@ impl<'h, 'k> Db<'h, 'k> {
         change: impl FnOnce(&mut T, &mut Note) -> R,
     ) -> Result<Option<R>, WrongType> {
         let Some(hash) = self.locate(key) else { return Ok(None) };
-        let (now_ms, touch) = (self.now_ms, self.touch);
-        let (index, wanted) = (self.index, self.wanted);
-        let part = &mut self.held.shard(Keyspace::shard_of_hash(hash)).parts[index];
-        part.before_change(hash);
-        let Some(entry) = part.dict.get_mut(hash, key) else { return Ok(None) };
+        let (index, wanted, touch) = (self.index, self.wanted, self.touching());
+        let shard = self.held.shard(Keyspace::shard_of_hash(hash));
+        shard.parts[index].before_change(hash);
+        let Some(entry) = shard.entry_mut(index, hash, key, touch) else { return Ok(None) };
         let value = T::of_mut(&mut entry.value).ok_or(WrongType)?;
         let changes = &mut *self.changes;
         let mut note = Note { key, db: index, wanted, changes, changed: false };
         let result = change(value, &mut note);
         let (changed, void) = (note.changed, value.is_void());
-        if touch {
-            entry.touch(now_ms);
-        }
-        if void && let Some(entry) = part.remove(hash, key) {
+        if void && let Some(entry) = self.part(hash).remove(hash, key) {
             self.event(EventClasses::GENERIC, "del", key);
             self.throw_away(entry.value);
         }
@@ -336,6 +344,7 @@ impl<'h, 'k> Db<'h, 'k> {
     /// Stores a value with its deadline (Unix ms), whatever was there before.
     pub fn set(&mut self, key: &[u8], value: Value, expire_at: Option<i64>) {
         let mut entry = Entry::new(key, value, self.now_ms);
+        entry.begin(self.now_ms, self.aging);
         entry.set_expire_at(expire_at);
         self.insert(key, entry);
     }
@@ -346,12 +355,16 @@ impl<'h, 'k> Db<'h, 'k> {
         self.set(key, value, expire_at);
     }
 
-    /// Stores an entry with its idle time set.
-    pub fn set_idle(&mut self, key: &[u8], idle_seconds: u64) {
-        let now_ms = self.now_ms;
+    /// Sets what is known of a key's accesses: its idle time in seconds under an LRU policy, its
+    /// frequency under an LFU one.
+    pub fn set_accesses(&mut self, key: &[u8], idle_seconds: Option<u64>, frequency: Option<u8>) {
+        let (now_ms, aging) = (self.now_ms, self.aging);
         let hash = self.held.keyspace().hash(key);
-        if let Some(entry) = self.part(hash).dict.get_mut(hash, key) {
-            entry.set_idle_seconds(idle_seconds, now_ms);
+        let Some(entry) = self.part(hash).dict.get_mut(hash, key) else { return };
+        match (aging, idle_seconds, frequency) {
+            (Aging::Lru, Some(idle), _) => entry.set_idle_seconds(idle, now_ms),
+            (Aging::Lfu { .. }, _, Some(frequency)) => entry.set_frequency(frequency, now_ms),
+            _ => {}
         }
     }
 

@@ -15,6 +15,6 @@ pub mod totals;
 pub mod waiting;
 
 pub use db::{Changes, Db, Expiry, Note, WrongType};
-pub use entry::Entry;
+pub use entry::{Aging, Entry};
 pub use events::{Event, EventClasses};
 pub use keyspace::{Held, Keyspace, Plan};

@@ -8,8 +8,9 @@
 use std::collections::BTreeSet;
 
 use crate::base::hash::Seed;
+use crate::base::rng::Rng;
 use crate::store::dict::{Dict, Slot};
-use crate::store::entry::Entry;
+use crate::store::entry::{Aging, Entry};
 use crate::store::snapshot::SnapshotPart;
 use crate::store::waiting::Waiting;
 
@@ -46,6 +47,8 @@ pub struct Shard {
     pub stats: ShardStats,
     /// Who waits for keys of this shard.
     pub waiting: Waiting,
+    /// For what chance decides about its keys.
+    pub rng: Rng,
 }
 
 impl Shard {
@@ -56,6 +59,7 @@ impl Shard {
             orphans: Vec::new(),
             stats: ShardStats::default(),
             waiting: Waiting::default(),
+            rng: Rng::from_os(),
         }
     }
 
@@ -84,6 +88,21 @@ impl Shard {
         let dict = &self.parts[holds].dict;
         let seed = dict.seed();
         self.waiting.touch_all(watched, |key| dict.get(seed.hash(key), key).is_some());
+    }
+
+    /// A key of a database; its access is noted if `touch` says when and how.
+    pub(super) fn entry_mut(
+        &mut self,
+        db: usize,
+        hash: u64,
+        key: &[u8],
+        touch: Option<(i64, Aging)>,
+    ) -> Option<&mut Entry> {
+        let entry = self.parts[db].dict.get_mut(hash, key)?;
+        if let Some((now_ms, aging)) = touch {
+            entry.touch(now_ms, aging, || self.rng.next_u64());
+        }
+        Some(entry)
     }
 
     /// The earliest deadline of all databases.
@@ -172,6 +191,24 @@ impl Part {
         self.note_deadline(at, hash);
     }
 
+    /// The key with the earliest deadline.
+    pub fn first_volatile(&self) -> Option<&Entry> {
+        self.find_volatile(*self.deadlines.first()?)
+    }
+
+    /// A random key with a deadline: the first one from a random moment on.
+    pub fn random_volatile(&self, random: &mut impl FnMut() -> u64) -> Option<&Entry> {
+        let (first, last) = (self.deadlines.first()?, self.deadlines.last()?);
+        let span = last.0.abs_diff(first.0).saturating_add(1);
+        let moment = first.0.saturating_add_unsigned(random() % span);
+        let found = self.deadlines.range((moment, random())..).next();
+        self.find_volatile(*found.unwrap_or(first))
+    }
+
+    fn find_volatile(&self, (at, hash): (i64, u64)) -> Option<&Entry> {
+        self.dict.find_by_hash(hash, |entry| entry.expire_at() == Some(at))
+    }
+
     /// A key whose deadline has passed, if there is one.
     pub fn first_expired(&mut self, now_ms: i64) -> Option<Vec<u8>> {
         loop {
@@ -179,8 +216,7 @@ impl Part {
             if now_ms <= at {
                 return None;
             }
-            let due = self.dict.find_by_hash(hash, |entry| entry.expire_at() == Some(at));
-            match due {
+            match self.find_volatile((at, hash)) {
                 Some(entry) => return Some(entry.key().to_vec()),
                 None => self.forget_deadline(Some(at), hash),
             };

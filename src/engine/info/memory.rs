@@ -4,7 +4,8 @@ use std::sync::atomic::Ordering;
 
 use crate::base::process;
 use crate::engine::info::{Facts, Fields};
-use crate::state::memory::{Usage, percent};
+use crate::state::config::Policy;
+use crate::state::memory::{Usage, not_counted, percent};
 
 /// Memory.
 pub fn memory(facts: &Facts, fields: &mut Fields) {
@@ -27,7 +28,7 @@ pub fn memory(facts: &Facts, fields: &mut Fields) {
     fields.add_size("total_system_memory", process::machine_memory());
     scripts(fields);
     fields.add_size("maxmemory", facts.settings.maxmemory);
-    fields.add("maxmemory_policy", "noeviction");
+    fields.add("maxmemory_policy", Policy::NAMES[facts.settings.maxmemory_policy.index()]);
     fields.add("allocator_frag_ratio", format_args!("{:.2}", usage.fragmentation()));
     fields.add("allocator_frag_bytes", usage.fragmentation_bytes());
     fields.add("allocator_rss_ratio", "1.00");
@@ -36,10 +37,10 @@ pub fn memory(facts: &Facts, fields: &mut Fields) {
     fields.add("rss_overhead_bytes", 0);
     fields.add("mem_fragmentation_ratio", format_args!("{:.2}", usage.fragmentation()));
     fields.add("mem_fragmentation_bytes", usage.fragmentation_bytes());
-    fields.add("mem_not_counted_for_evict", 0);
+    fields.add("mem_not_counted_for_evict", not_counted(server, facts.settings));
     fields.add("mem_replication_backlog", usage.log);
     // Replicas read from the backlog itself, so the two are one.
-    fields.add("mem_total_replication_buffers", usage.log);
+    fields.add("mem_total_replication_buffers", server.log.memory());
     fields.add("mem_clients_slaves", usage.replicas);
     fields.add("mem_clients_normal", usage.clients);
     fields.add_zeros(&["mem_cluster_links", "mem_aof_buffer"]);

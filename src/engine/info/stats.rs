@@ -20,9 +20,11 @@ pub fn stats(facts: &Facts, fields: &mut Fields) {
     fields.add("expired_stale_perc", "0.00");
     fields.add("expired_time_cap_reached_count", 0);
     fields.add("expire_cycle_cpu_milliseconds", load(&stats.expire_nanos) / 1_000_000);
-    // Nothing is evicted: with `maxmemory` reached, commands that need more are refused.
-    fields.add_zeros(&["evicted_keys", "evicted_clients", "total_eviction_exceeded_time"]);
-    fields.add("current_eviction_exceeded_time", 0);
+    fields.add("evicted_keys", load(&stats.evicted));
+    fields.add_zeros(&["evicted_clients"]);
+    let (total, current) = stats.excess_ms();
+    fields.add("total_eviction_exceeded_time", total);
+    fields.add("current_eviction_exceeded_time", current);
     fields.add("keyspace_hits", facts.keys.stats.hits);
     fields.add("keyspace_misses", facts.keys.stats.misses);
     fields.add_zeros(ABSENT);

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use crate::base::logger::Level;
 use crate::data::Limits;
-use crate::store::EventClasses;
+use crate::store::{Aging, EventClasses};
 
 /// One `save` point: snapshot when this many changes have gathered over this long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +17,71 @@ pub struct SavePoint {
     pub seconds: u64,
     /// Changes since the last snapshot.
     pub changes: u64,
+}
+
+/// Which keys eviction may remove.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Among {
+    /// Any.
+    All,
+    /// Those with a deadline.
+    Volatile,
+}
+
+/// Which of them it removes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum By {
+    /// The one not used for longest.
+    Access,
+    /// The one used most seldom.
+    Frequency,
+    /// Any.
+    Chance,
+    /// The one with the earliest deadline.
+    Deadline,
+}
+
+/// `maxmemory-policy`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// Which keys may go.
+    pub among: Among,
+    /// Which goes first; `None`: none ever goes.
+    pub by: Option<By>,
+}
+
+impl Policy {
+    /// Nothing is removed.
+    pub const NO_EVICTION: Policy = Policy { among: Among::All, by: None };
+
+    /// All policies, in Redis's order.
+    pub const ALL: [Policy; 8] = [
+        Policy { among: Among::Volatile, by: Some(By::Access) },
+        Policy { among: Among::Volatile, by: Some(By::Frequency) },
+        Policy { among: Among::Volatile, by: Some(By::Chance) },
+        Policy { among: Among::Volatile, by: Some(By::Deadline) },
+        Policy { among: Among::All, by: Some(By::Access) },
+        Policy { among: Among::All, by: Some(By::Frequency) },
+        Policy { among: Among::All, by: Some(By::Chance) },
+        Policy::NO_EVICTION,
+    ];
+
+    /// Their names.
+    pub const NAMES: &[&str] = &[
+        "volatile-lru",
+        "volatile-lfu",
+        "volatile-random",
+        "volatile-ttl",
+        "allkeys-lru",
+        "allkeys-lfu",
+        "allkeys-random",
+        "noeviction",
+    ];
+
+    /// Its place in [`Policy::ALL`].
+    pub fn index(self) -> usize {
+        Policy::ALL.iter().position(|policy| *policy == self).unwrap_or(Policy::ALL.len() - 1)
+    }
 }
 
 /// Bounds of what may wait in a client's output queue; 0 means no bound.
@@ -250,6 +315,11 @@ pub struct Settings {
     // Memory.
     /// 0 is no limit.
     pub maxmemory: u64,
+    pub maxmemory_policy: Policy,
+    /// Keys looked at for each that is removed.
+    pub maxmemory_samples: u64,
+    /// 0 to 100: how long a command may remove keys before it goes on.
+    pub maxmemory_eviction_tenacity: u64,
     pub active_expire_effort: u64,
     pub activerehashing: bool,
     pub lazyfree_lazy_eviction: bool,
@@ -297,6 +367,16 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// What is kept about accesses.
+    pub fn aging(&self) -> Aging {
+        match self.maxmemory_policy.by {
+            Some(By::Frequency) => {
+                Aging::Lfu { log_factor: self.lfu_log_factor, decay_minutes: self.lfu_decay_time }
+            }
+            _ => Aging::Lru,
+        }
+    }
+
     /// How large collections may be in their small form.
     pub fn limits(&self) -> Limits {
         Limits {
@@ -393,6 +473,9 @@ const CONSTANT_DEFAULTS: Settings = Settings {
     min_replicas_max_lag: 10,
     propagation_error_behavior: PropagationError::Ignore,
     maxmemory: 0,
+    maxmemory_policy: Policy::NO_EVICTION,
+    maxmemory_samples: 5,
+    maxmemory_eviction_tenacity: 10,
     active_expire_effort: 1,
     activerehashing: true,
     lazyfree_lazy_eviction: false,

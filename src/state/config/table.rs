@@ -5,7 +5,8 @@
 
 use super::kinds::{Param, choice, flag, int, memory, never, octal, optional, special, text};
 use super::settings::{
-    DisklessLoad, Fsync, LOG_LEVEL_NAMES, LOG_LEVELS, Permission, PropagationError, Sanitize,
+    DisklessLoad, Fsync, LOG_LEVEL_NAMES, LOG_LEVELS, Permission, Policy, PropagationError,
+    Sanitize,
 };
 use super::special as of;
 use super::values::{store, store_base_name, store_nonempty_base_name};
@@ -19,17 +20,6 @@ const MIN_REQUEST: u64 = 1024 * 1024;
 
 /// What `hz` is held between.
 const HZ: (i64, i64) = (1, 500);
-
-const EVICTION_POLICIES: &[&str] = &[
-    "volatile-lru",
-    "volatile-lfu",
-    "volatile-random",
-    "volatile-ttl",
-    "allkeys-lru",
-    "allkeys-lfu",
-    "allkeys-random",
-    "noeviction",
-];
 
 const SUPERVISORS: &[&str] = &["upstart", "systemd", "auto", "no"];
 
@@ -344,8 +334,24 @@ pub const PARAMS: &[Param] = &[
     ),
     // Memory.
     memory("maxmemory", (0, u64::MAX), |s| s.maxmemory, |s, v| s.maxmemory = v),
-    choice("maxmemory-policy", EVICTION_POLICIES, |_| EVICTION_POLICIES.len() - 1, |_, _| ())
-        .only("noeviction", "eviction is not supported yet: only 'noeviction' is accepted"),
+    choice(
+        "maxmemory-policy",
+        Policy::NAMES,
+        |s| s.maxmemory_policy.index(),
+        |s, v| s.maxmemory_policy = Policy::ALL[v],
+    ),
+    int(
+        "maxmemory-samples",
+        (1, 64),
+        |s| s.maxmemory_samples as i64,
+        |s, v| s.maxmemory_samples = v as u64,
+    ),
+    int(
+        "maxmemory-eviction-tenacity",
+        (0, 100),
+        |s| s.maxmemory_eviction_tenacity as i64,
+        |s, v| s.maxmemory_eviction_tenacity = v as u64,
+    ),
     int(
         "active-expire-effort",
         (1, 10),
