@@ -122,10 +122,10 @@ impl Running {
         Ok(())
     }
 
-    /// Loads the data file, while clients are told to wait, and begins to follow a primary.
+    /// Loads the data files, while clients are told to wait, and begins to follow a primary.
     ///
     /// # Errors
-    /// A damaged file, or one that cannot be read.
+    /// A damaged file, or one that cannot be read; the reason is in the log too.
     pub fn load(&self) -> io::Result<()> {
         let server = &self.engine.server;
         if server.config.get().appendonly {
@@ -133,7 +133,12 @@ impl Running {
         } else {
             // A rewrite is possible without the file being on.
             server.aof.set_manifest(state::aof::load_manifest(server)?);
-            load::load_at_start(&self.engine)?;
+            load::load_at_start(&self.engine).inspect_err(|e| {
+                if !server.has_ended() {
+                    let message = format!("Fatal error loading the DB: {e}. Exiting.");
+                    server.logger.warning(&message);
+                }
+            })?;
         }
         if !server.config.get().aof_disable_auto_gc {
             server.aof.remove_history(server);

@@ -360,7 +360,7 @@ impl Progress {
     /// The save is to end.
     pub fn key(&mut self, server: &Server) -> io::Result<()> {
         self.done += 1;
-        let mut left = self.delay;
+        let until = Instant::now() + self.delay;
         loop {
             let ended = match self.until {
                 Until::Done => false,
@@ -374,13 +374,16 @@ impl Progress {
             if ended {
                 return Err(io::Error::new(io::ErrorKind::Interrupted, "the save was ended"));
             }
+            if self.delay.is_zero() {
+                return Ok(());
+            }
+            // In slices, so that a save made slow on purpose can still be ended, or made fast.
+            let left = until.saturating_duration_since(Instant::now());
+            std::thread::sleep(left.min(Duration::from_millis(10)));
+            self.delay = Duration::from_micros(server.config.get().rdb_key_save_delay);
             if left.is_zero() {
                 return Ok(());
             }
-            // In slices, so that a save made slow on purpose can still be ended.
-            let slice = left.min(Duration::from_millis(10));
-            std::thread::sleep(slice);
-            left -= slice;
         }
     }
 
