@@ -8,8 +8,17 @@
 //!
 //! Nothing may depend on how fast a machine is: times to live are years, or over already.
 
+#[path = "differential/events.rs"]
+mod events;
+#[path = "differential/hashes.rs"]
+mod hashes;
+#[path = "differential/lists.rs"]
+mod lists;
+#[path = "differential/sets.rs"]
+mod sets;
 mod support;
 
+use events::Watchers;
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write;
 use std::thread;
@@ -81,6 +90,24 @@ const INTENDED: &[Intended] = &[
         why: "the set of commands is each server's own",
     },
     Intended {
+        command: "OBJECT ENCODING",
+        ours: "\"listpack\"",
+        theirs: "\"quicklist\"",
+        why: "7.2 keeps short lists in one listpack",
+    },
+    Intended {
+        command: "LPOS",
+        ours: "value is out of range, value must between -9223372036854775807",
+        theirs: "",
+        why: "7.2 refuses a rank that it cannot negate",
+    },
+    Intended {
+        command: "LREM",
+        ours: "value is out of range, value must between -9223372036854775807",
+        theirs: "",
+        why: "7.2 refuses a count that it cannot negate",
+    },
+    Intended {
         command: "DEBUG DIGEST-VALUE",
         ours: "ERR Command not allowed inside a transaction",
         theirs: "",
@@ -91,6 +118,12 @@ const INTENDED: &[Intended] = &[
         ours: "Syntax error in HELLO",
         theirs: "WRONGPASS",
         why: "7.2 reads all options before it acts on one",
+    },
+    Intended {
+        command: "OBJECT ENCODING",
+        ours: "listpack",
+        theirs: "hashtable",
+        why: "sets have listpacks since 7.2",
     },
     Intended {
         command: "OBJECT REFCOUNT",
@@ -105,6 +138,30 @@ const INTENDED: &[Intended] = &[
         why: "the set of commands is each server's own",
     },
 ];
+
+/// What one file adds to the generator and to the comparison.
+struct Family {
+    /// As [`SHAPES`].
+    shapes: &'static [(usize, &'static str)],
+    /// Adds the arguments of a kind that is known to it; whether it is.
+    argument: fn(&str, &mut Random, &mut Args) -> bool,
+    /// How the reply to a command is compared.
+    rule: fn(&Args) -> Option<Rule>,
+}
+
+/// All that is generated.
+const FAMILIES: &[Family] = &[GENERAL, EVENTS, hashes::FAMILY, lists::FAMILY, sets::FAMILY];
+
+/// Channels.
+const EVENTS: Family = Family { shapes: events::SHAPES, argument: |_, _, _| false, rule: |_| None };
+
+/// What belongs to no type.
+const GENERAL: Family = Family { shapes: SHAPES, argument: |_, _, _| false, rule: |_| None };
+
+/// All shapes, each with its family.
+fn shapes() -> impl Iterator<Item = (&'static Family, &'static (usize, &'static str))> {
+    FAMILIES.iter().flat_map(|family| family.shapes.iter().map(move |shape| (family, shape)))
+}
 
 /// The syntax of commands, each with its weight. A word in capitals or digits stands for itself, in
 /// random case; one in small letters names a kind of argument (see [`Generator::argument`]). `a|b`
@@ -240,16 +297,14 @@ const MOMENTS_MS: &str = "0 -1 1000000000000 1500000000000 4000000000000 4000000
     99999999999999 9223372036854775807 9223372036854775808 -9223372036854775808 4e12 nan ten \
     4500000000000";
 
-const WORDS: &str = "NX XX GET EX PX EXAT PXAT KEEPTTL PERSIST GT LT REPLACE DB MATCH COUNT TYPE \
-LEN \
+const WORDS: &str = "NX XX GET EX PX EXAT PXAT KEEPTTL PERSIST GT LT REPLACE DB MATCH COUNT TYPE LEN \
     IDX ABSTTL IDLETIME FREQ * foo set config 0 -1 string 9223372036854775808 nan ASYNC BY STORE \
     LIMIT ON NOPE \"quoted\" \\x 'x' % %s%n";
 
 /// Names that no server has. They come from here because a random word might stop one.
 const UNKNOWN: &str = "FOO GETT SE nosuchcommand | config|get get|x *1 $4";
 
-const PATTERNS: &str = "* ? a key:* key:? k*:1 [a-c] [^a] [c-a] \\a \\ [ [a [^ h\\*\\[ KEY:* *:* \
-** \
+const PATTERNS: &str = "* ? a key:* key:? k*:1 [a-c] [^a] [c-a] \\a \\ [ [a [^ h\\*\\[ KEY:* *:* ** \
     a*a*a*a*b [] [a- ?[ x* h*[[] *\\ nosort [a-ce] [\\a] [^a-c]";
 
 /// Parameters whose values depend neither on the place nor on the version.
@@ -266,6 +321,8 @@ const SETTINGS: &str = "slowlog-max-len lfu-decay-time lfu-log-factor latency-mo
 /// Makes commands.
 struct Generator {
     random: Random,
+    /// Whose command is being made.
+    family: &'static Family,
     total_weight: usize,
     /// What comes next, whatever chance says, last first.
     pending: Vec<Args>,
@@ -273,8 +330,9 @@ struct Generator {
 
 impl Generator {
     fn new(seed: u64) -> Generator {
-        let total_weight = SHAPES.iter().map(|(weight, _)| weight).sum();
-        Generator { random: Random::new(seed), total_weight, pending: Vec::new() }
+        let total_weight = shapes().map(|(_, (weight, _))| weight).sum();
+        let family = &GENERAL;
+        Generator { random: Random::new(seed), family, total_weight, pending: Vec::new() }
     }
 
     fn command(&mut self) -> Args {
@@ -295,19 +353,24 @@ impl Generator {
 
     fn random_command(&mut self) -> Args {
         let mut point = self.random.below(self.total_weight);
-        let mut shapes = SHAPES.iter();
+        let mut shapes = shapes();
         let shape = loop {
-            let (weight, shape) = shapes.next().expect("the weights add up");
+            let (family, (weight, shape)) = shapes.next().expect("the weights add up");
             match point.checked_sub(*weight) {
                 Some(rest) => point = rest,
-                None => break shape,
+                None => {
+                    self.family = family;
+                    break shape;
+                }
             }
         };
         let mut args = Args::new();
         for token in shape.split(' ') {
             self.token(token, &mut args);
         }
-        if self.random.one_in(12) && args[0] != b"COMMAND" {
+        // A blocking command with another time-out might wait for ever.
+        let fragile = args[0] == b"COMMAND" || args[0].to_ascii_uppercase().starts_with(b"B");
+        if self.random.one_in(12) && !fragile && !sets::is_chancy(&args) {
             self.damage(&mut args);
         }
         args
@@ -324,7 +387,9 @@ impl Generator {
         for _ in 0..times {
             let choice = self.random.below(body.split('|').count());
             let sequence = body.split('|').nth(choice).expect("one of them");
-            for item in sequence.split('_') {
+            // A name that stands alone may have this sign in it.
+            let separator = if token.starts_with(['[', '{']) { '_' } else { ' ' };
+            for item in sequence.split(separator) {
                 self.argument(item, args);
             }
         }
@@ -332,6 +397,9 @@ impl Generator {
 
     fn argument(&mut self, kind: &str, args: &mut Args) {
         let random = &mut self.random;
+        if (self.family.argument)(kind, random, args) {
+            return;
+        }
         let argument = match kind {
             "key" if random.one_in(20) => ODD_KEYS[random.below(2)].to_vec(),
             "key" => random.word(KEYS),
@@ -361,6 +429,7 @@ impl Generator {
             }
             "cursor" => b"0".to_vec(),
             "many" => random.word("1000 1000 100000 0 -1 x 10 9223372036854775808 1000000"),
+            "wait" => random.word(lists::WAITS),
             "COMMAND" => b"COMMAND".to_vec(),
             "type" => random.word("string string STRING list hash zset nosuch"),
             "pattern" => random.word(PATTERNS),
@@ -370,7 +439,9 @@ impl Generator {
             "word" => self.odd_word(),
             "unknown" => random.word(UNKNOWN),
             "command" => {
+                let outer = self.family;
                 let mut inner = self.random_command();
+                self.family = outer;
                 // 7.0 takes no command without arguments here.
                 while inner.len() < 2 {
                     inner = self.random_command();
@@ -511,8 +582,14 @@ enum Rule {
     Near(i64),
     /// The order of the elements is each server's own.
     Unordered,
+    /// Chance decides; the form alone is compared.
+    Chance,
+    /// The order of pairs of elements, or of the entries of a map, is each server's own.
+    Pairs,
     /// A whole iteration in one step is unordered; a part of one is each server's own.
     Scan,
+    /// The same with pairs of elements.
+    PairScan,
     /// The end of the payload is the version of the format and the checksum.
     Dump,
     /// The version and the connection's id are each server's own.
@@ -524,13 +601,18 @@ fn name(args: &Args, at: usize) -> Vec<u8> {
 }
 
 fn rule(args: &Args) -> Rule {
+    if let Some(rule) = FAMILIES.iter().find_map(|family| (family.rule)(args)) {
+        return rule;
+    }
     match name(args, 0).as_slice() {
         b"TTL" | b"EXPIRETIME" => Rule::Near(TOLERANCE_S),
         b"PTTL" | b"PEXPIRETIME" => Rule::Near(TOLERANCE_MS),
         b"OBJECT" if name(args, 1) == b"IDLETIME" => Rule::Near(TOLERANCE_IDLE_S),
-        b"KEYS" => Rule::Unordered,
+        b"KEYS" | b"SMEMBERS" | b"SRANDMEMBER" | b"SPOP" | b"SINTER" | b"SUNION" | b"SDIFF" => {
+            Rule::Unordered
+        }
         b"CONFIG" if name(args, 1) == b"GET" => Rule::Unordered,
-        b"SCAN" => Rule::Scan,
+        b"SCAN" | b"SSCAN" => Rule::Scan,
         b"DUMP" => Rule::Dump,
         b"HELLO" => Rule::Hello,
         _ => Rule::Exact,
@@ -565,8 +647,12 @@ fn same_by_rule(args: &Args, ours: &Value, theirs: &Value) -> bool {
         (Rule::Near(by), Value::Int(a), Value::Int(b)) => {
             *a >= 0 && *b >= 0 && a.abs_diff(*b) <= by as u64
         }
-        (Rule::Unordered, Value::Array(a), Value::Array(b)) => sorted(a) == sorted(b),
-        (Rule::Unordered, Value::Map(a), Value::Map(b)) => {
+        (Rule::Unordered, Value::Array(a), Value::Array(b))
+        | (Rule::Unordered, Value::Set(a), Value::Set(b)) => sorted(a) == sorted(b),
+        (Rule::Chance, Value::Array(a), Value::Array(b)) => a.len() == b.len(),
+        (Rule::Chance, Value::Bulk(_), Value::Bulk(_)) => true,
+        (Rule::Pairs, Value::Array(a), Value::Array(b)) => sorted_pairs(a) == sorted_pairs(b),
+        (Rule::Unordered | Rule::Pairs, Value::Map(a), Value::Map(b)) => {
             let text = |pairs: &[(Value, Value)]| {
                 let mut text: Vec<String> = pairs.iter().map(|(k, v)| format!("{k} {v}")).collect();
                 text.sort();
@@ -574,17 +660,25 @@ fn same_by_rule(args: &Args, ours: &Value, theirs: &Value) -> bool {
             };
             text(a) == text(b)
         }
-        (Rule::Scan, Value::Array(a), Value::Array(b)) => {
+        (rule @ (Rule::Scan | Rule::PairScan), Value::Array(a), Value::Array(b)) => {
+            let sorted = if matches!(rule, Rule::Scan) { sorted } else { sorted_pairs };
             let whole = |reply: &[Value]| reply.len() == 2 && reply[0] == Value::bulk("0");
-            let complete = args[1] == b"0" && whole(a) && whole(b);
+            let cursor = usize::from(name(args, 0) != b"SCAN") + 1;
+            let complete = args[cursor] == b"0" && whole(a) && whole(b);
             a.len() == b.len() && (!complete || sorted(a[1].items()) == sorted(b[1].items()))
         }
         (Rule::Dump, Value::Bulk(a), Value::Bulk(b)) => {
             // Whether compression pays, and what it finds, is each server's own.
-            let compressed = [a, b].iter().any(|payload| payload.get(1) == Some(&0xc3));
-            let body =
-                |payload: &[u8]| payload.len().checked_sub(10).map(|len| payload[..len].to_vec());
-            compressed || body(a) == body(b)
+            let compressed = |payload: &[u8]| match payload {
+                [0, body @ ..] => body.first() == Some(&0xc3),
+                body => body.contains(&0xc3),
+            };
+            // The order of a table is, too.
+            let table = a.first() == Some(&4) && b.first() == Some(&4);
+            let body = |payload: &[u8]| {
+                payload.len().checked_sub(10).map(|len| sorted_if_set(&payload[..len]))
+            };
+            table || compressed(a) || compressed(b) || body(a) == body(b)
         }
         (Rule::Hello, Value::Map(_) | Value::Array(_), Value::Map(_) | Value::Array(_)) => {
             let shape = |reply: &Value| {
@@ -607,8 +701,25 @@ fn same_by_rule(args: &Args, ours: &Value, theirs: &Value) -> bool {
     }
 }
 
+/// The order of a set's members in its hash table is each server's own.
+fn sorted_if_set(body: &[u8]) -> Vec<u8> {
+    let mut bytes = body.to_vec();
+    if bytes[0] == 2 {
+        bytes.sort_unstable();
+    }
+    bytes
+}
+
 fn sorted(items: &[Value]) -> Vec<String> {
     let mut text: Vec<String> = items.iter().map(Value::to_string).collect();
+    text.sort();
+    text
+}
+
+fn sorted_pairs(items: &[Value]) -> Vec<String> {
+    // RESP3 has some pairs in an array of their own.
+    let size = if matches!(items.first(), Some(Value::Array(_))) { 1 } else { 2 };
+    let mut text: Vec<String> = items.chunks(size).map(|pair| format!("{pair:?}")).collect();
     text.sort();
     text
 }
@@ -669,6 +780,7 @@ struct Run {
     ours: Server,
     theirs: Server,
     connections: Vec<Connection>,
+    watchers: Watchers,
     seed: u64,
     found: usize,
     /// The last commands since both servers were empty, latest first, and their connections.
@@ -680,9 +792,11 @@ struct Run {
 impl Run {
     fn start(seed: u64) -> Run {
         let (ours, theirs) = (Server::start(&FLAGS), RealRedis::start(&[]));
+        let watchers = Watchers::start(&ours, &theirs);
         let mut run = Run {
             ours,
             theirs,
+            watchers,
             connections: Vec::new(),
             seed,
             found: 0,
@@ -706,6 +820,7 @@ impl Run {
             }
         }
         self.history.clear();
+        self.watchers.forget();
         let open = |_| Connection::open(&self.ours, &self.theirs);
         self.connections = (0..CONNECTIONS).map(open).collect();
     }
@@ -733,7 +848,7 @@ impl Run {
         }
         self.history.truncate(HISTORY);
         let Some((at, (args, ours, theirs))) = mismatch else {
-            return;
+            return self.compare_events(index, commands);
         };
         let mut report = format!(
             "seed {} command {} on connection {connection}: {}\n    ours   {}\n    theirs {}\n",
@@ -757,6 +872,24 @@ impl Run {
         }
         let command = String::from_utf8_lossy(&name(&args, 0)).into_owned();
         self.record(&command, report);
+    }
+
+    /// Compares what subscribers have heard of a batch.
+    fn compare_events(&mut self, index: u64, commands: &[Args]) {
+        let Some(difference) = self.watchers.difference(commands) else {
+            return;
+        };
+        let mut report = format!("seed {} batch {index}: events\n{difference}", self.seed);
+        // The lines end in what differs: the key, in one of its channels.
+        let concerned = |arg: &Vec<u8>| {
+            let shown = quoted(arg);
+            difference.contains(&format!(":{}", shown.trim_start_matches('"')))
+                || difference.contains(&format!(": {shown}"))
+        };
+        for args in commands.iter().filter(|args| args.iter().skip(1).any(concerned)) {
+            let _ = writeln!(report, "    batch: {}", printed(args));
+        }
+        self.record("(events)", report);
     }
 
     /// Compares the whole data.
@@ -839,7 +972,7 @@ fn commands_follow_from_the_seed_and_are_harmless() {
     assert_eq!(commands, make(7));
     assert_ne!(commands, make(8));
     let names: Vec<Vec<u8>> = commands.iter().map(|args| name(args, 0)).collect();
-    for (_, shape) in SHAPES {
+    for (_, (_, shape)) in shapes() {
         let first = shape.split(' ').next().expect("a name").as_bytes();
         let made = names.iter().any(|name| name == first) || first == b"unknown";
         assert!(made, "{shape} is never made");

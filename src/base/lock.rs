@@ -26,6 +26,8 @@ pub mod rank {
     pub const CLIENTS: u32 = 3000;
     /// One client's descriptive fields (name, library).
     pub const CLIENT: u32 = 4000;
+    /// Who is subscribed to what (and one more: the messages that wait to be delivered).
+    pub const PUBSUB: u32 = 4500;
     /// One client's output queue.
     pub const OUTBOX: u32 = 5000;
     /// The list of outboxes that wait for their socket.

@@ -27,36 +27,39 @@ const MAX_RATIO: usize = MAX_COPY / 3;
 const MIN_SAVING: usize = 4;
 
 /// Returns `input` compressed, or `None` when that would not be at least 4 bytes shorter.
+///
+/// Of all the ways to write a text this takes the one that liblzf takes in Redis, so that values
+/// have the same bytes: the same memory of what was seen, no match with the very first byte, nor
+/// (but for a quirk) of the last two, and giving up by the same count of bytes.
 pub fn compress(input: &[u8]) -> Option<Vec<u8>> {
     let limit = input.len().checked_sub(MIN_SAVING).filter(|&limit| limit > 0)?;
     let mut seen = Seen::new(input.len());
-    let mut out = Vec::new();
-    let mut literals = 0;
+    let mut out = Packed::new(limit);
     let mut at = 0;
     while at + MIN_COPY <= input.len() {
-        let (distance, length) = match seen.swap(input, at) {
-            Some(distance) => (distance, match_length(input, at, distance)),
-            None => (0, 0),
-        };
-        if length < MIN_COPY {
+        let Some(distance) = seen.swap(input, at).filter(|&d| is_match(input, at, d)) else {
+            if out.bytes.len() >= limit {
+                return None;
+            }
+            out.push_literal(input[at]);
             at += 1;
             continue;
-        }
-        push_literals(&mut out, &input[literals..at]);
-        push_copy(&mut out, distance, length);
-        if out.len() > limit {
-            return None;
-        }
-        let end = at + length;
+        };
+        let length = match_length(input, at, distance);
+        out.push_copy(distance, length)?;
+        at += length;
         // The last two positions of a match are remembered, as the next match often starts there.
-        for inside in (end - 2..end).filter(|&inside| inside + MIN_COPY <= input.len()) {
-            seen.swap(input, inside);
+        if at + MIN_COPY <= input.len() {
+            seen.swap(input, at - 2);
+            seen.swap(input, at - 1);
         }
-        at = end;
-        literals = end;
     }
-    push_literals(&mut out, &input[literals..]);
-    (out.len() <= limit).then_some(out)
+    if out.bytes.len() + 3 > limit {
+        return None;
+    }
+    input[at..].iter().for_each(|&byte| out.push_literal(byte));
+    out.end_literals();
+    Some(out.bytes)
 }
 
 /// Returns the text that `input` stands for, or `None` when it is damaged or does not give
@@ -109,54 +112,118 @@ fn copy_back(out: &mut Vec<u8>, distance: usize, mut length: usize) -> Option<()
     Some(())
 }
 
-/// Where three-byte sequences were last seen. Entries may be stale or collide: the reader
-/// compares the bytes before it trusts one.
+/// Where three-byte sequences were last seen, by a hash of 16 bits. Two sequences may share one:
+/// the reader compares the bytes before it trusts a place.
 struct Seen {
-    positions: Vec<u32>,
-    shift: u32,
+    /// A hash, and one more than the position, modulo 2^32; 0 for none.
+    slots: Vec<(u16, u32)>,
 }
 
 impl Seen {
     /// Small inputs get small tables, so that clearing one costs no more than the work itself.
     fn new(input_len: usize) -> Self {
-        let bits = input_len.next_power_of_two().ilog2().clamp(8, 15);
-        Seen { positions: vec![0; 1 << bits], shift: 32 - bits }
+        let slots = (2 * input_len).next_power_of_two().min(1 << 16);
+        Seen { slots: vec![(0, 0); slots] }
     }
 
     /// Remembers position `at` and returns how far back the same hash was seen, if in reach.
-    /// Positions are kept modulo 2^32: the distance is right for inputs of any size.
     fn swap(&mut self, input: &[u8], at: usize) -> Option<usize> {
-        let sequence = u32::from_le_bytes([0, input[at], input[at + 1], input[at + 2]]);
-        let slot = (sequence.wrapping_mul(0x9e37_79b1) >> self.shift) as usize;
-        let before = std::mem::replace(&mut self.positions[slot], at as u32);
-        let distance = (at as u32).wrapping_sub(before) as usize;
-        (1..=MAX_DISTANCE.min(at)).contains(&distance).then_some(distance)
+        let [a, b, c] = [input[at], input[at + 1], input[at + 2]];
+        let hash =
+            u16::from_be_bytes([a, b]).wrapping_sub(u16::from_be_bytes([b, c]).wrapping_mul(5));
+        let mask = self.slots.len() - 1;
+        let mut index = usize::from(hash) & mask;
+        // A table of less than 2^16 slots is at most half full.
+        while self.slots[index].1 != 0 && self.slots[index].0 != hash {
+            index = (index + 1) & mask;
+        }
+        let (_, before) = std::mem::replace(&mut self.slots[index], (hash, at as u32 + 1));
+        let distance = (at as u32 + 1).wrapping_sub(before) as usize;
+        (before > 1 && (1..=MAX_DISTANCE.min(at)).contains(&distance)).then_some(distance)
     }
 }
 
-/// How many bytes from `at` on repeat what stands `distance` bytes before them.
+/// Whether three bytes from `at` on repeat what stands `distance` bytes before them.
+fn is_match(input: &[u8], at: usize, distance: usize) -> bool {
+    input[at..at + MIN_COPY] == input[at - distance..][..MIN_COPY]
+}
+
+/// How many bytes from `at` on, the first three of which match, are copied. Two bytes are left over
+/// at the end; but near it so many are compared at once that they may be taken along.
 fn match_length(input: &[u8], at: usize, distance: usize) -> usize {
-    let here = &input[at..];
-    let there = &input[at - distance..];
-    here.iter().zip(there).take(MAX_COPY).take_while(|(a, b)| a == b).count()
+    const AT_ONCE: usize = 16;
+    let most = (input.len() - at - 2).min(MAX_COPY);
+    let equal = |length: &usize| input[at + length] == input[at + length - distance];
+    let mut length = 2;
+    if most > AT_ONCE {
+        for _ in 0..AT_ONCE {
+            length += 1;
+            if !equal(&length) {
+                return length;
+            }
+        }
+    }
+    length += 1;
+    while length < most && equal(&length) {
+        length += 1;
+    }
+    length
 }
 
-fn push_literals(out: &mut Vec<u8>, literals: &[u8]) {
-    for run in literals.chunks(MAX_LITERALS) {
-        out.push((run.len() - 1) as u8);
-        out.extend_from_slice(run);
-    }
+/// Compressed text in the making.
+struct Packed {
+    bytes: Vec<u8>,
+    /// How many literals the run at the end has; the byte before them is for their number.
+    literals: usize,
+    limit: usize,
 }
 
-fn push_copy(out: &mut Vec<u8>, distance: usize, length: usize) {
-    let [low, high, ..] = (distance - 1).to_le_bytes();
-    if length < LONG_COPY {
-        out.push(((length - 2) as u8) << 5 | high);
-    } else {
-        out.push(7 << 5 | high);
-        out.push((length - LONG_COPY) as u8);
+impl Packed {
+    fn new(limit: usize) -> Self {
+        Packed { bytes: vec![0], literals: 0, limit }
     }
-    out.push(low);
+
+    fn push_literal(&mut self, byte: u8) {
+        self.bytes.push(byte);
+        self.literals += 1;
+        if self.literals == MAX_LITERALS {
+            self.end_literals();
+            self.begin_literals();
+        }
+    }
+
+    fn begin_literals(&mut self) {
+        self.bytes.push(0);
+        self.literals = 0;
+    }
+
+    fn end_literals(&mut self) {
+        let at = self.bytes.len() - self.literals - 1;
+        if self.literals == 0 {
+            self.bytes.pop();
+        } else {
+            self.bytes[at] = (self.literals - 1) as u8;
+        }
+    }
+
+    /// Appends a copy; `None` if there is no room for it.
+    fn push_copy(&mut self, distance: usize, length: usize) -> Option<()> {
+        let used = self.bytes.len() - usize::from(self.literals == 0);
+        if used + 4 >= self.limit {
+            return None;
+        }
+        self.end_literals();
+        let [low, high, ..] = (distance - 1).to_le_bytes();
+        if length < LONG_COPY {
+            self.bytes.push(((length - 2) as u8) << 5 | high);
+        } else {
+            self.bytes.push(7 << 5 | high);
+            self.bytes.push((length - LONG_COPY) as u8);
+        }
+        self.bytes.push(low);
+        self.begin_literals();
+        Some(())
+    }
 }
 
 #[cfg(test)]
@@ -221,10 +288,11 @@ mod tests {
     }
 
     #[test]
-    fn text_packed_by_liblzf_is_read() {
+    fn text_is_packed_as_by_liblzf() {
         // What Redis stores for a hundred times the letter a.
         let packed = [0x01, 0x61, 0x61, 0xe0, 0x57, 0x00, 0x01, 0x61, 0x61];
         assert_eq!(decompress(&packed, 100), Some(vec![b'a'; 100]));
+        assert_eq!(compress(&[b'a'; 100]).as_deref(), Some(&packed[..]));
     }
 
     #[test]

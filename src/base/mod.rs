@@ -6,6 +6,7 @@
 
 pub mod clock;
 pub mod crc64;
+pub mod double;
 pub mod glob;
 pub mod hash;
 pub mod lock;
@@ -17,6 +18,8 @@ pub mod process;
 pub mod quote;
 pub mod rng;
 pub mod sha1;
+pub mod sha256;
 pub mod small;
 pub mod sys;
+pub mod table;
 pub mod wake;

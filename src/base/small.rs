@@ -13,6 +13,12 @@ enum Repr {
     Heap(Box<[u8]>),
 }
 
+impl Default for SmallBytes {
+    fn default() -> Self {
+        SmallBytes::new(b"")
+    }
+}
+
 impl SmallBytes {
     /// Copies the content.
     pub fn new(content: &[u8]) -> Self {

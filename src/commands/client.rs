@@ -1,14 +1,11 @@
 //! CLIENT: what connections are, and what is done to them.
 
-use std::fmt::Write;
-use std::sync::atomic::Ordering;
-
 use crate::base::{clock, num};
 use crate::engine::session::{ReplyMode, Session};
 use crate::engine::spec::flag::{ADMIN, LOADING, NOSCRIPT, STALE};
-use crate::engine::table::Table;
-use crate::engine::{Args, Command, Ctx, Group, Reply, dispatch};
+use crate::engine::{Args, Command, Ctx, Group, Reply, client_line, dispatch};
 use crate::resp::error::{self, Error};
+use crate::state::acl::Acl;
 use crate::state::clients::{ClientHandle, Kind, Meta, Unblock, flag};
 use crate::state::pause::Mode;
 
@@ -131,7 +128,7 @@ fn id(ctx: &mut Ctx, _args: &mut Args) -> Reply {
 /// CLIENT INFO
 fn info(ctx: &mut Ctx, _args: &mut Args) -> Reply {
     let mut text = String::new();
-    push_line(&mut text, &ctx.engine.table, &ctx.session.handle, clock::unix_ms());
+    client_line::push(&mut text, &ctx.engine.table, &ctx.session.handle, clock::unix_ms());
     ctx.reply.verbatim(text.as_bytes())
 }
 
@@ -153,7 +150,7 @@ fn list(ctx: &mut Ctx, args: &mut Args) -> Reply {
     };
     let (mut text, now_ms) = (String::new(), clock::unix_ms());
     for client in chosen {
-        push_line(&mut text, &ctx.engine.table, &client, now_ms);
+        client_line::push(&mut text, &ctx.engine.table, &client, now_ms);
     }
     ctx.reply.verbatim(text.as_bytes())
 }
@@ -172,82 +169,19 @@ fn kind_named(name: &[u8]) -> Result<Kind, Error> {
         .ok_or_else(|| Error::quoting("ERR Unknown client type '", name, "'"))
 }
 
-/// What a connection with nothing in its buffers takes, as far as it is known: the structures and
-/// the touched part of its thread's stack.
-const BARE_CLIENT_BYTES: u64 = 8 * 1024;
-
-/// A line of CLIENT LIST, with Redis's fields in their order. What does not exist here is shown as
-/// it is in a Redis that does not use it: there is no fixed reply buffer, no channel and no
-/// tracking.
-fn push_line(text: &mut String, table: &Table, client: &ClientHandle, now_ms: i64) {
-    let seconds = |since_ms: i64| (now_ms - since_ms).max(0) / 1000;
-    let load = |fact: &std::sync::atomic::AtomicU64| fact.load(Ordering::Relaxed);
-    let meta = client.meta.lock().clone();
-    let (chunks, output) = client.outbox.waiting();
-    let (query, multi_bytes) = (load(&client.query_bytes), load(&client.multi_bytes));
-    let query_free = load(&client.query_capacity).saturating_sub(query);
-    let command = load(&client.last_command).checked_sub(1).map(|id| table.get(id as usize));
-    // Writing into a string cannot fail.
-    let _ = writeln!(
-        text,
-        "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub=0 psub=0 ssub=0 \
-         multi={} qbuf={query} qbuf-free={query_free} argv-mem={} multi-mem={multi_bytes} rbs=0 \
-         rbp=0 obl=0 oll={chunks} omem={output} tot-mem={} events={} cmd={} user={} redir=-1 \
-         resp={} lib-name={} lib-ver={}",
-        client.id,
-        client.addr,
-        client.laddr,
-        client.stream.fd(),
-        meta.name,
-        seconds(client.created_ms),
-        seconds(client.active_ms.load(Ordering::Relaxed)),
-        flags(client),
-        load(&client.db),
-        load(&client.multi).cast_signed() - 1,
-        query,
-        BARE_CLIENT_BYTES + query + query_free + multi_bytes + output,
-        if output == 0 { "r" } else { "rw" },
-        command.map_or("NULL", |known| known.full_name.as_str()),
-        meta.user,
-        load(&client.proto),
-        meta.lib_name,
-        meta.lib_ver,
-    );
-}
-
-/// The letters of CLIENT LIST's `flags`.
-fn flags(client: &ClientHandle) -> String {
-    let is_monitor = client.has(flag::MONITOR);
-    let letters = [
-        (is_monitor, 'O'),
-        (client.has(flag::REPLICA) && !is_monitor, 'S'),
-        (client.has(flag::MASTER), 'M'),
-        (client.has(flag::PUBSUB), 'P'),
-        (client.multi.load(Ordering::Relaxed) > 0, 'x'),
-        (client.has(flag::BLOCKED | flag::PAUSED), 'b'),
-        (client.has(flag::CLOSING), 'c'),
-        (client.has(flag::KILLED), 'A'),
-        (client.has(flag::UNIX), 'U'),
-        (client.has(flag::NO_EVICT), 'e'),
-        (client.has(flag::NO_TOUCH), 'T'),
-    ];
-    let set: String = letters.into_iter().filter(|(is, _)| *is).map(|(_, letter)| letter).collect();
-    if set.is_empty() { "N".to_owned() } else { set }
-}
-
 /// Which connections CLIENT KILL means.
 #[derive(Default)]
 struct Victims<'a> {
     id: Option<u64>,
     kind: Option<Kind>,
-    user: Option<&'a [u8]>,
+    user: Option<u64>,
     addr: Option<&'a [u8]>,
     laddr: Option<&'a [u8]>,
     spare_self: bool,
 }
 
 impl<'a> Victims<'a> {
-    fn parse(args: &mut Args<'a>) -> Result<Self, Error> {
+    fn parse(acl: &Acl, args: &mut Args<'a>) -> Result<Self, Error> {
         let mut victims = Victims { spare_self: true, ..Victims::default() };
         while !args.is_empty() {
             if args.left() == 1 {
@@ -259,11 +193,10 @@ impl<'a> Victims<'a> {
             } else if args.word("type") {
                 victims.kind = Some(kind_named(args.bytes()?)?);
             } else if args.word("user") {
-                let user = args.bytes()?;
-                if user != b"default" {
-                    return Err(Error::quoting("ERR No such user '", user, "'"));
-                }
-                victims.user = Some(user);
+                let name = args.bytes()?;
+                let user = acl.get(name);
+                let none = || Error::quoting("ERR No such user '", name, "'");
+                victims.user = Some(user.ok_or_else(none)?.id);
             } else if args.word("addr") {
                 victims.addr = Some(args.bytes()?);
             } else if args.word("laddr") {
@@ -282,16 +215,20 @@ impl<'a> Victims<'a> {
             && self.kind.is_none_or(|kind| client.kind() == kind)
             && self.addr.is_none_or(|addr| client.addr.as_bytes() == addr)
             && self.laddr.is_none_or(|laddr| client.laddr.as_bytes() == laddr)
-            && self.user.is_none_or(|user| client.meta.lock().user.as_bytes() == user)
+            && self
+                .user
+                .is_none_or(|id| client.meta.lock().user.as_ref().is_some_and(|user| user.id == id))
     }
 
     /// Ends the connections; our own gets its reply first. How many there were.
     fn end(&self, ctx: &mut Ctx) -> usize {
         let own = ctx.session.handle.id;
         let others = ctx.server.clients.kill_all(|c| c.id != own && self.include(c));
+        // Nobody shall hear of their subscriptions any more, though their threads may not be done.
+        others.iter().for_each(|client| ctx.server.pubsub.leave(client));
         let ourselves = !self.spare_self && self.include(&ctx.session.handle);
         ctx.session.close |= ourselves;
-        others + usize::from(ourselves)
+        others.len() + usize::from(ourselves)
     }
 }
 
@@ -307,7 +244,7 @@ fn yes_or_no(args: &mut Args, yes: &str, no: &str) -> Result<bool, Error> {
 /// [ADDR ip:port] [LADDR ip:port] [SKIPME <YES | NO>]
 fn kill(ctx: &mut Ctx, args: &mut Args) -> Reply {
     if args.left() > 1 {
-        let victims = Victims::parse(args)?;
+        let victims = Victims::parse(&ctx.server.acl, args)?;
         let count = victims.end(ctx);
         return ctx.reply.count(count);
     }

@@ -150,10 +150,8 @@ fn list(ctx: &mut Ctx, args: &mut Args) -> Reply {
     } else if args.word("MODULE") {
         Box::new(|_| false)
     } else if args.word("ACLCAT") {
-        let category = args.bytes()?.to_ascii_lowercase();
-        Box::new(move |known| {
-            std::str::from_utf8(&category).is_ok_and(|c| categories::is_in(known.command, c))
-        })
+        let category = categories::named(args.bytes()?);
+        Box::new(move |known| category.is_some_and(|c| categories::is_in(known.command, c)))
     } else if args.word("PATTERN") {
         let pattern = args.bytes()?;
         Box::new(|known| glob::matches(pattern, known.full_name.as_bytes(), true))
@@ -192,19 +190,9 @@ fn getkeysandflags(ctx: &mut Ctx, args: &mut Args) -> Reply {
     for (index, spec) in keys {
         out.array(2);
         out.bulk(argv[index]);
-        show_bits(out, access_in(argv, spec), &access::SHOWN);
+        show_bits(out, spec.access_in(argv), &access::SHOWN);
     }
     ctx.reply.done()
-}
-
-/// What a command line does with a key. Where that varies, the old value is looked at only if the
-/// option GET asks for it.
-fn access_in(argv: &[&[u8]], spec: &KeySpec) -> u32 {
-    if spec.access & access::VARIABLE_FLAGS == 0 {
-        return spec.access;
-    }
-    let gets = argv.iter().skip(3).any(|word| word.eq_ignore_ascii_case(b"get"));
-    if gets { access::RW | access::ACCESS | access::UPDATE } else { access::OW | access::UPDATE }
 }
 
 /// COMMAND HELP
@@ -223,7 +211,7 @@ fn keys_of(ctx: &Ctx, argv: &[&[u8]]) -> Result<Vec<(usize, &'static KeySpec)>, 
     {
         return Err(Error::COMMAND_INVALID);
     }
-    if known.command.keys.is_empty() {
+    if known.command.keys.iter().all(|spec| spec.access & access::NOT_KEY != 0) {
         return Err(Error::COMMAND_NO_KEYS);
     }
     if dispatch::resolve(ctx.engine, argv).is_err() {
@@ -231,8 +219,14 @@ fn keys_of(ctx: &Ctx, argv: &[&[u8]]) -> Result<Vec<(usize, &'static KeySpec)>, 
     }
     let specs = known.command.keys.iter();
     let found: Vec<_> =
-        specs.flat_map(|spec| spec.indexes(argv).map(move |index| (index, spec))).collect();
-    if found.is_empty() && !known.command.has(flag::NO_MANDATORY_KEYS) {
+        specs.clone().flat_map(|spec| spec.indexes(argv).map(move |index| (index, spec))).collect();
+    // One place without keys spoils the others (PFMERGE without a source); a word may be missing.
+    let lacks_keys = |spec: &KeySpec| {
+        matches!(spec.begin, Begin::Index(_)) && spec.indexes(argv).next().is_none()
+    };
+    if (found.is_empty() || specs.clone().any(lacks_keys))
+        && !known.command.has(flag::NO_MANDATORY_KEYS)
+    {
         return Err(Error::COMMAND_ARGUMENTS);
     }
     Ok(found)
@@ -307,14 +301,14 @@ fn describe_keys(out: &mut Out, spec: &KeySpec) {
             out.bulk(b"startfrom");
             out.int(from.into());
         }
-        Begin::Unknown => {
+        Begin::Option(_) | Begin::Unknown => {
             describe_search(out, "unknown", &[]);
             out.map(0);
         }
     }
     out.bulk(b"find_keys");
     match spec.find {
-        Find::Range { last, step, limit } => {
+        Find::Range { last, step, limit } if !matches!(spec.begin, Begin::Option(_)) => {
             let fields =
                 [("lastkey", last.into()), ("keystep", step as i64), ("limit", limit as i64)];
             describe_search(out, "range", &fields);
@@ -324,7 +318,7 @@ fn describe_keys(out: &mut Out, spec: &KeySpec) {
                 [("keynumidx", count as i64), ("firstkey", first as i64), ("keystep", step as i64)];
             describe_search(out, "keynum", &fields);
         }
-        Find::Unknown => {
+        Find::Range { .. } | Find::Unknown => {
             describe_search(out, "unknown", &[]);
             out.map(0);
         }

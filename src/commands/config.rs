@@ -141,6 +141,9 @@ fn apply(server: &Server, new: &Settings, changed: &[&'static str]) -> Result<()
         };
         return Err((name, text.to_owned()));
     }
+    if is_changed("requirepass") {
+        server.acl.set_default_password(&new.requirepass);
+    }
     if is_changed("loglevel") {
         server.logger.set_threshold(new.loglevel);
     }
@@ -185,7 +188,10 @@ fn resetstat(ctx: &mut Ctx, _args: &mut Args) -> Reply {
 
 /// CONFIG REWRITE
 fn rewrite(ctx: &mut Ctx, _args: &mut Args) -> Reply {
-    if let Err(text) = ctx.server.config.rewrite() {
+    // Who has a file of users has them in no other.
+    let users = if ctx.settings.aclfile.is_empty() { ctx.server.acl.all() } else { Vec::new() };
+    let users: Vec<Vec<u8>> = users.iter().map(|user| user.describe()).collect();
+    if let Err(text) = ctx.server.config.rewrite(&users) {
         ctx.server.logger.warning(&format!("CONFIG REWRITE failed: {text}"));
         return Err(Error::from(text));
     }

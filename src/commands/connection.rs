@@ -1,16 +1,16 @@
 //! The connection's own commands: who it is, which protocol and database it uses, and its end.
 
-use std::hint::black_box;
 use std::sync::atomic::Ordering;
 
 use crate::engine::session::{ReplyMode, Session};
 use crate::engine::spec::flag::{
-    ALLOW_BUSY, FAST, HEALTH, LOADING, NO_AUTH, NOSCRIPT, NOT_QUEUED, STALE,
+    ALLOW_BUSY, FAST, HEALTH, LOADING, NO_AUTH, NOSCRIPT, NOT_QUEUED, STALE, SUBSCRIBED,
 };
-use crate::engine::{Args, Command, Ctx, Group, Reply, monitor, transaction};
+use crate::engine::{Args, Command, Ctx, Group, Reply, delivery, monitor, permissions, transaction};
 use crate::resp::error::{self, Error};
+use crate::state::acl;
 use crate::state::clients::flag;
-use crate::state::config::{REDIS_VERSION, Settings};
+use crate::state::config::REDIS_VERSION;
 
 /// What works before authentication and while nothing else does.
 const ALWAYS: u32 = NOSCRIPT | LOADING | STALE | FAST | NO_AUTH | ALLOW_BUSY;
@@ -20,7 +20,7 @@ pub const COMMANDS: &[Command] = &[
     Command::new("ping", ping)
         .group(Group::Connection)
         .arity(-1)
-        .flags(FAST | HEALTH)
+        .flags(FAST | HEALTH | SUBSCRIBED)
         .syntax("[message]")
         .complexity("O(1)")
         .summary("Answers PONG, or the message.")
@@ -57,7 +57,7 @@ pub const COMMANDS: &[Command] = &[
     Command::new("quit", quit)
         .group(Group::Connection)
         .arity(-1)
-        .flags(ALWAYS | NOT_QUEUED)
+        .flags(ALWAYS | NOT_QUEUED | SUBSCRIBED)
         .complexity("O(1)")
         .summary("Closes the connection once all replies are sent.")
         .deprecated("7.2.0", "just closing the connection"),
@@ -65,20 +65,28 @@ pub const COMMANDS: &[Command] = &[
         .group(Group::Connection)
         .since("6.2.0")
         .arity(1)
-        .flags(ALWAYS | NOT_QUEUED)
+        .flags(ALWAYS | NOT_QUEUED | SUBSCRIBED)
         .complexity("O(1)")
         .summary("Makes the connection as it was when it was new."),
 ];
 
-/// The only user.
-const DEFAULT_USER: &[u8] = b"default";
-
 /// PING [message]
 fn ping(ctx: &mut Ctx, args: &mut Args) -> Reply {
-    match args.left() {
-        0 => ctx.reply.simple("PONG"),
-        1 => ctx.reply.bulk(args.key()),
-        _ => Err(error::wrong_args("ping")),
+    if args.left() > 1 {
+        return Err(error::wrong_args("ping"));
+    }
+    let subscribed = ctx.session.handle.has(flag::PUBSUB);
+    match args.bytes().ok() {
+        message if subscribed && ctx.reply.parts().proto() == 2 => {
+            // It has to look like a message.
+            let out = ctx.reply.parts();
+            out.array(2);
+            out.bulk(b"pong");
+            out.bulk(message.unwrap_or_default());
+            ctx.reply.done()
+        }
+        None => ctx.reply.simple("PONG"),
+        Some(message) => ctx.reply.bulk(message),
     }
 }
 
@@ -126,7 +134,7 @@ impl<'a> Hello<'a> {
 fn hello(ctx: &mut Ctx, args: &mut Args) -> Reply {
     let hello = Hello::parse(ctx, args)?;
     if let Some((user, password)) = hello.user_and_password {
-        authenticate(ctx.session, ctx.settings, user, password)?;
+        authenticate(ctx, args.argv()[0], user, password)?;
     }
     if !ctx.session.authenticated {
         return Err(Error::HELLO_NOAUTH);
@@ -136,7 +144,6 @@ fn hello(ctx: &mut Ctx, args: &mut Args) -> Reply {
     }
     if let Some(proto) = hello.proto {
         ctx.reply.parts().set_proto(proto);
-        ctx.session.handle.proto.store(u64::from(proto), Ordering::Relaxed);
     }
     let role = if ctx.server.replication.is_replica() { "replica" } else { "master" };
     let id = ctx.session.handle.id;
@@ -158,43 +165,53 @@ fn hello(ctx: &mut Ctx, args: &mut Args) -> Reply {
     }
     out.bulk(b"modules");
     out.array(0);
+    speak(ctx, proto);
     ctx.reply.done()
+}
+
+/// Messages come in this protocol from now on, and behind the reply so far.
+fn speak(ctx: &mut Ctx, proto: u8) {
+    let waits = ctx.in_exec || ctx.session.reply_mode != ReplyMode::On;
+    if waits || !ctx.session.handle.has(flag::PUBSUB) {
+        return ctx.session.handle.proto.store(u64::from(proto), Ordering::SeqCst);
+    }
+    delivery::settle(ctx.engine, ctx.session, ctx.reply.parts());
+    let (server, client) = (ctx.server, &ctx.session.handle);
+    let limit = server.output_limit(ctx.settings, client.kind());
+    server.pubsub.quietly(|| {
+        client.proto.store(u64::from(proto), Ordering::SeqCst);
+        server.clients.send(client, ctx.reply.parts(), limit);
+    });
 }
 
 /// AUTH [username] password
 fn auth(ctx: &mut Ctx, args: &mut Args) -> Reply {
     (1..args.argv().len()).for_each(|index| ctx.redact(index));
     let (user, password) = match *args.take_rest() {
-        [_] if ctx.settings.requirepass.is_empty() => return Err(Error::AUTH_NO_PASSWORD),
-        [password] => (DEFAULT_USER, password),
+        [_] if ctx.server.acl.default_user().needs_no_password() => {
+            return Err(Error::AUTH_NO_PASSWORD);
+        }
+        [password] => (acl::DEFAULT, password),
         [user, password] => (user, password),
         _ => return Err(Error::SYNTAX),
     };
-    authenticate(ctx.session, ctx.settings, user, password)?;
+    authenticate(ctx, args.argv()[0], user, password)?;
     ctx.reply.ok()
 }
 
-/// Authenticates, or leaves everything as it is. Without a password any is right.
-fn authenticate(
-    session: &mut Session,
-    settings: &Settings,
-    user: &[u8],
-    password: &[u8],
-) -> Result<(), Error> {
-    let wanted = &settings.requirepass;
-    let right = wanted.is_empty() || is_same_secret(wanted, password);
-    if user != DEFAULT_USER || !right {
-        return Err(Error::WRONGPASS);
+/// Makes the connection a user, or leaves it as it is and writes that down. `sent` is the command's
+/// name as it came.
+fn authenticate(ctx: &mut Ctx, sent: &[u8], user: &[u8], password: &[u8]) -> Result<(), Error> {
+    match ctx.server.acl.authenticate(user, password) {
+        Some(user) => {
+            ctx.session.become_user(user);
+            Ok(())
+        }
+        None => {
+            permissions::note_failed_auth(ctx, sent, user);
+            Err(Error::WRONGPASS)
+        }
     }
-    session.authenticated = true;
-    Ok(())
-}
-
-/// Compares in a time that depends on the length of the guess only.
-fn is_same_secret(secret: &[u8], guess: &[u8]) -> bool {
-    let pairs = guess.iter().zip(secret.iter().cycle());
-    let differing = pairs.fold(0, |bits, (a, b)| black_box(bits | (a ^ b)));
-    differing == 0 && secret.len() == guess.len()
 }
 
 /// SELECT index
@@ -223,37 +240,15 @@ fn reset(ctx: &mut Ctx, _args: &mut Args) -> Reply {
         return Err(Error::RESET_NORMAL_ONLY);
     }
     monitor::leave(ctx.server, &session.handle);
+    ctx.server.pubsub.leave(&session.handle);
     session.handle.set(flag::NO_EVICT | flag::NO_TOUCH, false);
     transaction::forget(&ctx.server.keyspace, session);
     session.select(0);
     session.rename(b"");
-    session.authenticated = ctx.settings.requirepass.is_empty();
+    session.forget_user(&ctx.server.acl);
     session.reply_mode = ReplyMode::On;
     session.no_touch = false;
     ctx.reply.parts().set_proto(2);
     session.handle.proto.store(2, Ordering::Relaxed);
     ctx.reply.simple("RESET")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn secrets() {
-        for (secret, guess, same) in [
-            ("abc", "abc", true),
-            ("abc", "abd", false),
-            ("abc", "ab", false),
-            ("abc", "", false),
-            ("ab", "abab", false),
-            ("a", "aa", false),
-        ] {
-            assert_eq!(
-                is_same_secret(secret.as_bytes(), guess.as_bytes()),
-                same,
-                "{secret} {guess}"
-            );
-        }
-    }
 }

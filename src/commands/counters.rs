@@ -6,6 +6,7 @@ use crate::data::{Str, Value};
 use crate::engine::spec::access::{ACCESS, RW, UPDATE};
 use crate::engine::{Args, Command, Ctx, Group, KeySpec, Reply};
 use crate::resp::error::Error;
+use crate::store::EventClasses;
 
 /// The commands of this file.
 pub const COMMANDS: &[Command] = &[
@@ -102,6 +103,7 @@ fn add(ctx: &mut Ctx, key: &[u8], by: i64) -> Reply {
         }
     };
     ctx.db.mark_dirty(1);
+    ctx.db.event(EventClasses::STRING, "incrby", key);
     ctx.reply.int(sum)
 }
 
@@ -128,6 +130,7 @@ fn incrbyfloat(ctx: &mut Ctx, args: &mut Args) -> Reply {
         }
     };
     ctx.db.mark_dirty(1);
+    ctx.db.event(EventClasses::STRING, "incrbyfloat", key);
     // Replicas get the sum, so that the way they add and print cannot make a difference.
     ctx.effects.replace(&[b"SET", key, &text, b"KEEPTTL"]);
     ctx.reply.bulk(&text)

@@ -86,12 +86,12 @@ fn wants_background(ctx: &Ctx, args: &mut Args) -> Result<bool, Error> {
 
 /// Empties databases. What they held is freed once the shards are let go.
 fn flush(ctx: &mut Ctx, args: &Args, databases: std::ops::Range<usize>, in_background: bool) {
-    let mut removed = 0;
+    let (mut removed, now_ms) = (0, ctx.now_ms);
     for db in databases {
         let held = ctx.db.held();
         let keys: usize = (0..SHARDS).map(|i| held.shard(i).parts[db].dict.len()).sum();
         if keys > 0 {
-            held.flush(db);
+            held.flush(db, now_ms);
             ctx.db.all_changed(db);
             removed += keys as u64;
         }
@@ -129,7 +129,8 @@ fn swapdb(ctx: &mut Ctx, args: &mut Args) -> Reply {
     let (Some(first), Some(second)) = (known(first), known(second)) else {
         return Err(Error::DB_INDEX);
     };
-    ctx.db.held().swap_databases(first, second);
+    let now_ms = ctx.now_ms;
+    ctx.db.held().swap_databases(first, second, now_ms);
     ctx.db.all_changed(first);
     ctx.db.all_changed(second);
     ctx.db.mark_dirty(1);

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::base::num;
+use crate::base::{clock, num};
 use crate::data::{Kind, Str, Value};
 use crate::engine::load::{self, Existing};
 use crate::engine::spec::flag::{ADMIN, LOADING, NOSCRIPT, STALE};
@@ -50,6 +50,8 @@ const HELP: &[&str] = &[
     "PROTOCOL <type>",
     "    Answers a reply of this kind: string, integer, double, bignum, null, array, set, map,",
     "    attrib, push, verbatim, true, false.",
+    "QUICKLIST-PACKED-THRESHOLD <size>",
+    "    Changes nothing: from which length on elements of lists stand alone is fixed.",
     "RELOAD [MERGE] [NOFLUSH] [NOSAVE]",
     "    Saves the keys, forgets them and loads them again. NOSAVE loads the file that is",
     "    there; NOFLUSH forgets nothing; MERGE lets keys of the file replace those that are there.",
@@ -91,6 +93,7 @@ const SUBCOMMANDS: &[(&str, usize, usize, Body)] = &[
     ("panic", 0, 0, panic),
     ("populate", 1, 3, populate),
     ("protocol", 1, 1, protocol),
+    ("quicklist-packed-threshold", 1, 1, packed_threshold),
     ("reload", 0, usize::MAX, reload),
     ("set-active-expire", 1, 1, set_active_expire),
     ("sleep", 1, 1, sleep),
@@ -312,6 +315,11 @@ fn protocol(ctx: &mut Ctx, args: &[&[u8]]) -> Reply {
     ctx.reply.done()
 }
 
+/// DEBUG QUICKLIST-PACKED-THRESHOLD size
+fn packed_threshold(ctx: &mut Ctx, _: &[&[u8]]) -> Reply {
+    ctx.reply.ok()
+}
+
 /// DEBUG RELOAD [MERGE] [NOFLUSH] [NOSAVE]
 fn reload(ctx: &mut Ctx, args: &[&[u8]]) -> Reply {
     let (mut existing, mut flush, mut save) = (Existing::Refuse, true, true);
@@ -345,7 +353,8 @@ fn apart(ctx: &mut Ctx, action: impl FnOnce(&mut Ctx) -> Result<(), Error>) -> R
 
 fn forget_everything(ctx: &Ctx) {
     let mut held = ctx.server.keyspace.hold(&Plan::All);
-    (0..ctx.server.keyspace.databases()).for_each(|db| held.flush(db));
+    let now_ms = clock::unix_ms();
+    (0..ctx.server.keyspace.databases()).for_each(|db| held.flush(db, now_ms));
 }
 
 fn reload_apart(ctx: &Ctx, existing: Existing, flush: bool, save: bool) -> Result<(), Error> {

@@ -5,6 +5,7 @@ use crate::engine::spec::flag::{DANGEROUS, KEYSPACE};
 use crate::engine::{Args, Command, Ctx, Group, KeySpec, Reply};
 use crate::rdb::{self, RestoreError};
 use crate::resp::error::Error;
+use crate::store::EventClasses;
 
 /// The commands of this file.
 pub const COMMANDS: &[Command] = &[
@@ -95,11 +96,13 @@ fn restore(ctx: &mut Ctx, args: &mut Args) -> Reply {
         // Where this is too large, Redis gets a time long past, and so does who relies on it.
         ttl => Some(ttl.wrapping_add(ctx.now_ms)),
     };
+    let removed = options.replace && ctx.db.remove(key);
     if deadline.is_some_and(|at| ctx.is_past(at)) {
-        if options.replace && ctx.db.remove(key) {
+        if removed {
             let lazy = ctx.settings.lazyfree_lazy_server_del;
             ctx.effects.replace(&[if lazy { b"UNLINK" } else { b"DEL" }, key]);
             ctx.db.mark_dirty(1);
+            ctx.db.event(EventClasses::GENERIC, "del", key);
         }
         return ctx.reply.ok();
     }
@@ -109,6 +112,7 @@ fn restore(ctx: &mut Ctx, args: &mut Args) -> Reply {
         log_absolute(ctx, args, at);
     }
     ctx.db.mark_dirty(1);
+    ctx.db.event(EventClasses::GENERIC, "restore", key);
     ctx.reply.ok()
 }
 

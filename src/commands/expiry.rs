@@ -4,7 +4,7 @@ use crate::engine::spec::access::{ACCESS, RO, RW, UPDATE};
 use crate::engine::spec::flag::KEYSPACE;
 use crate::engine::{Args, Command, Ctx, Group, KeySpec, Reply};
 use crate::resp::error::{self, Error};
-use crate::store::Entry;
+use crate::store::{Entry, EventClasses};
 
 const CHANGED: &[KeySpec] = &[KeySpec::at(1, RW | UPDATE)];
 const SHOWN: &[KeySpec] = &[KeySpec::at(1, RO | ACCESS)];
@@ -168,11 +168,13 @@ fn set_deadline(
     ctx.db.mark_dirty(1);
     if ctx.is_past(deadline) {
         ctx.db.remove(key);
+        ctx.db.event(EventClasses::GENERIC, "del", key);
         let lazy = ctx.settings.lazyfree_lazy_expire;
         ctx.effects.replace(&[if lazy { b"UNLINK" } else { b"DEL" }, key]);
         return ctx.reply.int(1);
     }
     ctx.db.set_expire(key, Some(deadline));
+    ctx.db.event(EventClasses::GENERIC, "expire", key);
     if command != PEXPIREAT {
         let deadline = deadline.to_string();
         let mut effect: Vec<&[u8]> = vec![b"PEXPIREAT", key, deadline.as_bytes()];
@@ -230,6 +232,7 @@ fn persist(ctx: &mut Ctx, args: &mut Args) -> Reply {
     if volatile {
         ctx.db.set_expire(key, None);
         ctx.db.mark_dirty(1);
+        ctx.db.event(EventClasses::GENERIC, "persist", key);
     }
     ctx.reply.flag(volatile)
 }

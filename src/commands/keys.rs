@@ -5,6 +5,7 @@ use crate::engine::spec::access::{ACCESS, DELETE, INSERT, OW, RM, RO, RW, UPDATE
 use crate::engine::spec::flag::KEYSPACE;
 use crate::engine::{Args, Command, Ctx, Group, KeySpec, Reply};
 use crate::resp::error::{self, Error};
+use crate::store::EventClasses;
 
 /// Tips of commands that a proxy may split up, adding the replies.
 const SUMMED: &[&str] = &["request_policy:multi_shard", "response_policy:agg_sum"];
@@ -127,6 +128,7 @@ fn remove(ctx: &mut Ctx, args: &mut Args, in_background: bool) -> Reply {
     for key in args.take_rest() {
         let Some(entry) = ctx.db.take(key) else { continue };
         removed += 1;
+        ctx.db.event(EventClasses::GENERIC, "del", key);
         large += u64::from(entry.value.heap_size() >= BACKGROUND_MIN);
         if entry.value.is_big() {
             ctx.db.held().discard(entry);
@@ -195,6 +197,8 @@ fn give_name(ctx: &mut Ctx, from: &[u8], to: &[u8]) {
     let deadline = entry.expire_at();
     ctx.db.set(to, entry.value, deadline);
     ctx.db.mark_dirty(1);
+    ctx.db.event(EventClasses::GENERIC, "rename_from", from);
+    ctx.db.event(EventClasses::GENERIC, "rename_to", to);
 }
 
 /// COPY source destination [DB destination-db] [REPLACE]
@@ -219,8 +223,10 @@ fn copy(ctx: &mut Ctx, args: &mut Args) -> Reply {
     ctx.db.select(target_db);
     let occupied = ctx.db.look_for_write(to).is_some();
     if !occupied || replace {
+        ctx.db.remove(to);
         ctx.db.set(to, value, deadline);
         ctx.db.mark_dirty(1);
+        ctx.db.event(EventClasses::GENERIC, "copy_to", to);
     }
     ctx.db.select(source_db);
     ctx.reply.flag(!occupied || replace)
@@ -244,6 +250,10 @@ fn move_(ctx: &mut Ctx, args: &mut Args) -> Reply {
         let deadline = entry.expire_at();
         ctx.db.select(target_db);
         ctx.db.set(key, entry.value, deadline);
+        ctx.db.select(source_db);
+        ctx.db.event(EventClasses::GENERIC, "move_from", key);
+        ctx.db.select(target_db);
+        ctx.db.event(EventClasses::GENERIC, "move_to", key);
         ctx.db.select(source_db);
         ctx.db.mark_dirty(1);
     }

@@ -49,7 +49,7 @@ const fn about_key(name: &'static str, handler: fn(&mut Ctx, &mut Args) -> Reply
 
 /// OBJECT ENCODING key
 fn encoding(ctx: &mut Ctx, args: &mut Args) -> Reply {
-    match ctx.db.read_untouched(args.key()) {
+    match ctx.db.inspect(args.key()) {
         Some(entry) => ctx.reply.bulk(entry.value.encoding().as_bytes()),
         None => ctx.reply.null(),
     }
@@ -58,7 +58,7 @@ fn encoding(ctx: &mut Ctx, args: &mut Args) -> Reply {
 /// OBJECT FREQ key
 fn freq(ctx: &mut Ctx, args: &mut Args) -> Reply {
     let (now_ms, aging) = (ctx.now_ms, ctx.settings.aging());
-    match ctx.db.read_untouched(args.key()) {
+    match ctx.db.inspect(args.key()) {
         Some(_) if aging == Aging::Lru => Err(Error::FREQ_WITHOUT_LFU),
         Some(entry) => {
             let frequency = entry.frequency(now_ms, aging);
@@ -71,7 +71,7 @@ fn freq(ctx: &mut Ctx, args: &mut Args) -> Reply {
 /// OBJECT IDLETIME key
 fn idletime(ctx: &mut Ctx, args: &mut Args) -> Reply {
     let (now_ms, aging) = (ctx.now_ms, ctx.settings.aging());
-    match ctx.db.read_untouched(args.key()).map(|entry| entry.idle_seconds(now_ms)) {
+    match ctx.db.inspect(args.key()).map(|entry| entry.idle_seconds(now_ms)) {
         Some(_) if aging != Aging::Lru => Err(Error::IDLETIME_WITH_LFU),
         Some(seconds) => ctx.reply.int(i64::try_from(seconds).unwrap_or(i64::MAX)),
         None => ctx.reply.null(),
@@ -89,7 +89,7 @@ fn refcount(ctx: &mut Ctx, args: &mut Args) -> Reply {
     // With an access time of its own for each key, no integer can be shared.
     let ages = matches!(ctx.settings.maxmemory_policy.by, Some(By::Access | By::Frequency));
     let shares = ctx.settings.maxmemory == 0 || !ages;
-    let Some(entry) = ctx.db.read_untouched(args.key()) else { return ctx.reply.null() };
+    let Some(entry) = ctx.db.inspect(args.key()) else { return ctx.reply.null() };
     let count = match &entry.value {
         Value::String(text)
             if shares && text.as_int().is_some_and(|n| (0..SHARED_INTEGERS).contains(&n)) =>

@@ -3,10 +3,10 @@
 use std::ops::Range;
 
 use crate::data::{Str, Value};
-use crate::engine::session::Role;
 use crate::engine::spec::access::{ACCESS, INSERT, RO, RW, UPDATE};
 use crate::engine::{Args, Command, Ctx, Group, KeySpec, Reply};
 use crate::resp::error::Error;
+use crate::store::EventClasses;
 
 /// The commands of this file.
 pub const COMMANDS: &[Command] = &[
@@ -64,7 +64,7 @@ pub const COMMANDS: &[Command] = &[
 /// APPEND key value
 fn append(ctx: &mut Ctx, args: &mut Args) -> Reply {
     let (key, more) = (args.key(), args.bytes()?);
-    let limit = longest(ctx);
+    let limit = ctx.longest_string();
     let appended = ctx.db.edit(key, |value: &mut Str, note| {
         check_len(value.len(), more.len(), limit)?;
         value.append(more);
@@ -79,6 +79,7 @@ fn append(ctx: &mut Ctx, args: &mut Args) -> Reply {
         }
     };
     ctx.db.mark_dirty(1);
+    ctx.db.event(EventClasses::STRING, "append", key);
     ctx.reply.count(len)
 }
 
@@ -115,7 +116,7 @@ fn resolve(start: i64, end: i64, len: usize) -> Range<usize> {
 fn setrange(ctx: &mut Ctx, args: &mut Args) -> Reply {
     let (key, offset, patch) = (args.key(), args.int()?, args.bytes()?);
     let offset = usize::try_from(offset).map_err(|_| Error::OFFSET_RANGE)?;
-    let limit = longest(ctx);
+    let limit = ctx.longest_string();
     if patch.is_empty() {
         let len = ctx.db.peek_as::<Str>(key)?.map_or(0, Str::len);
         return ctx.reply.count(len);
@@ -138,6 +139,7 @@ fn setrange(ctx: &mut Ctx, args: &mut Args) -> Reply {
         }
     };
     ctx.db.mark_dirty(1);
+    ctx.db.event(EventClasses::STRING, "setrange", key);
     ctx.reply.count(len)
 }
 
@@ -146,14 +148,6 @@ fn strlen(ctx: &mut Ctx, args: &mut Args) -> Reply {
     match ctx.db.get::<Str>(args.key())? {
         Some(value) => ctx.reply.count(value.len()),
         None => ctx.reply.int(0),
-    }
-}
-
-/// The longest string that this client may make; what the primary has made is right.
-fn longest(ctx: &Ctx) -> usize {
-    match ctx.session.role {
-        Role::Client => ctx.settings.proto_max_bulk_len,
-        Role::Primary | Role::Replay => isize::MAX as usize,
     }
 }
 

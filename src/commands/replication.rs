@@ -9,8 +9,7 @@ use crate::engine::ctx::Woken;
 use crate::engine::session::{Role, Takeover};
 use crate::engine::spec::Group;
 use crate::engine::spec::flag::{
-    ADMIN, ALLOW_BUSY, BLOCKING, FAST, LOADING, NO_ASYNC_LOADING, NO_MULTI, NOSCRIPT, STALE,
-    UNPAUSABLE,
+    ADMIN, ALLOW_BUSY, FAST, LOADING, NO_ASYNC_LOADING, NO_MULTI, NOSCRIPT, STALE, UNPAUSABLE,
 };
 use crate::engine::{Args, Command, Ctx, Reply};
 use crate::resp::error::{self, Error};
@@ -49,7 +48,6 @@ pub const COMMANDS: &[Command] = &[
         .group(Group::Generic)
         .since("3.0.0")
         .arity(3)
-        .flags(BLOCKING)
         .categories(&["connection"])
         .syntax("numreplicas timeout")
         .complexity("O(1)")
@@ -59,7 +57,6 @@ pub const COMMANDS: &[Command] = &[
         .group(Group::Generic)
         .since("7.2.0")
         .arity(4)
-        .flags(BLOCKING)
         .categories(&["connection"])
         .syntax("numlocal numreplicas timeout")
         .complexity("O(1)")

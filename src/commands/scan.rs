@@ -1,24 +1,16 @@
 //! KEYS, SCAN, RANDOMKEY, DBSIZE: commands over the whole keyspace. They hold one shard at a time
 //! and write their reply when they hold none.
 
-use crate::base::glob;
 use crate::base::rng::Rng;
+use crate::engine::scan::{self, Budget, Names, Options, Pattern};
 use crate::engine::spec::flag::{DANGEROUS, KEYSPACE};
 use crate::engine::{Args, Command, Ctx, Group, Reply};
-use crate::resp::error::Error;
-use crate::resp::out::Out;
 use crate::store::dict::Slot;
 use crate::store::keyspace::SHARDS;
 use crate::store::{Db, Expiry};
 
 /// Elements, or buckets, that SCAN visits per hold of a shard: some hundred microseconds at most.
-const VISITS_PER_HOLD: u64 = 2_000;
-
-/// Without COUNT, SCAN visits about so many elements.
-const DEFAULT_COUNT: u64 = 10;
-
-/// Buckets per wanted element that SCAN visits at most, so that a sparse table ends a call, too.
-const BUCKETS_PER_ELEMENT: u64 = 10;
+const VISITS_PER_HOLD: usize = 2_000;
 
 /// Draws of RANDOMKEY on a replica, which may not remove the expired keys that it meets.
 const REPLICA_DRAWS: usize = 100;
@@ -67,43 +59,6 @@ pub const COMMANDS: &[Command] = &[
         .tips(&["request_policy:all_shards", "response_policy:agg_sum"]),
 ];
 
-/// Names of keys, one behind the other: millions of them cost no allocation each.
-#[derive(Default)]
-struct Names {
-    bytes: Vec<u8>,
-    ends: Vec<usize>,
-}
-
-impl Names {
-    fn push(&mut self, name: &[u8]) {
-        self.bytes.extend_from_slice(name);
-        self.ends.push(self.bytes.len());
-    }
-
-    fn write(&self, out: &mut Out) {
-        out.array(self.ends.len());
-        let mut start = 0;
-        for &end in &self.ends {
-            out.bulk(&self.bytes[start..end]);
-            start = end;
-        }
-    }
-}
-
-/// A glob pattern for names of keys.
-struct Pattern<'a>(Option<&'a [u8]>);
-
-impl<'a> Pattern<'a> {
-    /// A lone `*` matches every name, even the empty one, which no other pattern with a star does.
-    fn new(pattern: &'a [u8]) -> Self {
-        Pattern((pattern != b"*").then_some(pattern))
-    }
-
-    fn matches(&self, name: &[u8]) -> bool {
-        self.0.is_none_or(|pattern| glob::matches(pattern, name, false))
-    }
-}
-
 /// KEYS pattern
 fn keys(ctx: &mut Ctx, args: &mut Args) -> Reply {
     let pattern = Pattern::new(args.key());
@@ -125,8 +80,10 @@ fn keys(ctx: &mut Ctx, args: &mut Args) -> Reply {
 
 /// SCAN cursor [MATCH pattern] [COUNT count] [TYPE type]
 fn scan(ctx: &mut Ctx, args: &mut Args) -> Reply {
-    let mut cursor = parse_cursor(args.key())?;
-    let mut scan = Scan::parse(args, ctx.now_ms)?;
+    let mut cursor = scan::parse_cursor(args.key())?;
+    let options = Options::parse(args, true)?;
+    let (budget, found) = (options.budget(), Names::default());
+    let mut scan = Scan { options, now_ms: ctx.now_ms, budget, found };
     loop {
         let (shard, place) = (cursor as usize % SHARDS, cursor / SHARDS as u64);
         let next = ctx.with_shard(shard, |db| scan.visit(db, shard, place));
@@ -136,74 +93,23 @@ fn scan(ctx: &mut Ctx, args: &mut Args) -> Reply {
             0 => shard as u64 + 1,
             next => next * SHARDS as u64 + shard as u64,
         };
-        if cursor == 0 || scan.is_enough() {
+        if cursor == 0 || scan.budget.is_spent() {
             break;
         }
     }
-    let out = ctx.reply.parts();
-    out.array(2);
-    out.bulk(cursor.to_string().as_bytes());
-    scan.names.write(out);
-    ctx.reply.done()
-}
-
-/// Reads a cursor as C's `strtoul` does in Redis: up to a NUL, with a sign, nothing being 0.
-fn parse_cursor(arg: &[u8]) -> Result<u64, Error> {
-    let text = arg.split(|&b| b == 0).next().unwrap_or_default();
-    if text.is_empty() {
-        return Ok(0);
-    }
-    let (negative, digits) = match text {
-        [b'-', digits @ ..] => (true, digits),
-        [b'+', digits @ ..] => (false, digits),
-        digits => (false, digits),
-    };
-    if !digits.iter().all(u8::is_ascii_digit) {
-        return Err(Error::INVALID_CURSOR);
-    }
-    // ASCII digits are text. A lone sign is refused here, and so is what is too large.
-    let digits = std::str::from_utf8(digits).unwrap_or_default();
-    let value: u64 = digits.parse().map_err(|_| Error::INVALID_CURSOR)?;
-    Ok(if negative { value.wrapping_neg() } else { value })
+    scan::reply(&mut ctx.reply, cursor, &scan.found)
 }
 
 /// One call of SCAN. The cursor is the place in a shard's table times [`SHARDS`], plus the shard's
 /// number; shards are visited in order.
 struct Scan<'a> {
-    pattern: Pattern<'a>,
-    type_name: Option<&'a [u8]>,
+    options: Options<'a>,
     now_ms: i64,
-    /// Elements yet to visit, whether they are answered or not.
-    wanted: u64,
-    /// Buckets that may yet be visited.
-    buckets: u64,
-    names: Names,
+    budget: Budget,
+    found: Names,
 }
 
-impl<'a> Scan<'a> {
-    fn parse(args: &mut Args<'a>, now_ms: i64) -> Result<Self, Error> {
-        let (mut pattern, mut type_name, mut count) = (Pattern(None), None, DEFAULT_COUNT);
-        while !args.is_empty() {
-            if args.word("count") {
-                let wanted = u64::try_from(args.int()?).ok().filter(|&count| count > 0);
-                count = wanted.ok_or(Error::SYNTAX)?;
-            } else if args.word("match") {
-                pattern = Pattern::new(args.bytes()?);
-            } else if args.word("type") {
-                type_name = Some(args.bytes()?);
-            } else {
-                return Err(Error::SYNTAX);
-            }
-        }
-        let buckets = count.saturating_mul(BUCKETS_PER_ELEMENT);
-        let names = Names::default();
-        Ok(Scan { pattern, type_name, now_ms, wanted: count, buckets, names })
-    }
-
-    fn is_enough(&self) -> bool {
-        self.wanted == 0 || self.buckets == 0
-    }
-
+impl Scan<'_> {
     /// Visits buckets of a shard from a place on; the place to go on at, 0 at the end.
     fn visit(&mut self, db: &mut Db, shard: usize, mut place: u64) -> u64 {
         let (index, hide) = (db.index(), db.expiry() != Expiry::Ignore);
@@ -214,23 +120,24 @@ impl<'a> Scan<'a> {
         }
         let (mut expired, mut left) = (Vec::new(), VISITS_PER_HOLD);
         loop {
+            let mut visited = 0;
             place = dict.scan(place, |entry| {
-                self.wanted = self.wanted.saturating_sub(1);
-                left = left.saturating_sub(1);
+                visited += 1;
                 let type_name = entry.value.type_name().as_bytes();
-                let right_type = self.type_name.is_none_or(|t| t.eq_ignore_ascii_case(type_name));
-                if !right_type || !self.pattern.matches(entry.key()) {
+                let wanted = self.options.type_name;
+                let right_type = wanted.is_none_or(|t| t.eq_ignore_ascii_case(type_name));
+                if !right_type || !self.options.pattern.matches(entry.key()) {
                     return;
                 }
                 if hide && entry.is_expired(self.now_ms) {
                     expired.push(entry.key().to_vec());
                 } else {
-                    self.names.push(entry.key());
+                    self.found.push(entry.key());
                 }
             });
-            self.buckets -= 1;
-            left = left.saturating_sub(1);
-            if place == 0 || left == 0 || self.is_enough() {
+            self.budget.spend_bucket(visited);
+            left = left.saturating_sub(visited + 1);
+            if place == 0 || left == 0 || self.budget.is_spent() {
                 break;
             }
         }
@@ -300,20 +207,6 @@ fn count_keys(ctx: &mut Ctx) -> Vec<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn cursors_are_read_as_in_c() {
-        let read = |text: &[u8]| parse_cursor(text).ok();
-        assert_eq!(
-            (read(b""), read(b"0"), read(b"+7"), read(b"007")),
-            (Some(0), Some(0), Some(7), Some(7))
-        );
-        assert_eq!((read(b"-1"), read(b"5\0x")), (Some(u64::MAX), Some(5)));
-        assert_eq!(read(b"18446744073709551615"), Some(u64::MAX));
-        for bad in [&b"x"[..], b"-", b"+", b" 1", b"1 ", b"1.5", b"18446744073709551616"] {
-            assert_eq!(read(bad), None, "{}", bad.escape_ascii());
-        }
-    }
 
     #[test]
     fn keys_are_drawn_from_shards_by_their_number() {

@@ -3,9 +3,10 @@
 use crate::base::num;
 use crate::data::{Str, Value};
 use crate::engine::ctx::push_value;
-use crate::engine::spec::access::{ACCESS, DELETE, INSERT, OW, RO, RW, UPDATE, VARIABLE_FLAGS};
+use crate::engine::spec::access::{ACCESS, DELETE, INSERT, OW, RO, RW, UPDATE};
 use crate::engine::{Args, Command, Ctx, Group, KeySpec, Reply};
 use crate::resp::error::{self, Error};
+use crate::store::EventClasses;
 use crate::store::entry::Entry;
 
 /// The commands of this file.
@@ -103,7 +104,8 @@ pub const COMMANDS: &[Command] = &[
         .write()
         .deny_oom()
         .arity(-3)
-        .keys(&[KeySpec::at(1, RW | ACCESS | UPDATE | VARIABLE_FLAGS)
+        .keys(&[KeySpec::at(1, RW | ACCESS | UPDATE)
+            .varying(access_of_set)
             .noting("RW and ACCESS due to the optional `GET` argument")])
         .syntax(
             "key value [NX | XX] [GET] [EX seconds | PX milliseconds | EXAT unix-time-seconds | \
@@ -180,6 +182,12 @@ impl<'a> Time<'a> {
     }
 }
 
+/// What a SET does with its key: the old value shows only if the option GET asks for it.
+fn access_of_set(argv: &[&[u8]]) -> u32 {
+    let gets = argv.iter().skip(3).any(|word| word.eq_ignore_ascii_case(b"get"));
+    if gets { RW | ACCESS | UPDATE } else { OW | UPDATE }
+}
+
 /// GET key
 fn get(ctx: &mut Ctx, args: &mut Args) -> Reply {
     reply_string(ctx, args.key())
@@ -199,6 +207,7 @@ fn getdel(ctx: &mut Ctx, args: &mut Args) -> Reply {
     let sent = reply_string(ctx, key)?;
     if ctx.db.remove(key) {
         ctx.db.mark_dirty(1);
+        ctx.db.event(EventClasses::GENERIC, "del", key);
         log_removal(ctx, key, ctx.settings.lazyfree_lazy_user_del);
     }
     Ok(sent)
@@ -247,6 +256,7 @@ fn getex(ctx: &mut Ctx, args: &mut Args) -> Reply {
             if ctx.db.peek(key).and_then(Entry::expire_at).is_some() {
                 ctx.db.set_expire(key, None);
                 ctx.db.mark_dirty(1);
+                ctx.db.event(EventClasses::GENERIC, "persist", key);
                 ctx.effects.replace(&[b"PERSIST", key]);
             }
         }
@@ -264,9 +274,11 @@ fn expire_at(ctx: &mut Ctx, key: &[u8], at: i64) {
     ctx.db.mark_dirty(1);
     if at <= ctx.now_ms && !ctx.server.replication.is_replica() {
         ctx.db.remove(key);
+        ctx.db.event(EventClasses::GENERIC, "del", key);
         return log_removal(ctx, key, ctx.settings.lazyfree_lazy_expire);
     }
     ctx.db.set_expire(key, Some(at));
+    ctx.db.event(EventClasses::GENERIC, "expire", key);
     ctx.effects.replace(&[b"PEXPIREAT", key, num::i64_bytes(at, &mut [0; 20])]);
 }
 
@@ -283,12 +295,15 @@ fn getset(ctx: &mut Ctx, args: &mut Args) -> Reply {
 fn store(ctx: &mut Ctx, key: &[u8], value: &[u8]) {
     ctx.db.set(key, Value::String(Str::from_bytes(value)), None);
     ctx.db.mark_dirty(1);
+    ctx.db.event(EventClasses::STRING, "set", key);
 }
 
 /// Sets the string of a key with a deadline, which replicas get as a moment.
 fn store_until(ctx: &mut Ctx, key: &[u8], value: &[u8], at: i64) {
     ctx.db.set(key, Value::String(Str::from_bytes(value)), Some(at));
     ctx.db.mark_dirty(1);
+    ctx.db.event(EventClasses::STRING, "set", key);
+    ctx.db.event(EventClasses::GENERIC, "expire", key);
     ctx.effects.replace(&[b"SET", key, value, b"PXAT", num::i64_bytes(at, &mut [0; 20])]);
 }
 
@@ -384,6 +399,7 @@ fn set(ctx: &mut Ctx, args: &mut Args) -> Reply {
         None if options.keep_ttl => {
             ctx.db.replace_value(key, Value::String(Str::from_bytes(value)));
             ctx.db.mark_dirty(1);
+            ctx.db.event(EventClasses::STRING, "set", key);
         }
         None => store(ctx, key, value),
     }

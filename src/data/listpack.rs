@@ -28,7 +28,8 @@ const HEADER: usize = 6;
 const END: u8 = 0xff;
 /// The entry count that says "too many for this field".
 const UNCOUNTED: u16 = u16::MAX;
-/// How large a block may grow, as in Redis: far below what the length field can say.
+/// How large a block may grow, as in Redis: far below what the length field can say. The last entry
+/// may reach beyond, so that blocks from elsewhere may be twice as long.
 const MAX_BYTES: usize = 1 << 30;
 
 /// The sequence. It is a fat pointer and nothing else.
@@ -76,6 +77,15 @@ impl<'a> Item<'a> {
     /// Whether the text is `needle`.
     pub fn is(&self, needle: &[u8]) -> bool {
         self.bytes(&mut [0; 20]) == needle
+    }
+
+    /// Whether both are the same text, however they are kept.
+    pub fn same(&self, other: &Item) -> bool {
+        match (self, other) {
+            (Item::Int(a), Item::Int(b)) => a == b,
+            (Item::Bytes(a), Item::Bytes(b)) => a == b,
+            _ => self.is(other.bytes(&mut [0; 20])),
+        }
     }
 
     /// The number that the text spells, if it does.
@@ -235,7 +245,8 @@ impl Listpack {
     /// Takes over a block from elsewhere, if every byte of it is as it must be.
     pub fn from_bytes(bytes: Vec<u8>) -> Option<Listpack> {
         let total = u32::from_le_bytes(*bytes.first_chunk()?);
-        if usize::try_from(total) != Ok(bytes.len()) || bytes.len() <= HEADER {
+        let fits = (HEADER + 1..=2 * MAX_BYTES).contains(&bytes.len());
+        if usize::try_from(total) != Ok(bytes.len()) || !fits {
             return None;
         }
         let end = bytes.len() - 1;
@@ -332,6 +343,11 @@ impl Listpack {
     /// The values, from either end.
     pub fn iter(&self) -> Iter<'_> {
         Iter { list: self, front: HEADER, back: self.end() }
+    }
+
+    /// The values from an entry on.
+    pub fn iter_from(&self, at: Pos) -> Iter<'_> {
+        Iter { list: self, front: at.0, back: self.end() }
     }
 
     /// The first entry with this value among `from`, the one `skip + 1` entries behind it, and so
@@ -538,7 +554,7 @@ impl Default for Listpack {
 impl PartialEq for Listpack {
     /// Equal are listpacks with equal texts, though a foreign one may hold a number as bytes.
     fn eq(&self, other: &Listpack) -> bool {
-        let same = |(a, b): (Item, Item)| a == b || a.is(b.bytes(&mut [0; 20]));
+        let same = |(a, b): (Item, Item)| a.same(&b);
         self.0 == other.0 || (self.len() == other.len() && self.iter().zip(other).all(same))
     }
 }

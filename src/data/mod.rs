@@ -7,9 +7,14 @@
 //! while it holds a shard: small collections are one short block, large ones are shared and copied
 //! only where they change.
 
+pub mod bits;
+pub mod geohash;
 pub mod hash;
+pub mod hyperloglog;
+pub mod intset;
 pub mod list;
 pub mod listpack;
+pub mod quicklist;
 pub mod set;
 pub mod stream;
 pub mod string;
@@ -202,6 +207,18 @@ impl Value {
         }
     }
 
+    /// Whether it is a collection without elements, which may not stay.
+    pub fn is_void(&self) -> bool {
+        match self {
+            Value::String(it) => it.is_void(),
+            Value::List(it) => it.is_void(),
+            Value::Hash(it) => it.is_void(),
+            Value::Set(it) => it.is_void(),
+            Value::Zset(it) => it.is_void(),
+            Value::Stream(it) => it.is_void(),
+        }
+    }
+
     /// Bytes on the heap, as asked of the allocator.
     pub fn heap_size(&self) -> usize {
         match self {
@@ -211,6 +228,14 @@ impl Value {
             Value::Set(it) => it.heap_size(),
             Value::Zset(it) => it.heap_size(),
             Value::Stream(it) => it.heap_size(),
+        }
+    }
+
+    /// The earliest deadline of something inside the value (Unix ms): of a hash's field.
+    pub fn next_deadline(&self) -> Option<i64> {
+        match self {
+            Value::Hash(it) => it.next_deadline(),
+            _ => None,
         }
     }
 

@@ -58,6 +58,15 @@ impl Str {
         Str::with_bytes(content, false)
     }
 
+    /// A buffer in the encoding of one that was changed in place, however short it is.
+    pub fn raw(content: Vec<u8>) -> Self {
+        if content.len() <= INLINE_MAX {
+            Str::with_bytes(&content, true)
+        } else {
+            Str(Repr::Heap { raw: true, bytes: Arc::new(content) })
+        }
+    }
+
     fn with_bytes(content: &[u8], raw: bool) -> Self {
         if content.len() <= INLINE_MAX {
             let mut bytes = [0; INLINE_MAX];
@@ -104,13 +113,13 @@ impl Str {
 
     /// Adds bytes behind the content.
     pub fn append(&mut self, more: &[u8]) {
-        self.edit(self.len() + more.len(), |bytes| bytes.extend_from_slice(more));
+        self.change(|bytes| bytes.extend_from_slice(more));
     }
 
     /// Overwrites the content from `offset` on, growing it with zero bytes where it is shorter.
     pub fn set_range(&mut self, offset: usize, patch: &[u8]) {
         let end = offset + patch.len();
-        self.edit(self.len().max(end), |bytes| {
+        self.change(|bytes| {
             if bytes.len() < end {
                 bytes.resize(end, 0);
             }
@@ -118,21 +127,16 @@ impl Str {
         });
     }
 
-    /// Changes the bytes in place where they are on the heap and nobody else holds them.
-    fn edit(&mut self, new_len: usize, change: impl FnOnce(&mut Vec<u8>)) {
+    /// Changes the bytes, in place where they are on the heap and nobody else holds them.
+    pub fn change<R>(&mut self, change: impl FnOnce(&mut Vec<u8>) -> R) -> R {
         if let Repr::Heap { raw, bytes } = &mut self.0 {
             *raw = true;
-            change(Arc::make_mut(bytes));
-            return;
+            return change(Arc::make_mut(bytes));
         }
-        let mut bytes = Vec::with_capacity(new_len);
-        bytes.extend_from_slice(self.bytes(&mut [0; 20]));
-        change(&mut bytes);
-        *self = if bytes.len() <= INLINE_MAX {
-            Str::with_bytes(&bytes, true)
-        } else {
-            Str(Repr::Heap { raw: true, bytes: Arc::new(bytes) })
-        };
+        let mut bytes = self.bytes(&mut [0; 20]).to_vec();
+        let result = change(&mut bytes);
+        *self = Str::raw(bytes);
+        result
     }
 
     /// `int`, `embstr` or `raw`, by Redis's rules.

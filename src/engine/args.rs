@@ -36,6 +36,13 @@ impl<'a> Args<'a> {
         rest
     }
 
+    /// Takes the next `count`; too few are a syntax error.
+    pub fn take(&mut self, count: usize) -> Result<&'a [&'a [u8]], Error> {
+        let taken = self.rest().get(..count).ok_or(Error::SYNTAX)?;
+        self.next += count;
+        Ok(taken)
+    }
+
     /// How many are left.
     pub fn left(&self) -> usize {
         self.rest().len()

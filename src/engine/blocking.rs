@@ -26,7 +26,8 @@ use crate::base::sys::{Interest, POLL_ERR_HUP, POLL_IN, POLL_RDHUP, wait_for};
 use crate::engine::Engine;
 use crate::engine::ctx::Woken;
 use crate::engine::dispatch::{self, Run, Unit};
-use crate::engine::notify;
+use crate::engine::permissions::Request;
+use crate::engine::pubsub;
 use crate::engine::session::Session;
 use crate::engine::spec::{Command, Locking, flag};
 use crate::engine::table::Known;
@@ -289,7 +290,9 @@ pub fn serve<'k>(
                 outcome.later.push((db, key));
                 break;
             }
-            if !is_of_use(&waiter, held, &key) || !waiter.handle.claim() {
+            let kind = kind_of(engine, settings, held, db, &key, &mut outcome.unit);
+            let is_of_use = kind == Some(waiter.block.kind) || waiter.block.even_if_gone;
+            if !is_of_use || !waiter.handle.claim() {
                 continue;
             }
             let Some(mut unit) = execute(engine, settings, held, &waiter) else {
@@ -305,12 +308,26 @@ pub fn serve<'k>(
     outcome
 }
 
-/// Whether a key holds what the client waits for.
-fn is_of_use(waiter: &Waiter, held: &mut Held, key: &[u8]) -> bool {
+/// The type of what a key holds. A key whose time has come is gone, which the log gets to know.
+fn kind_of(
+    engine: &Engine,
+    settings: &Settings,
+    held: &mut Held,
+    db: usize,
+    key: &[u8],
+    unit: &mut Unit,
+) -> Option<&'static str> {
+    let server = &engine.server;
+    let hide = server.replication.is_replica() || server.pause.stops(true);
+    let expiry = if hide { Expiry::Hide } else { Expiry::Delete };
     let mut changes = Changes::default();
-    let mut db = Db::new(held, waiter.db, clock::unix_ms(), Expiry::Hide, &mut changes);
+    let mut db = Db::new(held, db, clock::unix_ms(), expiry, &mut changes);
+    let wanted = settings.notify_keyspace_events;
+    db.set_wanted(wanted);
     let kind = db.peek(key).map(|entry| entry.value.type_name());
-    kind == Some(waiter.block.kind) || waiter.block.even_if_gone
+    dispatch::append_expired(engine, settings, &changes.expired);
+    unit.note(&mut changes, wanted);
+    kind
 }
 
 /// Executes a blocked client's command again. `None`: it would still wait. What the log gets is
@@ -326,12 +343,25 @@ fn execute<'k>(
     out.set_proto(waiter.proto);
     let argv: Vec<&[u8]> = waiter.argv.iter().map(Vec::as_slice).collect();
     let known = engine.table.get(waiter.command);
-    let run = Run { engine, settings, now_ms: clock::unix_ms(), in_exec: false };
+    session.look_after_user(&engine.server.acl);
+    let request = Request { engine, settings, session: &session, known, argv: &argv };
     let mut unit = Unit::default();
-    let failed = dispatch::call(&run, &mut session, held, known, &argv, &mut out, &mut unit);
+    let failed = match request.refuse() {
+        Some(error) => {
+            engine.server.stats.rejected(waiter.handle.id, known.id);
+            engine.server.stats.error(error.code());
+            out.error(&error);
+            true
+        }
+        None => {
+            let run = Run { engine, settings, now_ms: clock::unix_ms(), in_exec: false };
+            dispatch::call(&run, &mut session, held, known, &argv, &mut out, &mut unit)
+        }
+    };
     let still_waits = session.block.take().is_some();
     dispatch::publish(engine, &mut session, &mut unit);
     let (last_write, last_file) = (session.last_write, session.last_file);
+    pubsub::enqueue(&engine.server, &session, unit.take_notices());
     *lock(&waiter.stand_in) = Some(session);
     if still_waits {
         return None;
@@ -347,6 +377,7 @@ pub fn finish(engine: &Engine, settings: &Settings, outcome: Outcome) {
     while let Some(outcome) = next.take() {
         outcome.served.iter().for_each(|waiter| waiter.handle.wake());
         outcome.unit.finish(engine);
+        pubsub::deliver_queued(&engine.server, settings);
         if !outcome.later.is_empty() {
             let mut held = engine.server.keyspace.hold(&Plan::All);
             next = Some(serve(engine, settings, &mut held, outcome.later));
@@ -354,10 +385,10 @@ pub fn finish(engine: &Engine, settings: &Settings, outcome: Outcome) {
     }
 }
 
-/// What follows from changes that no command has made: events are published, and clients that wait
-/// for such keys are served. No shard may be held.
+/// What follows from changes that no command has made: their events, which were queued, are
+/// delivered, and clients that wait for such keys are served. No shard may be held.
 pub fn finish_changes(engine: &Engine, settings: &Settings, changes: Changes) {
-    notify::publish(engine, changes.events);
+    pubsub::deliver_queued(&engine.server, settings);
     if !changes.ready.is_empty() {
         let mut held = engine.server.keyspace.hold(&Plan::All);
         let outcome = serve(engine, settings, &mut held, changes.ready);

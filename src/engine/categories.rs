@@ -39,6 +39,11 @@ const BY_FLAG: [(u32, &[&str]); 8] = [
     (flag::KEYSPACE, &["keyspace"]),
 ];
 
+/// The category of that name, in any case.
+pub fn named(name: &[u8]) -> Option<&'static str> {
+    ALL.into_iter().find(|category| name.eq_ignore_ascii_case(category.as_bytes()))
+}
+
 /// The categories of a command, in Redis's order, without the `@`.
 pub fn of(command: &Command) -> impl Iterator<Item = &'static str> {
     ALL.into_iter().filter(|category| is_in(command, category))

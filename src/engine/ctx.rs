@@ -5,11 +5,13 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use crate::data::Str;
+use crate::data::listpack::Item;
 use crate::engine::Engine;
 use crate::engine::blocking::{self, Block};
 use crate::engine::delivery;
 use crate::engine::dispatch::{self, Unit};
 use crate::engine::effects::Effects;
+use crate::engine::pubsub;
 use crate::engine::session::{Role, Session};
 use crate::resp::error::Error;
 use crate::resp::out::Out;
@@ -131,6 +133,14 @@ pub fn push_value(out: &mut Out, value: &Str) {
     }
 }
 
+/// Writes an element of a compact block.
+pub fn push_item(out: &mut Out, item: Item) {
+    match item {
+        Item::Int(number) => out.bulk_int(number),
+        Item::Bytes(bytes) => out.bulk(bytes),
+    }
+}
+
 /// How a wait ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Woken {
@@ -175,6 +185,14 @@ impl<'k> Ctx<'_, 'k> {
         self.session.handle.has(flag::UNIX) || addr.starts_with("127.") || addr.starts_with("[::1]")
     }
 
+    /// The longest string that this client may make; what the primary has made is right.
+    pub fn longest_string(&self) -> usize {
+        match self.session.role {
+            Role::Client => self.settings.proto_max_bulk_len,
+            Role::Primary | Role::Replay => isize::MAX as usize,
+        }
+    }
+
     /// Visits one shard through a view of the selected database. It is held only meanwhile, except
     /// inside EXEC, which holds all. For commands that are defined with `locks_one_by_one`.
     pub fn with_shard<R>(&mut self, shard: usize, visit: impl FnOnce(&mut Db<'_, 'k>) -> R) -> R {
@@ -185,12 +203,17 @@ impl<'k> Ctx<'_, 'k> {
         let mut changes = Changes::default();
         let (index, expiry) = (self.db.index(), self.db.expiry());
         let mut db = Db::new(&mut held, index, self.now_ms, expiry, &mut changes);
-        db.set_wanted(self.settings.notify_keyspace_events);
+        let wanted = pubsub::wanted(self.server, self.settings);
+        db.set_wanted(wanted);
         db.set_aging(self.settings.aging());
         let result = visit(&mut db);
         // Before the shard is let go, so that nobody's write to such a key comes first.
         dispatch::append_expired(self.engine, self.settings, &changes.expired);
-        self.unit.note(&mut changes);
+        dispatch::append_expired_fields(self.engine, &changes.expired_fields);
+        let mut unit = Unit::default();
+        unit.note(&mut changes, wanted);
+        pubsub::enqueue(self.server, self.session, unit.take_notices());
+        self.unit.append(unit);
         result
     }
 

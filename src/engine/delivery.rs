@@ -5,6 +5,7 @@
 //! of them, by this thread or by another one that waits too. Where that fails the replies to what
 //! is not in the file become errors; the others stay as they are.
 
+use crate::engine::session::Role;
 use crate::engine::{Engine, Session};
 use crate::resp::error::Error;
 use crate::resp::out::{Mark, Out};
@@ -19,6 +20,15 @@ pub struct Unwritten {
     pub to: Mark,
     /// Offset of the file behind the command.
     pub offset: u64,
+}
+
+/// Notes the reply that begins at `from`, if its command has gone to the file.
+pub fn note(session: &mut Session, out: &Out, from: Mark) {
+    if session.last_file != session.noted_file && session.role == Role::Client {
+        session.noted_file = session.last_file;
+        let (to, offset) = (out.mark(), session.last_file);
+        session.unwritten.push(Unwritten { from, to, offset });
+    }
 }
 
 /// Makes sure that the replies so far may leave. No shard may be held.

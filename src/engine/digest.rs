@@ -9,14 +9,27 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use crate::base::double::push_17_digits;
 use crate::base::sha1::sha1;
 use crate::data::Value;
+use crate::data::hash::Field;
 use crate::store::dict::Slot;
 use crate::store::keyspace::SHARDS;
 use crate::store::{Entry, Held};
 
 /// Number of the string type in Redis's object header.
 const TYPE_STRING: u32 = 0;
+/// Number of the list type.
+const TYPE_LIST: u32 = 1;
+
+/// Number of the set type there.
+const TYPE_SET: u32 = 2;
+
+/// Number of the sorted set type.
+const TYPE_ZSET: u32 = 3;
+
+/// Number of the hash type.
+const TYPE_HASH: u32 = 4;
 
 /// Twenty bytes that tell data sets apart.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,16 +62,54 @@ impl Digest {
                 self.mix(&TYPE_STRING.to_be_bytes());
                 self.mix(text.bytes(&mut [0; 20]));
             }
-            Value::List(_) => {}
-            Value::Hash(_) => {}
-            Value::Set(_) => {}
-            Value::Zset(_) => {}
+            Value::List(list) => {
+                self.mix(&TYPE_LIST.to_be_bytes());
+                list.iter().for_each(|item| self.mix(item.bytes(&mut [0; 20])));
+            }
+            Value::Set(set) => {
+                self.mix(&TYPE_SET.to_be_bytes());
+                set.iter().for_each(|member| self.xor(member.bytes(&mut [0; 20])));
+            }
+            Value::Hash(hash) => {
+                self.mix(&TYPE_HASH.to_be_bytes());
+                hash.fields().for_each(|field| self.xor(&digest_of_field(field).0));
+            }
+            Value::Set(set) => {
+                self.mix(&TYPE_SET.to_be_bytes());
+                set.iter().for_each(|member| self.xor(member.bytes(&mut [0; 20])));
+            }
+            Value::Zset(zset) => {
+                self.mix(&TYPE_ZSET.to_be_bytes());
+                zset.each(0..zset.len(), |member, score| {
+                    self.xor(&digest_of_member(member, score).0);
+                });
+            }
             Value::Stream(_) => {}
         }
         if entry.expire_at().is_some() {
             self.xor(b"!!expire!!");
         }
     }
+}
+
+fn digest_of_field(field: Field) -> Digest {
+    let mut digest = Digest::default();
+    digest.mix(field.name.bytes(&mut [0; 20]));
+    digest.mix(field.value.bytes(&mut [0; 20]));
+    if field.deadline.is_some() {
+        digest.xor(b"!!hexpire!!");
+    }
+    digest
+}
+
+/// A member and its score, which counts with seventeen digits.
+fn digest_of_member(member: &[u8], score: f64) -> Digest {
+    let mut digest = Digest::default();
+    digest.mix(member);
+    let mut text = Vec::new();
+    push_17_digits(&mut text, score);
+    digest.mix(&text);
+    digest
 }
 
 /// The digest of one key's value (DEBUG DIGEST-VALUE).

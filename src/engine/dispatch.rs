@@ -9,23 +9,25 @@ use crate::engine::Engine;
 use crate::engine::args::Args;
 use crate::engine::blocking;
 use crate::engine::ctx::{Ctx, Replier};
-use crate::engine::delivery::{self, Unwritten};
+use crate::engine::delivery;
 use crate::engine::effects::Effects;
 use crate::engine::gate::{self, Asking};
 use crate::engine::monitor;
-use crate::engine::notify;
+use crate::engine::permissions::Request;
+use crate::engine::pubsub;
 use crate::engine::session::{ReplyMode, Role, Session};
 use crate::engine::spec::{Command, Locking, flag};
 use crate::engine::table::Known;
 use crate::engine::transaction;
 use crate::log::Place;
 use crate::resp::error::{self, Error};
-use crate::resp::out::Out;
+use crate::resp::out::{Mark, Out};
 use crate::state::Server;
 use crate::state::clients::flag as client;
 use crate::state::config::Settings;
 use crate::state::pause::Mode;
-use crate::store::{Changes, Db, Event, Expiry, Held, Plan};
+use crate::state::pubsub::Notice;
+use crate::store::{Changes, Db, EventClasses, Expiry, Held, Plan};
 
 /// Executes one command and writes its reply to `out`. `raw` are the bytes that it came in, which a
 /// stream from the primary passes on as they are.
@@ -37,14 +39,15 @@ pub fn execute(
     raw: Option<&[u8]>,
 ) {
     let settings = session.take_settings(&engine.server.config);
-    let (mark, filed) = (out.mark(), session.last_file);
+    session.look_after_user(&engine.server.acl);
+    let mark = out.mark();
     if session.reply_mode == ReplyMode::SkipNext {
         session.reply_mode = ReplyMode::Skip;
     }
     if let Some(raw) = raw {
         session.unapplied.extend_from_slice(raw);
     }
-    while let Step::Paused(known) = step(engine, session, &settings, argv, out) {
+    while let Step::Paused(known) = step(engine, session, &settings, argv, out, mark) {
         // What is answered already must not wait too.
         let limit = engine.server.output_limit(&settings, session.handle.kind());
         delivery::send(engine, session, out, limit);
@@ -53,19 +56,20 @@ pub fn execute(
             break;
         }
     }
-    match session.reply_mode {
-        ReplyMode::On | ReplyMode::SkipNext => {}
-        ReplyMode::Off => out.truncate(mark),
-        ReplyMode::Skip => {
-            out.truncate(mark);
-            session.reply_mode = ReplyMode::On;
-        }
+    silence(session, out, mark);
+    if session.reply_mode == ReplyMode::Skip {
+        session.reply_mode = ReplyMode::On;
     }
-    if session.last_file != filed && session.role == Role::Client {
-        let (to, offset) = (out.mark(), session.last_file);
-        session.unwritten.push(Unwritten { from: mark, to, offset });
-    }
+    session.pushed = false;
     session.put_settings(settings);
+}
+
+/// Drops the reply behind `mark` if CLIENT REPLY says so. Messages are no replies.
+fn silence(session: &Session, out: &mut Out, mark: Mark) {
+    let silent = matches!(session.reply_mode, ReplyMode::Off | ReplyMode::Skip);
+    if silent && !session.pushed {
+        out.truncate(mark);
+    }
 }
 
 /// What became of a command.
@@ -83,6 +87,7 @@ fn step<'e>(
     settings: &Settings,
     argv: &[&[u8]],
     out: &mut Out,
+    mark: Mark,
 ) -> Step<'e> {
     match admit(engine, session, settings, argv) {
         Ok(known) if is_paused(engine, session, known) => return Step::Paused(known),
@@ -90,7 +95,7 @@ fn step<'e>(
             transaction::queue(session, argv);
             out.simple("QUEUED");
         }
-        Ok(known) => return run(engine, session, settings, known, argv, out),
+        Ok(known) => return run(engine, session, settings, known, argv, out, mark),
         Err((known, error)) => refuse(engine, session, known, error, out),
     }
     Step::Done
@@ -142,8 +147,11 @@ fn admit<'e>(
         settings,
         session,
         known,
+        argv,
         writes: writes(engine, session, known, flag::WRITE),
         deny_oom: writes(engine, session, known, flag::DENYOOM),
+        needs_link: any(engine, session, known, |command| !command.has(flag::STALE)),
+        needs_data: any(engine, session, known, |command| !command.has(flag::LOADING)),
     };
     match gate::refuse(&asking) {
         Some(error) => Err((Some(known), error)),
@@ -153,6 +161,15 @@ fn admit<'e>(
 
 /// Finds the command or subcommand and checks the number of arguments.
 pub fn resolve<'e>(engine: &'e Engine, argv: &[&[u8]]) -> Result<&'e Known, Refused<'e>> {
+    let known = find(engine, argv)?;
+    if known.command.handler.is_none() || !known.command.accepts(argv.len()) {
+        return Err((Some(known), error::wrong_args(&known.full_name)));
+    }
+    Ok(known)
+}
+
+/// Finds the command or subcommand.
+fn find<'e>(engine: &'e Engine, argv: &[&[u8]]) -> Result<&'e Known, Refused<'e>> {
     let name = argv[0];
     let Some(mut known) = engine.table.find(name) else {
         return Err((None, error::unknown_command(name, argv[1..].iter().copied())));
@@ -166,19 +183,29 @@ pub fn resolve<'e>(engine: &'e Engine, argv: &[&[u8]]) -> Result<&'e Known, Refu
             }
         }
     }
-    if known.command.handler.is_none() || !known.command.accepts(argv.len()) {
-        return Err((Some(known), error::wrong_args(&known.full_name)));
-    }
     Ok(known)
 }
 
 /// Whether the command has a flag, or one of the queued commands that it is about to run has.
 fn writes(engine: &Engine, session: &Session, known: &Known, bit: u32) -> bool {
-    known.command.has(bit)
+    any(engine, session, known, |command| command.has(bit))
+}
+
+/// Whether something is so of the command, or of one of the queued commands that it is about to
+/// run.
+fn any(
+    engine: &Engine,
+    session: &Session,
+    known: &Known,
+    is_so: impl Fn(&Command) -> bool,
+) -> bool {
+    let of_queued = |argv: &Vec<Vec<u8>>| {
+        let argv: Vec<&[u8]> = argv.iter().take(2).map(Vec::as_slice).collect();
+        find(engine, &argv).is_ok_and(|known| is_so(known.command))
+    };
+    is_so(known.command)
         || (known.command.locking == Locking::Queued
-            && session.multi.iter().flat_map(|multi| &multi.queue).any(|argv| {
-                engine.table.find(&argv[0]).is_some_and(|known| known.command.has(bit))
-            }))
+            && session.multi.iter().flat_map(|multi| &multi.queue).any(of_queued))
 }
 
 /// Begins a pause and returns when all commands that went on before it are done. No shard may be
@@ -227,6 +254,7 @@ fn run<'e>(
     known: &'e Known,
     argv: &[&[u8]],
     out: &mut Out,
+    mark: Mark,
 ) -> Step<'e> {
     let plan = plan_for(engine, session, known.command, argv);
     let mut held = blocking::hold(engine, known.command, plan);
@@ -250,6 +278,7 @@ fn run<'e>(
         .take()
         .map(|block| blocking::enter(engine, session, &mut held, known, argv, block));
     publish(engine, session, &mut unit);
+    pubsub::enqueue(&engine.server, session, unit.take_notices());
     let ready = unit.take_ready();
     let served = (!ready.is_empty()).then(|| blocking::serve(engine, settings, &mut held, ready));
     drop(held);
@@ -257,12 +286,18 @@ fn run<'e>(
     if let Some(outcome) = served {
         blocking::finish(engine, settings, outcome);
     }
+    silence(session, out, mark);
+    delivery::note(session, out, mark);
+    pubsub::deliver(engine, session, settings, out);
     monitor::note(engine, session, known, argv);
     monitor::send(engine, session, settings, out);
     if let Some(waiter) = waiter {
         let limit = engine.server.output_limit(settings, session.handle.kind());
         delivery::send(engine, session, out, limit);
         failed = blocking::wait(engine, session, &waiter, out);
+        silence(session, out, mark);
+        delivery::note(session, out, mark);
+        pubsub::deliver(engine, session, settings, out);
     }
     account(engine, session, settings, known, argv, began, failed);
     Step::Done
@@ -342,8 +377,8 @@ pub struct Unit {
     commands: Vec<(usize, Vec<Vec<u8>>)>,
     /// What takes too long to be done while shards are held, in order.
     pub(super) afterwards: Vec<Afterwards>,
-    /// What happened to keys, to be published.
-    events: Vec<Event>,
+    /// What subscribers are to be told, in order.
+    pub(super) notices: Vec<Notice>,
     /// (database, key) that changed while somebody was waiting for that.
     ready: Vec<(usize, Vec<u8>)>,
 }
@@ -366,7 +401,8 @@ pub fn call<'k>(
     let expiry = expiry_of(engine, session, known.command);
     let mut db = Db::new(held, db_index, run.now_ms, expiry, &mut changes);
     db.set_touch(!session.no_touch);
-    db.set_wanted(run.settings.notify_keyspace_events);
+    let wanted = pubsub::wanted(&engine.server, run.settings);
+    db.set_wanted(wanted);
     db.set_aging(run.settings.aging());
     let mut ctx = Ctx {
         engine,
@@ -390,6 +426,7 @@ pub fn call<'k>(
         out.error(error);
         engine.server.stats.error(error.code());
     }
+    unit.note(&mut changes, wanted);
     unit.collect(run, session, changes, effects, db_index, argv);
     result.is_err()
 }
@@ -405,6 +442,13 @@ pub fn call_queued(ctx: &mut Ctx, argv: &[&[u8]]) {
     // A CONFIG SET before it counts for it.
     let changed = ctx.session.changed_settings(&ctx.server.config);
     let settings = changed.as_deref().unwrap_or(ctx.settings);
+    // So does an ACL SETUSER.
+    ctx.session.look_after_user(&engine.server.acl);
+    let request = Request { engine, settings, session: ctx.session, known, argv };
+    if let Some(error) = request.refuse_in_exec() {
+        engine.server.stats.error(error.code());
+        return ctx.reply.parts().error(&error);
+    }
     let run = Run { engine, settings, now_ms: ctx.now_ms, in_exec: true };
     let began = Instant::now();
     let mut unit = std::mem::take(&mut ctx.unit);
@@ -420,13 +464,12 @@ impl Unit {
         &mut self,
         run: &Run,
         session: &Session,
-        mut changes: Changes,
+        changes: Changes,
         mut effects: Effects,
         db: usize,
         argv: &[&[u8]],
     ) {
         self.dirty += changes.dirty;
-        self.note(&mut changes);
         if !changes.own_deadlines.is_empty() {
             run.engine.server.replication.note_own_volatile(changes.own_deadlines);
         }
@@ -441,6 +484,7 @@ impl Unit {
             return;
         }
         self.expired(run.settings, &changes.expired);
+        self.expired_fields(&changes.expired_fields);
         match effects.take() {
             Some(commands) => self.commands.extend(commands.into_iter().map(|argv| (db, argv))),
             None if changes.dirty > 0 => {
@@ -450,10 +494,16 @@ impl Unit {
         }
     }
 
-    /// Keeps what is to be told of changes.
-    pub(super) fn note(&mut self, changes: &mut Changes) {
-        self.events.append(&mut changes.events);
+    /// Keeps what is to be told of changes, of which these classes were noted.
+    pub(super) fn note(&mut self, changes: &mut Changes, wanted: EventClasses) {
+        let events = changes.events.drain(..).map(|event| Notice::Event(event, wanted));
+        self.notices.extend(events);
         self.ready.append(&mut changes.ready);
+    }
+
+    /// What subscribers are to be told.
+    pub(super) fn take_notices(&mut self) -> Vec<Notice> {
+        std::mem::take(&mut self.notices)
     }
 
     /// The keys that changed while somebody was waiting for that.
@@ -466,7 +516,6 @@ impl Unit {
         for action in self.afterwards {
             action(&engine.server);
         }
-        notify::publish(engine, self.events);
     }
 
     /// Adds what another unit has.
@@ -474,8 +523,13 @@ impl Unit {
         self.dirty += other.dirty;
         self.commands.append(&mut other.commands);
         self.afterwards.append(&mut other.afterwards);
-        self.events.append(&mut other.events);
+        self.notices.append(&mut other.notices);
         self.ready.append(&mut other.ready);
+    }
+
+    /// Adds the removal of fields whose time had come.
+    fn expired_fields(&mut self, fields: &[(usize, Vec<u8>, Vec<u8>)]) {
+        self.commands.extend(fields.iter().map(removal_of_field));
     }
 
     /// Adds the removal of keys whose time had come.
@@ -485,6 +539,11 @@ impl Unit {
             self.commands.push((*db, vec![name.to_vec(), key.clone()]));
         }
     }
+}
+
+/// The command by which a field's removal goes to the log.
+fn removal_of_field((db, key, field): &(usize, Vec<u8>, Vec<u8>)) -> (usize, Vec<Vec<u8>>) {
+    (*db, vec![b"HDEL".to_vec(), key.clone(), field.clone()])
 }
 
 /// Appends a unit to the log. The shards that it changed are still held, so log order is apply
@@ -533,6 +592,16 @@ pub fn append_removal(engine: &Engine, lazily: bool, db: usize, key: &[u8]) {
     if engine.server.log.is_active() {
         let name: &[u8] = if lazily { b"UNLINK" } else { b"DEL" };
         append(engine, vec![(db, vec![name.to_vec(), key.to_vec()])]);
+    }
+}
+
+/// The same for the fields of hashes.
+pub fn append_expired_fields(engine: &Engine, fields: &[(usize, Vec<u8>, Vec<u8>)]) {
+    if !engine.server.log.is_active() {
+        return;
+    }
+    for field in fields {
+        append(engine, vec![removal_of_field(field)]);
     }
 }
 

@@ -16,6 +16,7 @@ use crate::base::rng::Rng;
 use crate::engine::Engine;
 use crate::engine::blocking;
 use crate::engine::dispatch;
+use crate::engine::pubsub;
 use crate::state::Server;
 use crate::state::config::{Among, By, Policy, Settings};
 use crate::state::memory;
@@ -212,7 +213,8 @@ fn remove(engine: &Engine, settings: &Settings, db: usize, key: &[u8], among: Am
     let mut held = keyspace.hold(&Plan::One(keyspace.shard_of(key)));
     let mut changes = Changes::default();
     let mut view = Db::new(&mut held, db, clock::unix_ms(), Expiry::Ignore, &mut changes);
-    view.set_wanted(settings.notify_keyspace_events);
+    let wanted = pubsub::wanted(&engine.server, settings);
+    view.set_wanted(wanted);
     let may_go =
         view.peek(key).is_some_and(|entry| among == Among::All || entry.expire_at().is_some());
     if may_go && view.remove(key) {
@@ -220,6 +222,7 @@ fn remove(engine: &Engine, settings: &Settings, db: usize, key: &[u8], among: Am
         engine.server.stats.evicted.fetch_add(1, Ordering::Relaxed);
         dispatch::append_removal(engine, settings.lazyfree_lazy_eviction, db, key);
     }
+    pubsub::enqueue_events(&engine.server, &mut changes, wanted);
     drop(held);
     blocking::finish_changes(engine, settings, changes);
 }

@@ -10,8 +10,9 @@ use crate::base::clock;
 use crate::engine::Engine;
 use crate::engine::blocking;
 use crate::engine::dispatch;
+use crate::engine::pubsub;
 use crate::store::keyspace::SHARDS;
-use crate::store::{Changes, Db, Expiry, Plan};
+use crate::store::{Changes, Db, Entry, Expiry, Plan};
 
 /// Keys removed per hold of a shard: some tens of microseconds.
 const BATCH: usize = 100;
@@ -36,11 +37,12 @@ fn sweep_shard(engine: &Engine, shard: usize, now_ms: i64) -> usize {
     let keyspace = &engine.server.keyspace;
     let settings = engine.server.config.get();
     let mut held = keyspace.hold(&Plan::One(shard));
+    let wanted = pubsub::wanted(&engine.server, &settings);
     let mut changes = Changes::default();
     let mut removed = 0;
     for db in 0..keyspace.databases() {
         let mut view = Db::new(&mut held, db, now_ms, Expiry::Delete, &mut changes);
-        view.set_wanted(settings.notify_keyspace_events);
+        view.set_wanted(wanted);
         removed += view.expire_due(shard, BATCH - removed);
         if removed == BATCH {
             break;
@@ -48,6 +50,8 @@ fn sweep_shard(engine: &Engine, shard: usize, now_ms: i64) -> usize {
     }
     keyspace.renew_deadline(shard, held.shard(shard));
     dispatch::append_expired(engine, &settings, &changes.expired);
+    dispatch::append_expired_fields(engine, &changes.expired_fields);
+    pubsub::enqueue_events(&engine.server, &mut changes, wanted);
     drop(held);
     blocking::finish_changes(engine, &settings, changes);
     removed
@@ -57,15 +61,22 @@ fn sweep_shard(engine: &Engine, shard: usize, now_ms: i64) -> usize {
 /// the primary wait for its word, and nothing goes to the log.
 pub fn sweep_own(engine: &Engine) {
     let (keyspace, replication) = (&engine.server.keyspace, &engine.server.replication);
+    let settings = engine.server.config.get();
+    let wanted = pubsub::wanted(&engine.server, &settings);
     let now_ms = clock::unix_ms();
     let mut later = Vec::new();
     for (db, key) in replication.take_own_volatile() {
         let mut held = keyspace.hold(&Plan::One(keyspace.shard_of(&key)));
         let mut changes = Changes::default();
         let mut view = Db::new(&mut held, db, now_ms, Expiry::Delete, &mut changes);
-        if view.peek(&key).is_some_and(|entry| entry.expire_at().is_some()) {
+        view.set_wanted(wanted);
+        let volatile = |e: &Entry| e.expire_at().is_some() || e.value.next_deadline().is_some();
+        if view.peek(&key).is_some_and(volatile) {
             later.push((db, key));
         }
+        pubsub::enqueue_events(&engine.server, &mut changes, wanted);
+        drop(held);
+        blocking::finish_changes(engine, &settings, changes);
     }
     if !later.is_empty() {
         replication.note_own_volatile(later);

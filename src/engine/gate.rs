@@ -7,6 +7,7 @@ use crate::base::clock;
 
 use crate::engine::Engine;
 use crate::engine::evict::{self, Room};
+use crate::engine::permissions::Request;
 use crate::engine::session::{Role, Session};
 use crate::engine::spec::flag;
 use crate::engine::table::Known;
@@ -27,10 +28,16 @@ pub struct Asking<'a> {
     pub session: &'a Session,
     /// The command.
     pub known: &'a Known,
+    /// Its arguments.
+    pub argv: &'a [&'a [u8]],
     /// Whether it, or one of the commands that EXEC is about to run, writes.
     pub writes: bool,
     /// Whether it, or one of those, is refused when memory is used up.
     pub deny_oom: bool,
+    /// Whether it, or one of those, is refused on a replica without its primary.
+    pub needs_link: bool,
+    /// Whether it, or one of those, is refused while the data set is loaded.
+    pub needs_data: bool,
 }
 
 type Refusal = fn(&Asking) -> Option<Error>;
@@ -39,11 +46,13 @@ type Refusal = fn(&Asking) -> Option<Error>;
 const REFUSALS: &[Refusal] = &[
     unauthenticated,
     not_in_multi,
+    not_permitted,
     out_of_memory,
     disk_error,
     file_error,
     too_few_replicas,
     read_only_replica,
+    subscribed,
     stale_replica,
     loading,
     keyspace_of_a_follower,
@@ -60,13 +69,19 @@ pub fn refuse(asking: &Asking) -> Option<Error> {
 
 fn unauthenticated(asking: &Asking) -> Option<Error> {
     let refused =
-        asking.session.needs_auth(asking.settings) && !asking.known.command.has(flag::NO_AUTH);
+        asking.session.needs_auth(&asking.server.acl) && !asking.known.command.has(flag::NO_AUTH);
     refused.then_some(Error::NOAUTH)
 }
 
 fn not_in_multi(asking: &Asking) -> Option<Error> {
     let command = asking.known.command;
     (asking.session.multi.is_some() && command.has(flag::NO_MULTI)).then_some(Error::NOT_IN_MULTI)
+}
+
+/// Also writes the refusal down.
+fn not_permitted(asking: &Asking) -> Option<Error> {
+    let Asking { engine, settings, session, known, argv, .. } = *asking;
+    Request { engine, settings, session, known, argv }.refuse()
 }
 
 fn out_of_memory(asking: &Asking) -> Option<Error> {
@@ -114,12 +129,27 @@ fn read_only_replica(asking: &Asking) -> Option<Error> {
     refused.then_some(Error::READONLY)
 }
 
+/// A subscriber that speaks RESP2 could not tell other replies from messages.
+fn subscribed(asking: &Asking) -> Option<Error> {
+    let client = &asking.session.handle;
+    let refused = client.has(client::PUBSUB)
+        && client.proto.load(Ordering::Relaxed) == 2
+        && !asking.known.command.has(flag::SUBSCRIBED);
+    refused.then(|| {
+        let name = asking.known.full_name.as_bytes();
+        Error::quoting("ERR Can't execute '", name, ONLY_SUBSCRIBED)
+    })
+}
+
+const ONLY_SUBSCRIBED: &str = "': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET \
+                               are allowed in this context";
+
 fn stale_replica(asking: &Asking) -> Option<Error> {
     let replication = &asking.server.replication;
     let refused = replication.is_replica()
         && !replication.is_link_up()
         && !asking.settings.replica_serve_stale_data
-        && !asking.known.command.has(flag::STALE);
+        && asking.needs_link;
     refused.then_some(Error::MASTERDOWN)
 }
 
@@ -128,7 +158,7 @@ fn stale_replica(asking: &Asking) -> Option<Error> {
 const SHORT_LOAD_MS: i64 = 100;
 
 fn loading(asking: &Asking) -> Option<Error> {
-    if asking.known.command.has(flag::LOADING) {
+    if !asking.needs_data {
         return None;
     }
     let persistence = &asking.server.persistence;

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use crate::engine::blocking::Block;
 use crate::engine::delivery::Unwritten;
 use crate::resp::error::Error;
+use crate::state::acl::{Acl, User};
 use crate::state::clients::{ClientHandle, Meta};
 use crate::state::config::{Config, Settings};
 use crate::store::waiting::Touched;
@@ -94,6 +95,8 @@ pub struct Session {
     pub authenticated: bool,
     /// CLIENT REPLY.
     pub reply_mode: ReplyMode,
+    /// What the present command answers are messages, which CLIENT REPLY does not hold back.
+    pub pushed: bool,
     /// MULTI, when inside.
     pub multi: Option<Multi>,
     /// WATCH.
@@ -104,6 +107,8 @@ pub struct Session {
     pub last_write: u64,
     /// Offset of the append-only file behind the last write.
     pub last_file: u64,
+    /// The same of the last reply that was noted in `unwritten`.
+    pub(super) noted_file: u64,
     /// Replies that must not leave before the file is written.
     pub unwritten: Vec<Unwritten>,
     /// CLIENT NO-TOUCH.
@@ -129,6 +134,11 @@ pub struct Session {
     pub(super) monitor_lines: Vec<u8>,
     /// CLIENT SETNAME; a copy of the shared one.
     pub name: String,
+    /// Who it is, as of `acl_version`; nobody has all rights.
+    user: Option<Arc<User>>,
+    /// Whether it may do everything.
+    is_unrestricted: bool,
+    acl_version: u64,
     /// The parameters as of `settings_version`.
     settings: Option<Arc<Settings>>,
     settings_version: u64,
@@ -143,11 +153,13 @@ impl Session {
             db: 0,
             authenticated: role != Role::Client,
             reply_mode: ReplyMode::On,
+            pushed: false,
             multi: None,
             watch: Watch::default(),
             block: None,
             last_write: 0,
             last_file: 0,
+            noted_file: 0,
             unwritten: Vec::new(),
             no_touch: false,
             close: false,
@@ -160,6 +172,9 @@ impl Session {
             redacted: Vec::new(),
             monitor_lines: Vec::new(),
             name: String::new(),
+            user: None,
+            is_unrestricted: role != Role::Client,
+            acl_version: 0,
             settings: None,
             settings_version: 0,
         }
@@ -174,6 +189,9 @@ impl Session {
         session.last_file = self.last_file;
         session.no_touch = self.no_touch;
         session.name.clone_from(&self.name);
+        session.user.clone_from(&self.user);
+        session.is_unrestricted = self.is_unrestricted;
+        session.acl_version = self.acl_version;
         session
     }
 
@@ -221,8 +239,55 @@ impl Session {
 
     /// Whether it has to authenticate first. Without a password nobody has to, but who had to once
     /// is only authenticated by saying so.
-    pub fn needs_auth(&self, settings: &Settings) -> bool {
-        !self.authenticated && !settings.requirepass.is_empty()
+    pub fn needs_auth(&self, acl: &Acl) -> bool {
+        !self.authenticated && !acl.is_open()
+    }
+
+    /// Who it is; nobody has all rights.
+    pub fn user(&self) -> Option<&Arc<User>> {
+        self.user.as_ref()
+    }
+
+    /// Whether it may do everything.
+    pub fn is_unrestricted(&self) -> bool {
+        self.is_unrestricted
+    }
+
+    /// Makes it the default user, as a new connection is.
+    pub fn forget_user(&mut self, acl: &Acl) {
+        self.become_user(acl.default_user());
+        self.authenticated = acl.is_open();
+    }
+
+    /// Makes it a user that it has authenticated as.
+    pub fn become_user(&mut self, user: Arc<User>) {
+        self.handle.meta.lock().user = Some(Arc::clone(&user));
+        self.is_unrestricted = user.is_unrestricted();
+        self.user = Some(user);
+        self.authenticated = true;
+    }
+
+    /// Gives it the rights that its user has now. Between two commands of one connection nothing
+    /// else is asked than whether any user has changed.
+    pub fn look_after_user(&mut self, acl: &Acl) {
+        let version = acl.version();
+        if self.acl_version == version {
+            return;
+        }
+        self.acl_version = version;
+        let Some(user) = &self.user else { return };
+        match acl.current(user) {
+            Some(now) => {
+                self.is_unrestricted = now.is_unrestricted();
+                self.user = Some(now);
+            }
+            None => {
+                // It was deleted just when we became it.
+                self.forget_user(acl);
+                self.authenticated = false;
+                self.close = true;
+            }
+        }
     }
 
     /// Refuses a name that would break the lines of CLIENT LIST.

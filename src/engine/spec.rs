@@ -117,9 +117,11 @@ pub mod flag {
     pub const KEYSPACE: u32 = 1 << 22;
     /// Health checks use it, so it fails together with writes when the disk does (PING).
     pub const HEALTH: u32 = 1 << 24;
+    /// Allowed to subscribers that speak RESP2.
+    pub const SUBSCRIBED: u32 = 1 << 25;
 
     /// Those that COMMAND INFO names, in its order.
-    pub const SHOWN: [(u32, &str); 19] = [
+    pub const SHOWN: [(u32, &str); 18] = [
         (WRITE, "write"),
         (READONLY, "readonly"),
         (DENYOOM, "denyoom"),
@@ -133,7 +135,6 @@ pub mod flag {
         (SKIP_SLOWLOG, "skip_slowlog"),
         (FAST, "fast"),
         (NO_AUTH, "no_auth"),
-        (MAY_REPLICATE, "may_replicate"),
         (NO_MANDATORY_KEYS, "no_mandatory_keys"),
         (NO_ASYNC_LOADING, "no_async_loading"),
         (NO_MULTI, "no_multi"),
@@ -162,8 +163,10 @@ pub mod access {
     pub const DELETE: u32 = 1 << 7;
     /// Depends on the arguments.
     pub const VARIABLE_FLAGS: u32 = 1 << 8;
+    /// It is no key, but belongs to the same node of a cluster as a key of that name.
+    pub const NOT_KEY: u32 = 1 << 9;
     /// Names looked up, in COMMAND INFO's order.
-    pub const SHOWN: [(u32, &str); 9] = [
+    pub const SHOWN: [(u32, &str); 10] = [
         (RO, "RO"),
         (RW, "RW"),
         (OW, "OW"),
@@ -172,6 +175,7 @@ pub mod access {
         (UPDATE, "update"),
         (INSERT, "insert"),
         (DELETE, "delete"),
+        (NOT_KEY, "not_key"),
         (VARIABLE_FLAGS, "variable_flags"),
     ];
 }
@@ -184,6 +188,9 @@ pub enum Begin {
     /// Behind this word, looked for from an argument on: forwards, or backwards if it is negative
     /// and thus counted from the end.
     Keyword(&'static str, i32),
+    /// Behind the last such word among the options, of which COMMAND INFO says that it cannot be
+    /// told.
+    Option(&'static str),
     /// It cannot be told.
     Unknown,
 }
@@ -224,6 +231,8 @@ pub struct KeySpec {
     pub find: Find,
     /// Bits of [`access`].
     pub access: u32,
+    /// What tells the bits from the arguments where they depend on them.
+    pub vary: Option<fn(&[&[u8]]) -> u32>,
     /// What COMMAND INFO says about it.
     pub note: &'static str,
 }
@@ -257,7 +266,7 @@ impl KeySpec {
     /// As many as the argument at `count` says, right behind it.
     pub const fn counted(count: usize, access: u32) -> Self {
         let find = Find::Counted { count: 0, first: 1, step: 1 };
-        KeySpec { begin: Begin::Index(count), find, access, note: "" }
+        KeySpec { begin: Begin::Index(count), find, access, vary: None, note: "" }
     }
 
     /// One key behind a word that is looked for from argument `from` on.
@@ -270,13 +279,31 @@ impl KeySpec {
         KeySpec::range(Begin::Keyword(word, from), -1, 1, 2, access)
     }
 
+    /// One key behind the last such word among the options.
+    pub const fn option(word: &'static str, access: u32) -> Self {
+        KeySpec::range(Begin::Option(word), 0, 1, 0, access)
+    }
+
     /// Keys that cannot be told from the arguments alone.
     pub const fn unknown(access: u32) -> Self {
-        KeySpec { begin: Begin::Unknown, find: Find::Unknown, access, note: "" }
+        KeySpec { begin: Begin::Unknown, find: Find::Unknown, access, vary: None, note: "" }
     }
 
     const fn range(begin: Begin, last: i32, step: usize, limit: usize, access: u32) -> Self {
-        KeySpec { begin, find: Find::Range { last, step, limit }, access, note: "" }
+        KeySpec { begin, find: Find::Range { last, step, limit }, access, vary: None, note: "" }
+    }
+
+    /// What is done with the keys depends on the arguments: `access` shows what may be, this tells
+    /// what is.
+    pub const fn varying(mut self, vary: fn(&[&[u8]]) -> u32) -> Self {
+        self.access |= access::VARIABLE_FLAGS;
+        self.vary = Some(vary);
+        self
+    }
+
+    /// What these arguments do with the keys, in bits of [`access`].
+    pub fn access_in(&self, argv: &[&[u8]]) -> u32 {
+        self.vary.map_or(self.access, |vary| vary(argv))
     }
 
     /// Says something about it in COMMAND INFO.
@@ -297,6 +324,7 @@ impl KeySpec {
         let begin = match self.begin {
             Begin::Index(index) => index,
             Begin::Keyword(word, from) => find_word(argv, word, from)? + 1,
+            Begin::Option(word) => find_word(argv, word, -2).filter(|&at| at > 1)? + 1,
             Begin::Unknown => return None,
         };
         match self.find {
@@ -332,6 +360,41 @@ fn find_word(argv: &[&[u8]], word: &str, from: i32) -> Option<usize> {
     }
 }
 
+/// Which arguments of a command are channels that it sends to or listens to. One that only stops
+/// listening has none: everybody may.
+#[derive(Clone, Copy, Debug)]
+pub struct ChannelSpec {
+    /// The first one.
+    pub first: usize,
+    /// Whether all arguments behind it are channels too.
+    pub and_rest: bool,
+    /// Whether they are patterns of channels.
+    pub are_patterns: bool,
+}
+
+impl ChannelSpec {
+    /// One channel.
+    pub const fn at(first: usize) -> Self {
+        ChannelSpec { first, and_rest: false, are_patterns: false }
+    }
+
+    /// All arguments from `first` on.
+    pub const fn from(first: usize) -> Self {
+        ChannelSpec { first, and_rest: true, are_patterns: false }
+    }
+
+    /// All arguments from `first` on are patterns.
+    pub const fn patterns_from(first: usize) -> Self {
+        ChannelSpec { first, and_rest: true, are_patterns: true }
+    }
+
+    /// Indexes of the channels among so many arguments.
+    pub fn indexes(&self, argc: usize) -> std::ops::Range<usize> {
+        let end = if self.and_rest { argc } else { self.first + 1 };
+        self.first.min(argc)..end.min(argc)
+    }
+}
+
 /// Which shards a command needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Locking {
@@ -363,6 +426,8 @@ pub struct Command {
     pub flags: u32,
     /// Its keys.
     pub keys: &'static [KeySpec],
+    /// Its channels.
+    pub channels: Option<ChannelSpec>,
     /// What is locked for it.
     pub locking: Locking,
     /// Its arguments, in the notation of Redis's documentation.
@@ -399,6 +464,7 @@ impl Command {
             arity: -2,
             flags: 0,
             keys: &[],
+            channels: None,
             locking: Locking::Keys,
             syntax: "",
             complexity: "Depends on subcommand.",
@@ -457,6 +523,12 @@ impl Command {
     /// Its keys.
     pub const fn keys(mut self, keys: &'static [KeySpec]) -> Self {
         self.keys = keys;
+        self
+    }
+
+    /// Its channels.
+    pub const fn channels(mut self, channels: ChannelSpec) -> Self {
+        self.channels = Some(channels);
         self
     }
 
@@ -533,7 +605,8 @@ impl Command {
 
     /// Indexes of its keys among these arguments, in order.
     pub fn key_indexes(&self, argv: &[&[u8]]) -> impl Iterator<Item = usize> {
-        self.keys.iter().flat_map(move |spec| spec.indexes(argv))
+        let keys = self.keys.iter().filter(|spec| spec.access & access::NOT_KEY == 0);
+        keys.flat_map(move |spec| spec.indexes(argv))
     }
 }
 
@@ -553,6 +626,8 @@ mod tests {
         assert_eq!(keys(KeySpec::from_to(1, 1, 0), "blpop a b 0"), [1, 2]);
         assert_eq!(keys(KeySpec::every(1, 2, 0), "mset a 1 b 2"), [1, 3]);
         assert_eq!(keys(KeySpec::counted(2, 0), "zunionstore d 2 a b weights 1 2"), [3, 4]);
+        assert_eq!(keys(KeySpec::option("STORE", 0), "sort k store a get x store b"), [7]);
+        assert_eq!(keys(KeySpec::option("STORE", 0), "sort store store"), [0; 0]);
         for bad in
             ["zunionstore d 3 a b", "zunionstore d 0 a", "zunionstore d -1 a", "zunionstore d"]
         {

@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 
+use crate::engine::categories;
 use crate::engine::spec::Command;
+use crate::state::acl::{Catalog, Named};
 
 /// A command or subcommand in the table.
 #[derive(Debug)]
@@ -95,4 +97,32 @@ impl Table {
     pub fn commands(&self) -> impl Iterator<Item = &Known> {
         self.all.iter().filter(|known| known.parent.is_none())
     }
+}
+
+/// As rules of users see it.
+impl Catalog for Table {
+    fn count(&self) -> usize {
+        self.all.len()
+    }
+
+    fn find(&self, full_name: &[u8]) -> Option<Named<'_>> {
+        let known = self.find_full(full_name)?;
+        Some(Named {
+            id: known.id,
+            full_name: &known.full_name,
+            is_sub: known.parent.is_some(),
+            subs: subs_of(known),
+        })
+    }
+
+    fn category(&self, name: &[u8]) -> Option<Vec<usize>> {
+        let category = categories::named(name)?;
+        let members = self.all.iter().filter(|known| categories::is_in(known.command, category));
+        Some(members.flat_map(|known| std::iter::once(known.id).chain(subs_of(known))).collect())
+    }
+}
+
+/// The ids of a command's subcommands, which follow right behind its own.
+fn subs_of(known: &Known) -> std::ops::Range<usize> {
+    known.id + 1..known.id + 1 + known.subcommands.len()
 }

@@ -103,12 +103,20 @@ pub fn annotation(now: i64) -> String {
 
 /// Writes a command as it stands in the file.
 pub fn encode(out: &mut Vec<u8>, argv: Argv) {
-    push_length(out, b'*', argv.len());
-    for arg in argv {
-        push_length(out, b'$', arg.len());
-        out.extend_from_slice(arg);
-        out.extend_from_slice(b"\r\n");
-    }
+    begin_command(out, argv.len());
+    argv.iter().for_each(|arg| push_arg(out, arg));
+}
+
+/// Writes what stands before a command's arguments.
+pub fn begin_command(out: &mut Vec<u8>, args: usize) {
+    push_length(out, b'*', args);
+}
+
+/// Writes one argument.
+pub fn push_arg(out: &mut Vec<u8>, arg: &[u8]) {
+    push_length(out, b'$', arg.len());
+    out.extend_from_slice(arg);
+    out.extend_from_slice(b"\r\n");
 }
 
 fn move_to(from: &mut Vec<u8>, to: &mut Vec<u8>) {

@@ -279,12 +279,14 @@ impl<R: Read> Source<R> {
                     if !is_value(number) {
                         return Err(Error { offset, kind: ErrorKind::Type(number) });
                     }
-                    return Ok(Item::Entry {
-                        key: self.string()?,
-                        value: self.value(number)?,
-                        expire_at_ms,
-                        eviction,
-                    });
+                    let key = self.string()?;
+                    let value = self.value(number)?;
+                    if value.is_void() {
+                        // Old servers have written such keys; as Redis does, they are passed over.
+                        (expire_at_ms, eviction) = (None, None);
+                        continue;
+                    }
+                    return Ok(Item::Entry { key, value, expire_at_ms, eviction });
                 }
             }
         }
@@ -357,6 +359,7 @@ impl<R: Read> Source<R> {
         let number = self.byte()?;
         let value = self.value(number)?;
         match self.left() {
+            Some(0) if value.is_void() => Err(corrupt(self.offset, "the collection is empty")),
             Some(0) => Ok(value),
             _ => Err(corrupt(self.offset, "bytes follow the value")),
         }

@@ -30,6 +30,8 @@ pub mod decode;
 pub mod encode;
 mod kinds;
 pub mod opcodes;
+mod ziplist;
+mod zipmap;
 
 pub use decode::{Item, Reader, RestoreError, restore};
 pub use encode::{Options, Writer, dump, encode_value};

@@ -97,6 +97,95 @@ impl Error {
         Self::new("ERR Insufficient memory, transient memory for LCS exceeds proto-max-bulk-len");
 }
 
+/// Sorted sets and places.
+impl Error {
+    pub const ZADD_NX_XX: Self =
+        Self::new("ERR XX and NX options at the same time are not compatible");
+    pub const ZADD_GT_LT_NX: Self =
+        Self::new("ERR GT, LT, and/or NX options at the same time are not compatible");
+    pub const ZADD_INCR: Self =
+        Self::new("ERR INCR option supports a single increment-element pair");
+    pub const ZADD_NAN: Self = Self::new("ERR resulting score is not a number (NaN)");
+    pub const RANGE_NOT_FLOAT: Self = Self::new("ERR min or max is not a float");
+    pub const RANGE_NOT_STRING: Self = Self::new("ERR min or max not valid string range item");
+    pub const LIMIT_BY_RANK: Self = Self::new(
+        "ERR syntax error, LIMIT is only supported in combination with either BYSCORE or BYLEX",
+    );
+    pub const WITHSCORES_BY_LEX: Self =
+        Self::new("ERR syntax error, WITHSCORES not supported in combination with BYLEX");
+    pub const WEIGHT_NOT_FLOAT: Self = Self::new("ERR weight value is not a float");
+    pub const GEO_UNIT: Self = Self::new("ERR unsupported unit provided. please use M, KM, FT, MI");
+    pub const GEO_RADIUS: Self = Self::new("ERR need numeric radius");
+    pub const GEO_RADIUS_NEGATIVE: Self = Self::new("ERR radius cannot be negative");
+    pub const GEO_WIDTH: Self = Self::new("ERR need numeric width");
+    pub const GEO_HEIGHT: Self = Self::new("ERR need numeric height");
+    pub const GEO_BOX_NEGATIVE: Self = Self::new("ERR height or width cannot be negative");
+    pub const GEO_COUNT: Self = Self::new("ERR COUNT must be > 0");
+    pub const GEO_ANY: Self = Self::new("ERR the ANY argument requires COUNT argument");
+    pub const GEO_MEMBER: Self = Self::new("ERR could not decode requested zset member");
+    pub const GEO_STORE: Self = Self::new(
+        "ERR STORE option in GEORADIUS is not compatible with WITHDIST, WITHHASH and WITHCOORD \
+         options",
+    );
+    pub const GEO_SEARCH_STORE: Self = Self::new(
+        "ERR GEOSEARCHSTORE is not compatible with WITHDIST, WITHHASH and WITHCOORD options",
+    );
+}
+
+/// Hashes.
+impl Error {
+    pub const HASH_NOT_INTEGER: Self = Self::new("ERR hash value is not an integer");
+    pub const HASH_NOT_FLOAT: Self = Self::new("ERR hash value is not a float");
+    pub const IS_NAN_OR_INF: Self = Self::new("ERR value is NaN or Infinity");
+    pub const RANGE: Self = Self::new("ERR value is out of range");
+    pub const NO_FIELDS_WORD: Self =
+        Self::new("ERR Mandatory argument FIELDS is missing or not at the right position");
+    pub const FIELDS_NOT_POSITIVE: Self =
+        Self::new("ERR Number of fields must be a positive integer");
+    pub const NUMFIELDS_NOT_POSITIVE: Self =
+        Self::new("ERR Parameter `numFields` should be greater than 0");
+    pub const NUMFIELDS_MISMATCH: Self =
+        Self::new("ERR The `numfields` parameter must match the number of arguments");
+    pub const EXPIRE_NEGATIVE: Self = Self::new("ERR invalid expire time, must be >= 0");
+}
+
+/// Lists.
+impl Error {
+    pub const INDEX_RANGE: Self = Self::new("ERR index out of range");
+    pub const RANK_ZERO: Self = Self::new(
+        "ERR RANK can't be zero: use 1 to start from the first match, 2 from the second ... or \
+         use negative to start from the end of the list",
+    );
+    pub const COUNT_NEGATIVE: Self = Self::new("ERR COUNT can't be negative");
+    pub const MAXLEN_NEGATIVE: Self = Self::new("ERR MAXLEN can't be negative");
+    pub const NUMKEYS_POSITIVE: Self = Self::new("ERR numkeys should be greater than 0");
+    pub const COUNT_POSITIVE: Self = Self::new("ERR count should be greater than 0");
+    pub const SORT_NOT_FLOAT: Self =
+        Self::new("ERR One or more scores can't be converted into double");
+}
+
+/// Bits, HyperLogLogs and sets.
+impl Error {
+    pub const BIT_OFFSET: Self = Self::new("ERR bit offset is not an integer or out of range");
+    pub const NOT_A_BIT: Self = Self::new("ERR bit is not an integer or out of range");
+    pub const BITPOS_BIT: Self = Self::new("ERR The bit argument must be 1 or 0.");
+    pub const BITOP_NOT: Self = Self::new("ERR BITOP NOT must be called with a single source key.");
+    pub const BITFIELD_OVERFLOW: Self = Self::new("ERR Invalid OVERFLOW type specified");
+    pub const BITFIELD_TYPE: Self = Self::new(
+        "ERR Invalid bitfield type. Use something like i16 u8. Note that u64 is not supported but \
+         i64 is.",
+    );
+    pub const BITFIELD_RO: Self = Self::new("ERR BITFIELD_RO only supports the GET subcommand");
+    pub const NOT_HLL: Self = Self::new("WRONGTYPE Key is not a valid HyperLogLog string value.");
+    pub const HLL_CORRUPT: Self = Self::new("INVALIDOBJ Corrupted HLL object detected");
+    pub const HLL_NO_KEY: Self = Self::new("ERR The specified key does not exist");
+    pub const HLL_NOT_SPARSE: Self = Self::new("ERR HLL encoding is not sparse");
+    pub const NUMKEYS_TOO_LARGE: Self =
+        Self::new("ERR Number of keys can't be greater than number of args");
+    pub const LIMIT_NEGATIVE: Self = Self::new("ERR LIMIT can't be negative");
+    pub const OUT_OF_RANGE: Self = Self::new("ERR value is out of range");
+}
+
 /// Keys and databases.
 impl Error {
     pub const NO_KEY: Self = Self::new("ERR no such key");
@@ -206,6 +295,19 @@ impl Error {
         Self::new("ERR Protocol version is not an integer or out of range");
     pub const CLIENT_NAME: Self =
         Self::new("ERR Client names cannot contain spaces, newlines or special characters.");
+    pub const NO_ACL_FILE: Self = Self::new(
+        "ERR This Redis instance is not configured to use an ACL file. You may want to specify \
+         users via the ACL SETUSER command and then issue a CONFIG REWRITE (assuming you have a \
+         Redis configuration file set) in order to store users in the Redis configuration.",
+    );
+    pub const ACL_SAVE_FAILED: Self = Self::new(
+        "ERR There was an error trying to save the ACLs. Please check the server logs for more \
+         information",
+    );
+    pub const GENPASS_BITS: Self = Self::new(
+        "ERR ACL GENPASS argument must be the number of bits for the output password, a positive \
+         number up to 4096",
+    );
     pub const NO_CLIENT: Self = Self::new("ERR No such client");
     pub const CLIENT_ID: Self = Self::new("ERR Invalid client ID");
     pub const CLIENT_ID_NOT_POSITIVE: Self = Self::new("ERR client-id should be greater than 0");

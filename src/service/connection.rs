@@ -198,7 +198,7 @@ impl Connection<'_> {
     fn limits(&self) -> Limits {
         let config = &self.engine.server.config;
         let max_bulk = self.session.max_bulk(config);
-        let authenticated = self.session.authenticated || !self.session.needs_auth(&config.get());
+        let authenticated = !self.session.needs_auth(&self.engine.server.acl);
         Limits { max_bulk, authenticated }
     }
 
@@ -214,7 +214,7 @@ impl Connection<'_> {
         let may_pile_up = self.session.authenticated;
         let settings = self.session.settings(&server.config);
         let limit = server.output_limit(settings, self.handle.kind());
-        let must_be_modest = !may_pile_up && !settings.requirepass.is_empty();
+        let must_be_modest = !may_pile_up && !server.acl.is_open();
         match server.clients.send(&self.handle, &mut self.out, limit) {
             Sent::All => true,
             Sent::Waiting | Sent::TellDrain => {
@@ -222,13 +222,13 @@ impl Connection<'_> {
                 let within = !must_be_modest || waiting <= UNAUTHENTICATED_OUTPUT_MAX;
                 if !within {
                     server.clients.over_limit.fetch_add(1, Ordering::Relaxed);
-                    warn_of_limit(self.engine, &self.handle);
+                    server.warn_of_limit(&self.handle);
                     self.handle.kill();
                 }
                 within
             }
             Sent::OverLimit => {
-                warn_of_limit(self.engine, &self.handle);
+                server.warn_of_limit(&self.handle);
                 false
             }
             Sent::Gone => false,
@@ -244,6 +244,7 @@ impl Connection<'_> {
         }
         transaction::unwatch(&server.keyspace, &mut self.session);
         monitor::leave(server, &self.handle);
+        server.pubsub.leave(&self.handle);
         if let Some(replica) = server.replication.remove(self.handle.id) {
             let message = format!("Connection with replica {}:{} lost.", replica.ip, replica.port);
             server.logger.notice(&message);
@@ -255,15 +256,6 @@ impl Connection<'_> {
             self.handle.kill();
         }
     }
-}
-
-/// Says in the log that a client was cut because it did not read.
-pub fn warn_of_limit(engine: &Engine, handle: &ClientHandle) {
-    let message = format!(
-        "Client id={} addr={} closed for overcoming of output buffer limits.",
-        handle.id, handle.addr
-    );
-    engine.server.logger.warning(&message);
 }
 
 impl Input {

@@ -7,7 +7,6 @@ use std::time::Duration;
 use crate::base::clock;
 use crate::base::sys::{Interest, POLL_IN, POLL_OUT, wait_for};
 use crate::engine::Engine;
-use crate::service::connection;
 use crate::state::clients::ClientHandle;
 
 /// Waits for the sockets of all clients with waiting output, until the server ends.
@@ -26,11 +25,11 @@ pub fn run(engine: &Arc<Engine>) {
             let limit = engine.server.output_limit(&settings, client.kind());
             if client.outbox.is_over(limit) {
                 clients.over_limit.fetch_add(1, Ordering::Relaxed);
-                connection::warn_of_limit(engine, client);
+                engine.server.warn_of_limit(client);
                 end(engine, client);
             }
         }
-        waiting.extend(clients.take_to_drain());
+        waiting.extend(clients.take_to_drain().into_iter().filter(|c| !drain(engine, c)));
     }
 }
 

@@ -284,12 +284,11 @@ fn welcome(engine: &Arc<Engine>, stream: Stream, unix_path: &str, threads: &Arc<
     }
     server.stats.connections.fetch_add(1, Ordering::Relaxed);
     let handle = server.clients.add(stream, unix_path, 0);
-    handle.meta.lock().user = "default".to_owned();
     let id = handle.id;
     // Decided here and not in its thread: a password that is set from now on is for later
     // connections.
     let mut session = Session::new(handle, Role::Client);
-    session.authenticated = settings.requirepass.is_empty();
+    session.forget_user(&server.acl);
     let engine = Arc::clone(engine);
     let spawned = threads.spawn("client", {
         let engine = Arc::clone(&engine);
@@ -321,7 +320,7 @@ fn refusal(server: &Server, settings: &Settings, stream: &Stream) -> Option<Erro
     if server.clients.count() >= settings.maxclients {
         return Some(Error::MAX_CLIENTS);
     }
-    let open = settings.protected_mode && settings.requirepass.is_empty();
+    let open = settings.protected_mode && server.acl.default_user().needs_no_password();
     match stream {
         Stream::Tcp(tcp) if open && !is_loopback(tcp) => Some(Error::PROTECTED_MODE),
         _ => None,

@@ -22,7 +22,8 @@ use std::time::{Duration, Instant};
 
 use crate::base::process;
 use crate::commands;
-use crate::engine::{Engine, blocking::Blocked, evict::Evictor, load, table::Table};
+use crate::engine::evict::Evictor;
+use crate::engine::{Engine, blocking::Blocked, load, permissions, table::Table};
 use crate::state::config::{Config, Startup};
 use crate::state::{self, Server};
 
@@ -56,8 +57,9 @@ pub fn no_gauge() -> u64 {
 
 /// Starts a server: binds and accepts; [`Running::load`] comes next. `any_port` lets the operating
 /// system choose the port.
-pub fn start(startup: Startup, any_port: bool, gauge: fn() -> u64) -> io::Result<Running> {
+pub fn start(mut startup: Startup, any_port: bool, gauge: fn() -> u64) -> io::Result<Running> {
     let table = Table::new(commands::ALL);
+    let declared = std::mem::take(&mut startup.users);
     let config = Config::new(startup);
     let server = Arc::new(Server::new(config, table.all().len(), gauge)?);
     let engine = Arc::new(Engine {
@@ -67,6 +69,7 @@ pub fn start(startup: Startup, any_port: bool, gauge: fn() -> u64) -> io::Result
         evictor: Evictor::default(),
     });
     greet(&engine.server);
+    permissions::load_at_start(&engine, &declared)?;
     let listeners = Arc::new(Listeners::bind(&engine.server, any_port)?);
     let passing = Arc::new(Threads::default());
     jobs::install(&engine, &passing);

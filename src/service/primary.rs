@@ -194,7 +194,7 @@ impl Link<'_> {
                 self.ask(&[b"AUTH", &settings.masteruser, &settings.masterauth])?
             };
             if answer.starts_with('-') {
-                return Err(failed("AUTH", &answer));
+                return Err(io::Error::other(format!("Unable to AUTH to MASTER: {answer}")));
             }
         }
         let port = match settings.replica_announce_port {
@@ -292,7 +292,7 @@ impl Link<'_> {
         server.persistence.set_loading(true);
         server.replication.link().resumable = false;
         for db in 0..server.keyspace.databases() {
-            held.flush(db);
+            held.flush(db, clock::unix_ms());
         }
         // Until the data are complete they are a state of no stream that anybody knows. Our own
         // replicas followed another one: they have to synchronize anew.

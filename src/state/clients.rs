@@ -8,7 +8,7 @@ use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ use crate::base::sys::{Interest, POLL_ERR_HUP, POLL_RDHUP, wait_for};
 use crate::base::wake::Waker;
 use crate::base::{clock, sys};
 use crate::resp::out::{Chunk, Out};
+use crate::state::acl::User;
 use crate::state::outbox::{Limit, Outbox, Sent};
 
 /// A connected socket of either kind.
@@ -142,8 +143,8 @@ pub struct Meta {
     pub lib_name: String,
     /// CLIENT SETINFO LIB-VER.
     pub lib_ver: String,
-    /// The user that the connection is authenticated as.
-    pub user: String,
+    /// The user that the connection is, whose rights may be old; nobody has all rights.
+    pub user: Option<Arc<User>>,
 }
 
 impl Meta {
@@ -177,6 +178,8 @@ pub mod flag {
     pub const PUBSUB: u64 = 1 << 9;
     /// Ended by somebody else; nothing of it is executed any more.
     pub const KILLED: u64 = 1 << 10;
+    /// Messages for it are kept until its command is answered.
+    pub const HELD: u64 = 1 << 20;
 }
 
 /// How CLIENT UNBLOCK ends a wait.
@@ -235,6 +238,8 @@ pub struct ClientHandle {
     pub multi: AtomicU64,
     /// Bytes of their arguments.
     pub multi_bytes: AtomicU64,
+    /// Channels, patterns and shard channels that it is subscribed to.
+    pub subscriptions: [AtomicUsize; 3],
     /// Total bytes read.
     pub bytes_in: AtomicU64,
     /// Total bytes handed to the socket or the queue.
@@ -265,6 +270,7 @@ impl ClientHandle {
             query_capacity: AtomicU64::new(0),
             multi: AtomicU64::new(0),
             multi_bytes: AtomicU64::new(0),
+            subscriptions: Default::default(),
             bytes_in: AtomicU64::new(0),
             bytes_out: AtomicU64::new(0),
             waiting: Lock::new(rank::LEAF + 10, Waiting::No),
@@ -475,8 +481,14 @@ impl Clients {
     fn follow_up(&self, client: &Arc<ClientHandle>, sent: Sent) -> Sent {
         match sent {
             Sent::TellDrain => {
-                self.to_drain.lock().push(Arc::clone(client));
-                self.drain_bell.wake();
+                let mut list = self.to_drain.lock();
+                list.push(Arc::clone(client));
+                // For those that are on the list already the bell was rung.
+                let is_first = list.len() == 1;
+                drop(list);
+                if is_first {
+                    self.drain_bell.wake();
+                }
             }
             Sent::OverLimit => {
                 self.over_limit.fetch_add(1, Ordering::Relaxed);
@@ -498,13 +510,14 @@ impl Clients {
         &self.drain_bell
     }
 
-    /// Ends all connections that `which` names, and takes them off the list at once; how many.
-    pub fn kill_all(&self, which: impl Fn(&ClientHandle) -> bool) -> usize {
+    /// Ends all connections that `which` names, and takes them off the list at once; which those
+    /// were.
+    pub fn kill_all(&self, which: impl Fn(&ClientHandle) -> bool) -> Vec<Arc<ClientHandle>> {
         let chosen: Vec<_> = self.all().into_iter().filter(|c| which(c)).collect();
         for client in &chosen {
             self.remove(client.id);
             client.kill();
         }
-        chosen.len()
+        chosen
     }
 }

@@ -4,6 +4,7 @@
 //! Must not know commands, and spawns no thread: work for another thread is a [`Job`], which
 //! `service` runs.
 
+pub mod acl;
 pub mod aof;
 pub mod clients;
 pub mod config;
@@ -13,6 +14,7 @@ pub mod memory;
 pub mod outbox;
 pub mod pause;
 pub mod persistence;
+pub mod pubsub;
 pub mod replication;
 pub mod slowlog;
 pub mod stats;
@@ -96,6 +98,8 @@ pub struct Server {
     pub log: WriteLog,
     /// The connections.
     pub clients: Clients,
+    /// The users.
+    pub acl: acl::Acl,
     /// Counters.
     pub stats: stats::Stats,
     /// Slow commands.
@@ -112,6 +116,8 @@ pub struct Server {
     pub replication: replication::Replication,
     /// CLIENT PAUSE.
     pub pause: pause::Pause,
+    /// Subscriptions and messages.
+    pub pubsub: pubsub::Pubsub,
     /// Connections in MONITOR mode.
     pub monitors: AtomicU64,
     /// Clients in a blocking command.
@@ -146,6 +152,7 @@ impl Server {
             keyspace: Arc::new(Keyspace::new(databases)),
             log,
             clients: Clients::new()?,
+            acl: acl::Acl::new(commands, &settings.requirepass),
             stats: stats::Stats::new(commands),
             slowlog: slowlog::Slowlog::default(),
             latency: latency::Latency::default(),
@@ -154,6 +161,7 @@ impl Server {
             aof: aof::Aof::default(),
             replication: replication::Replication::default(),
             pause: pause::Pause::default(),
+            pubsub: pubsub::Pubsub::default(),
             monitors: AtomicU64::new(0),
             blocked: AtomicU64::new(0),
             active_expire: AtomicBool::new(true),
@@ -266,6 +274,15 @@ impl Server {
         };
         let soft_time = Duration::from_secs(limit.soft_seconds);
         Limit { hard: limit.hard, soft: limit.soft, soft_time }
+    }
+
+    /// Says in the log that a client was cut because it did not read.
+    pub fn warn_of_limit(&self, client: &clients::ClientHandle) {
+        let message = format!(
+            "Client id={} addr={} closed for overcoming of output buffer limits.",
+            client.id, client.addr
+        );
+        self.logger.warning(&message);
     }
 
     /// Whether the server is about to end.

@@ -3,8 +3,11 @@
 //! A reply goes to the socket at once as far as the socket takes it; the rest waits here and the
 //! drain thread sends it when the socket is writable again. So a connection thread never blocks in
 //! a write: it goes on reading, and a client that pipelines without reading cannot deadlock with
-//! us. Pushes from other threads take the same way. Invariant: bytes leave in the order in which
-//! they were handed in.
+//! us. Pushes from other threads take the same way, except that only the first of a burst goes to
+//! the socket at once.
+//!
+//! Invariants: bytes leave in the order in which they were handed in; while any wait, only the
+//! drain thread sends.
 
 use std::collections::VecDeque;
 use std::io;
@@ -18,6 +21,13 @@ use crate::resp::out::{Chunk, Out};
 /// Small pieces are put together up to this size, so that bookkeeping does not outweigh what it is
 /// for.
 const PIECE_MAX: usize = 16 * 1024;
+
+/// Shared bytes up to here are copied, because a place of their own in the queue takes as much.
+const SHARE_MIN: usize = 64;
+
+/// What is pushed closer than this behind the last is left to the drain thread, which sends at once
+/// all that has come meanwhile.
+const BURST: Duration = Duration::from_micros(100);
 
 /// What the drain thread sends to one client before the others have their turn.
 const TURN: usize = 1024 * 1024;
@@ -66,6 +76,8 @@ struct Queue {
     with_drain: bool,
     close_when_empty: bool,
     gone: bool,
+    /// When bytes were last pushed.
+    pushed: Option<Instant>,
     soft_since: Option<Instant>,
 }
 
@@ -88,9 +100,9 @@ impl Outbox {
             out.clear();
             return Sent::Gone;
         }
-        if queue.chunks.is_empty() {
+        if queue.bytes == 0 {
             // The usual case: straight from the reply buffer to the socket, nothing allocated.
-            match self.send_directly(out) {
+            match self.send_pieces(out.chunks()) {
                 Ok(sent) if sent == out.len() => {
                     out.clear();
                     return Sent::All;
@@ -113,20 +125,27 @@ impl Outbox {
         if queue.gone {
             return Sent::Gone;
         }
-        queue.push(chunk);
-        if queue.with_drain {
+        let now = Instant::now();
+        let before = queue.pushed.replace(now);
+        let in_burst = before.is_some_and(|before| now - before < BURST);
+        if in_burst || queue.bytes > 0 {
+            queue.push(chunk);
             return queue.judge(limit);
         }
-        match queue.flush(self.fd, usize::MAX) {
-            Ok(_) => queue.judge(limit),
+        match self.send_pieces(std::iter::once(chunk.as_ref())) {
+            Ok(sent) if sent == chunk.as_ref().len() => Sent::All,
+            Ok(sent) => {
+                queue.push_rest(vec![chunk], sent);
+                queue.judge(limit)
+            }
             Err(_) => queue.fail(),
         }
     }
 
     /// Sends what the socket takes at once; how many bytes that were.
-    fn send_directly(&self, out: &Out) -> io::Result<usize> {
+    fn send_pieces<'p>(&self, pieces: impl Iterator<Item = &'p [u8]>) -> io::Result<usize> {
         let mut sent = 0;
-        for chunk in out.chunks() {
+        for chunk in pieces {
             let mut rest = chunk;
             while !rest.is_empty() {
                 match sys::send_nowait(self.fd, rest) {
@@ -144,20 +163,34 @@ impl Outbox {
     }
 
     /// Sends what the socket takes, or a turn's share of it. Called by the drain thread, which lets
-    /// go of the queue when nothing is left.
+    /// go of the queue when nothing is left. Others may hand in more meanwhile.
     pub fn drain(&self) -> io::Result<Drained> {
         let mut queue = self.queue.lock();
         if queue.gone {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
-        let sent = match queue.flush(self.fd, TURN) {
+        let mut chunks = std::mem::take(&mut queue.chunks);
+        let mut head = std::mem::take(&mut queue.head);
+        drop(queue);
+        let result = flush(self.fd, &mut chunks, &mut head);
+        let mut queue = self.queue.lock();
+        if queue.gone {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        let sent = match result {
             Ok(sent) => sent,
             Err(e) => {
                 queue.fail();
                 return Err(e);
             }
         };
-        let empty = queue.chunks.is_empty();
+        queue.bytes -= sent as u64;
+        if !chunks.is_empty() {
+            chunks.append(&mut queue.chunks);
+            queue.chunks = chunks;
+            queue.head = head;
+        }
+        let empty = queue.bytes == 0;
         if empty {
             queue.with_drain = false;
             queue.soft_since = None;
@@ -178,7 +211,7 @@ impl Outbox {
     /// The connection ends when everything is sent. `false`: that is the case already.
     pub fn close_when_empty(&self) -> bool {
         let mut queue = self.queue.lock();
-        queue.close_when_empty = !queue.chunks.is_empty();
+        queue.close_when_empty = queue.bytes > 0;
         queue.close_when_empty
     }
 
@@ -206,14 +239,18 @@ impl Queue {
             return;
         }
         self.bytes += len as u64;
-        if let Chunk::Owned(bytes) = &mut chunk {
-            match self.chunks.back_mut() {
-                Some(Chunk::Owned(last)) if last.len() + len <= PIECE_MAX => {
-                    return last.extend_from_slice(bytes);
-                }
-                // It may wait for long: without the room that was meant for more replies.
-                _ => bytes.shrink_to_fit(),
-            }
+        let is_copied = matches!(chunk, Chunk::Owned(_)) || len <= SHARE_MIN;
+        if is_copied
+            && let Some(Chunk::Owned(last)) = self.chunks.back_mut()
+            && last.len() + len <= PIECE_MAX
+        {
+            return last.extend_from_slice(chunk.as_ref());
+        }
+        match &mut chunk {
+            // It may wait for long: without the room that was meant for more replies.
+            Chunk::Owned(bytes) => bytes.shrink_to_fit(),
+            Chunk::Shared(bytes) if is_copied => chunk = Chunk::Owned(bytes.to_vec()),
+            Chunk::Shared(_) => {}
         }
         self.chunks.push_back(chunk);
     }
@@ -234,32 +271,6 @@ impl Queue {
             self.bytes -= sent as u64;
             sent = 0;
         }
-    }
-
-    /// Sends what the socket takes, and little more than `most` bytes; how many those were.
-    fn flush(&mut self, fd: RawFd, most: usize) -> io::Result<usize> {
-        let mut sent = 0;
-        while let Some(chunk) = self.chunks.front() {
-            if sent >= most {
-                break;
-            }
-            let rest = &chunk.as_ref()[self.head..];
-            match sys::send_nowait(fd, rest) {
-                Ok(n) => {
-                    sent += n;
-                    self.bytes -= n as u64;
-                    self.head += n;
-                    if n == rest.len() {
-                        self.chunks.pop_front();
-                        self.head = 0;
-                    }
-                }
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
-                Err(e) => return Err(e),
-            }
-        }
-        Ok(sent)
     }
 
     fn judge(&mut self, limit: Limit) -> Sent {
@@ -286,6 +297,32 @@ impl Queue {
         self.bytes = 0;
         Sent::Gone
     }
+}
+
+/// Sends what the socket takes of chunks of which the first `head` bytes are gone already, and
+/// little more than a turn's share; how many bytes that were. What is sent is taken off.
+fn flush(fd: RawFd, chunks: &mut VecDeque<Chunk>, head: &mut usize) -> io::Result<usize> {
+    let mut sent = 0;
+    while let Some(chunk) = chunks.front() {
+        if sent >= TURN {
+            break;
+        }
+        let rest = &chunk.as_ref()[*head..];
+        match sys::send_nowait(fd, rest) {
+            Ok(n) => {
+                sent += n;
+                *head += n;
+                if n == rest.len() {
+                    chunks.pop_front();
+                    *head = 0;
+                }
+            }
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(sent)
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //! Must not know what a command is. Invariant: all changes of the keyspace by commands go through
 //! here.
 
-use crate::data::{Kind, Value};
+use crate::data::{Hash, Kind, Value};
 use crate::store::entry::{Aging, Entry};
 use crate::store::events::{Event, EventClasses};
 use crate::store::keyspace::{Held, Keyspace, SHARDS};
@@ -25,6 +25,10 @@ pub enum Expiry {
     Ignore,
 }
 
+/// Expired fields that are removed when a command meets their hash. It sees the others as expired,
+/// and active expiry removes them soon.
+const FIELDS_PER_LOOK: usize = 100;
+
 /// What a command has done to the keyspace.
 #[derive(Default, Debug)]
 pub struct Changes {
@@ -32,6 +36,8 @@ pub struct Changes {
     pub dirty: u64,
     /// (database, key) that were found expired and removed.
     pub expired: Vec<(usize, Vec<u8>)>,
+    /// (database, key, field) of fields of hashes that were found expired and removed.
+    pub expired_fields: Vec<(usize, Vec<u8>, Vec<u8>)>,
     /// (database, key) that got a deadline, under [`Expiry::DeleteOwn`].
     pub own_deadlines: Vec<(usize, Vec<u8>)>,
     /// What happened to keys, as far as anybody wants to know.
@@ -196,11 +202,17 @@ impl<'h, 'k> Db<'h, 'k> {
         &mut self.shard(hash).parts[index]
     }
 
-    /// The hash of a key that is there; an expired key is treated as the view's `expiry` says.
+    /// The hash of a key that is there; an expired key is treated as the view's `expiry` says, and
+    /// so are expired fields of a hash.
     fn locate(&mut self, key: &[u8]) -> Option<u64> {
         let hash = self.held.keyspace().hash(key);
         let now_ms = self.now_ms;
-        let expired = self.part(hash).dict.get(hash, key)?.is_expired(now_ms);
+        let entry = self.part(hash).dict.get(hash, key)?;
+        let expired = entry.is_expired(now_ms);
+        if !expired && entry.value.next_deadline().is_some_and(|at| at < now_ms) && self.deletes() {
+            self.expire_fields(hash, key, FIELDS_PER_LOOK);
+            return self.part(hash).dict.get(hash, key).map(|_| hash);
+        }
         match self.expiry {
             Expiry::Delete | Expiry::DeleteOwn if expired => {
                 self.expire(hash, key);
@@ -226,6 +238,72 @@ impl<'h, 'k> Db<'h, 'k> {
         }
     }
 
+    /// Whether what has expired is to be removed.
+    fn deletes(&self) -> bool {
+        matches!(self.expiry, Expiry::Delete | Expiry::DeleteOwn)
+    }
+
+    /// The time before which a deadline hides a field from this view.
+    pub fn horizon(&self) -> i64 {
+        if self.expiry == Expiry::Ignore { i64::MIN } else { self.now_ms }
+    }
+
+    /// Removes expired fields of a hash, at most `limit`; how many there were.
+    fn expire_fields(&mut self, hash: u64, key: &[u8], limit: usize) -> usize {
+        let now_ms = self.now_ms;
+        self.take_fields(hash, key, |value| {
+            std::iter::from_fn(|| value.pop_due(now_ms)).take(limit).collect()
+        })
+    }
+
+    /// Removes those of the named fields of a hash that have expired, for a command that is about
+    /// to change them, if what has expired is to be removed at all.
+    pub fn expire_named(&mut self, key: &[u8], names: &[&[u8]]) {
+        let Some(hash) = self.locate(key).filter(|_| self.deletes()) else { return };
+        let now_ms = self.now_ms;
+        let value = self.part(hash).dict.get(hash, key).map(|entry| &entry.value);
+        if value.and_then(Value::next_deadline).is_none_or(|at| at >= now_ms) {
+            return;
+        }
+        self.take_fields(hash, key, |value| {
+            let is_due = |name: &[u8]| value.get(name).is_some_and(|field| field.is_due(now_ms));
+            let due: Vec<_> = names.iter().filter(|name| is_due(name)).collect();
+            due.into_iter().filter(|name| value.remove(name)).map(|name| name.to_vec()).collect()
+        });
+    }
+
+    /// Removes fields of a hash that have expired, as `take` does; how many there were.
+    fn take_fields(
+        &mut self,
+        hash: u64,
+        key: &[u8],
+        take: impl FnOnce(&mut Hash) -> Vec<Vec<u8>>,
+    ) -> usize {
+        let part = self.part(hash);
+        part.before_change(hash);
+        let Some(entry) = part.dict.get_mut(hash, key) else { return 0 };
+        let old = entry.value.next_deadline();
+        let Some(value) = Hash::of_mut(&mut entry.value) else { return 0 };
+        let names = take(value);
+        let (count, void) = (names.len(), value.is_void());
+        let new = entry.value.next_deadline();
+        part.note_inner(hash, old, new);
+        if count == 0 {
+            return 0;
+        }
+        let db = self.index;
+        self.shard(hash).stats.expired_fields += count as u64;
+        let fields = names.into_iter().map(|name| (db, key.to_vec(), name));
+        self.changes.expired_fields.extend(fields);
+        self.event(EventClasses::HASH, "hexpired", key);
+        if void && let Some(entry) = self.part(hash).remove(hash, key) {
+            self.event(EventClasses::GENERIC, "del", key);
+            self.throw_away(entry.value);
+        }
+        self.changed(hash, key);
+        count
+    }
+
     fn throw_away(&mut self, value: Value) {
         if value.is_big() {
             self.held.discard(value);
@@ -235,12 +313,17 @@ impl<'h, 'k> Db<'h, 'k> {
     /// Looks a key up for a read command: counts a hit or a miss and notes the access.
     pub fn read(&mut self, key: &[u8]) -> Option<&Entry> {
         let touch = self.touch;
-        self.read_with(key, touch)
+        self.look_up(key, touch, true)
     }
 
-    /// Like [`Db::read`], but without noting the access (EXISTS, TTL, TYPE, OBJECT).
+    /// Like [`Db::read`], but without noting the access (EXISTS, TTL, TYPE).
     pub fn read_untouched(&mut self, key: &[u8]) -> Option<&Entry> {
-        self.read_with(key, false)
+        self.look_up(key, false, true)
+    }
+
+    /// Like [`Db::read_untouched`], but a miss is no event (OBJECT).
+    pub fn inspect(&mut self, key: &[u8]) -> Option<&Entry> {
+        self.look_up(key, false, false)
     }
 
     /// When and how an access is noted, if it is.
@@ -248,10 +331,13 @@ impl<'h, 'k> Db<'h, 'k> {
         self.touch.then_some((self.now_ms, self.aging))
     }
 
-    fn read_with(&mut self, key: &[u8], touch: bool) -> Option<&Entry> {
+    fn look_up(&mut self, key: &[u8], touch: bool, announce_miss: bool) -> Option<&Entry> {
         let Some(hash) = self.locate(key) else {
             let hash = self.held.keyspace().hash(key);
             self.shard(hash).stats.misses += 1;
+            if announce_miss {
+                self.event(EventClasses::KEY_MISS, "keymiss", key);
+            }
             return None;
         };
         self.shard(hash).stats.hits += 1;
@@ -299,11 +385,17 @@ impl<'h, 'k> Db<'h, 'k> {
         let shard = self.held.shard(Keyspace::shard_of_hash(hash));
         shard.parts[index].before_change(hash);
         let Some(entry) = shard.entry_mut(index, hash, key, touch) else { return Ok(None) };
+        let old_deadline = entry.value.next_deadline();
         let value = T::of_mut(&mut entry.value).ok_or(WrongType)?;
         let changes = &mut *self.changes;
         let mut note = Note { key, db: index, wanted, changes, changed: false };
         let result = change(value, &mut note);
         let (changed, void) = (note.changed, value.is_void());
+        let deadline = entry.value.next_deadline();
+        shard.parts[index].note_inner(hash, old_deadline, deadline);
+        if deadline != old_deadline {
+            self.announce_deadline(hash, key, deadline);
+        }
         if void && let Some(entry) = self.part(hash).remove(hash, key) {
             self.event(EventClasses::GENERIC, "del", key);
             self.throw_away(entry.value);
@@ -370,19 +462,20 @@ impl<'h, 'k> Db<'h, 'k> {
 
     fn insert(&mut self, key: &[u8], entry: Entry) {
         let hash = self.held.keyspace().hash(key);
-        if let Some(at) = entry.expire_at() {
-            self.note_deadline(hash, key, at);
-        }
+        self.announce_deadline(hash, key, entry.expire_at());
+        self.announce_deadline(hash, key, entry.value.next_deadline());
         let old = self.part(hash).insert(hash, entry);
         self.changed(hash, key);
-        let Some(old) = old else {
-            return self.event(EventClasses::NEW, "new", key);
-        };
-        let deletes = matches!(self.expiry, Expiry::Delete | Expiry::DeleteOwn);
-        if deletes && old.is_expired(self.now_ms) {
+        let expired = self.deletes() && old.as_ref().is_some_and(|old| old.is_expired(self.now_ms));
+        if expired {
             self.note_expired(hash, key);
         }
-        self.throw_away(old.value);
+        if old.is_none() || expired {
+            self.event(EventClasses::NEW, "new", key);
+        }
+        if let Some(old) = old {
+            self.throw_away(old.value);
+        }
     }
 
     /// Removes a key; whether it was there.
@@ -404,7 +497,9 @@ impl<'h, 'k> Db<'h, 'k> {
         entry
     }
 
-    fn note_deadline(&mut self, hash: u64, key: &[u8], at: i64) {
+    /// Tells active expiry of a deadline.
+    fn announce_deadline(&mut self, hash: u64, key: &[u8], at: Option<i64>) {
+        let Some(at) = at else { return };
         self.held.keyspace().note_deadline(Keyspace::shard_of_hash(hash), at);
         if self.expiry == Expiry::DeleteOwn {
             self.changes.own_deadlines.push((self.index, key.to_vec()));
@@ -414,26 +509,31 @@ impl<'h, 'k> Db<'h, 'k> {
     /// Sets the deadline of a key (Unix ms), or removes it; whether the key is there.
     pub fn set_expire(&mut self, key: &[u8], at: Option<i64>) -> bool {
         let Some(hash) = self.locate(key) else { return false };
-        if let Some(at) = at {
-            self.note_deadline(hash, key, at);
-        }
+        self.announce_deadline(hash, key, at);
         self.part(hash).set_expire(hash, key, at);
         self.changed(hash, key);
         true
     }
 
-    /// Removes keys of one held shard whose deadline has passed, at most `limit`; how many there
-    /// were.
+    /// Removes keys of one held shard whose deadline has passed, and such fields of hashes, at most
+    /// `limit` together; how many there were.
     pub fn expire_due(&mut self, shard: usize, limit: usize) -> usize {
-        for done in 0..limit {
-            let (index, now_ms) = (self.index, self.now_ms);
-            let Some(key) = self.held.shard(shard).parts[index].first_expired(now_ms) else {
-                return done;
-            };
+        let (index, now_ms) = (self.index, self.now_ms);
+        let mut done = 0;
+        while done < limit
+            && let Some(key) = self.held.shard(shard).parts[index].first_expired(now_ms)
+        {
             let hash = self.held.keyspace().hash(&key);
             self.expire(hash, &key);
+            done += 1;
         }
-        limit
+        while done < limit
+            && let Some(key) = self.held.shard(shard).parts[index].first_with_expired(now_ms)
+        {
+            let hash = self.held.keyspace().hash(&key);
+            done += self.expire_fields(hash, &key, limit - done);
+        }
+        done
     }
 }
 

@@ -236,9 +236,9 @@ impl Held<'_> {
     }
 
     /// Empties a database. All shards must be held.
-    pub fn flush(&mut self, db: usize) {
+    pub fn flush(&mut self, db: usize, now_ms: i64) {
         for index in 0..SHARDS {
-            let part: Part = self.shard(index).flush(db);
+            let part: Part = self.shard(index).flush(db, now_ms);
             if !part.dict.is_empty() {
                 self.discard(part);
             }
@@ -246,9 +246,9 @@ impl Held<'_> {
     }
 
     /// Exchanges two databases. All shards must be held.
-    pub fn swap_databases(&mut self, a: usize, b: usize) {
+    pub fn swap_databases(&mut self, a: usize, b: usize, now_ms: i64) {
         for index in 0..SHARDS {
-            self.shard(index).swap(a, b);
+            self.shard(index).swap(a, b, now_ms);
         }
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! Must not know other shards. Invariants: `deadlines` holds exactly one pair for each entry with a
 //! deadline (two keys with the same hash and deadline, which a keyed hash makes a curiosity, share
-//! one), and every change calls `before_change` first, so that a running snapshot gets the state it
-//! was begun in.
+//! one), `inner_deadlines` one for each entry with a value that has deadlines inside, and every
+//! change calls `before_change` first, so that a running snapshot gets the state it was begun in.
 
 use std::collections::BTreeSet;
 
@@ -23,6 +23,8 @@ pub struct ShardStats {
     pub misses: u64,
     /// Keys removed because their time had come.
     pub expired: u64,
+    /// Fields of hashes, likewise.
+    pub expired_fields: u64,
 }
 
 /// A shard's share of one database.
@@ -31,6 +33,8 @@ pub struct Part {
     pub dict: Dict<Entry>,
     /// (deadline in Unix ms, hash of the key), earliest first.
     deadlines: BTreeSet<(i64, u64)>,
+    /// (earliest deadline inside of a value, hash of its key), earliest first.
+    inner_deadlines: BTreeSet<(i64, u64)>,
     /// Sum of the deadlines, so that INFO's average costs nothing.
     deadline_sum: i128,
     /// Present while a snapshot has not walked this part yet.
@@ -64,8 +68,8 @@ impl Shard {
     }
 
     /// Empties one database's part; what it held is returned, to be freed outside of the guard.
-    pub fn flush(&mut self, db: usize) -> Part {
-        self.touch_all(db, db);
+    pub fn flush(&mut self, db: usize, now_ms: i64) -> Part {
+        self.touch_all(db, db, now_ms);
         let seed = self.parts[db].dict.seed().clone();
         let old = std::mem::replace(&mut self.parts[db], Part::new(seed.clone()));
         if old.snapshot.is_none() {
@@ -76,18 +80,21 @@ impl Shard {
     }
 
     /// Exchanges two databases' parts.
-    pub fn swap(&mut self, a: usize, b: usize) {
+    pub fn swap(&mut self, a: usize, b: usize, now_ms: i64) {
         for (watched, holds) in [(a, a), (a, b), (b, a), (b, b)] {
-            self.touch_all(watched, holds);
+            self.touch_all(watched, holds, now_ms);
         }
         self.parts.swap(a, b);
     }
 
-    /// Tells those who watch keys of database `watched` that are in database `holds` now.
-    fn touch_all(&self, watched: usize, holds: usize) {
+    /// Tells those who watch keys of database `watched` that are in database `holds` now, and whose
+    /// time is not over.
+    fn touch_all(&self, watched: usize, holds: usize, now_ms: i64) {
         let dict = &self.parts[holds].dict;
         let seed = dict.seed();
-        self.waiting.touch_all(watched, |key| dict.get(seed.hash(key), key).is_some());
+        self.waiting.touch_all(watched, |key| {
+            dict.get(seed.hash(key), key).is_some_and(|entry| !entry.is_expired(now_ms))
+        });
     }
 
     /// A key of a database; its access is noted if `touch` says when and how.
@@ -113,7 +120,13 @@ impl Shard {
 
 impl Part {
     fn new(seed: Seed) -> Self {
-        Part { dict: Dict::new(seed), deadlines: BTreeSet::new(), deadline_sum: 0, snapshot: None }
+        Part {
+            dict: Dict::new(seed),
+            deadlines: BTreeSet::new(),
+            inner_deadlines: BTreeSet::new(),
+            deadline_sum: 0,
+            snapshot: None,
+        }
     }
 
     /// Number of keys with a deadline.
@@ -121,9 +134,10 @@ impl Part {
         self.deadlines.len()
     }
 
-    /// The earliest deadline.
+    /// The earliest deadline, of a key or inside of a value.
     pub fn next_deadline(&self) -> Option<i64> {
-        self.deadlines.first().map(|&(at, _)| at)
+        let firsts = [self.deadlines.first(), self.inner_deadlines.first()];
+        firsts.into_iter().flatten().map(|&(at, _)| at).min()
     }
 
     /// Sum of the deadlines, for INFO's average time to live.
@@ -136,7 +150,8 @@ impl Part {
     pub fn overhead(&self) -> (usize, usize) {
         let table = self.dict.memory_overhead() - self.dict.len() * size_of::<Entry>();
         // The nodes of a B-tree are about two thirds full.
-        (table, self.deadlines.len() * size_of::<(i64, u64)>() * 3 / 2)
+        let pairs = self.deadlines.len() + self.inner_deadlines.len();
+        (table, pairs * size_of::<(i64, u64)>() * 3 / 2)
     }
 
     fn note_deadline(&mut self, at: Option<i64>, hash: u64) {
@@ -155,6 +170,19 @@ impl Part {
         }
     }
 
+    /// Notes that the earliest deadline inside of a value is another one now.
+    pub(super) fn note_inner(&mut self, hash: u64, old: Option<i64>, new: Option<i64>) {
+        if old == new {
+            return;
+        }
+        if let Some(old) = old {
+            self.inner_deadlines.remove(&(old, hash));
+        }
+        if let Some(new) = new {
+            self.inner_deadlines.insert((new, hash));
+        }
+    }
+
     /// Hands the bucket that is about to change to a running snapshot.
     pub(super) fn before_change(&mut self, hash: u64) {
         if let Some(snapshot) = &mut self.snapshot {
@@ -165,10 +193,12 @@ impl Part {
     /// Puts an entry in, replacing one of the same key, which is returned.
     pub(super) fn insert(&mut self, hash: u64, entry: Entry) -> Option<Entry> {
         self.before_change(hash);
-        let at = entry.expire_at();
+        let (at, inner) = (entry.expire_at(), entry.value.next_deadline());
         let old = self.dict.insert(hash, entry);
         self.forget_deadline(old.as_ref().and_then(Entry::expire_at), hash);
         self.note_deadline(at, hash);
+        let old_inner = old.as_ref().and_then(|old| old.value.next_deadline());
+        self.note_inner(hash, old_inner, inner);
         old
     }
 
@@ -178,6 +208,7 @@ impl Part {
         self.before_change(hash);
         let entry = self.dict.remove(hash, key)?;
         self.forget_deadline(entry.expire_at(), hash);
+        self.note_inner(hash, entry.value.next_deadline(), None);
         Some(entry)
     }
 
@@ -207,6 +238,21 @@ impl Part {
 
     fn find_volatile(&self, (at, hash): (i64, u64)) -> Option<&Entry> {
         self.dict.find_by_hash(hash, |entry| entry.expire_at() == Some(at))
+    }
+
+    /// A key whose value has something inside whose deadline has passed, if there is one.
+    pub fn first_with_expired(&mut self, now_ms: i64) -> Option<Vec<u8>> {
+        loop {
+            let &(at, hash) = self.inner_deadlines.first()?;
+            if now_ms <= at {
+                return None;
+            }
+            let is_due = |entry: &Entry| entry.value.next_deadline() == Some(at);
+            match self.dict.find_by_hash(hash, is_due) {
+                Some(entry) => return Some(entry.key().to_vec()),
+                None => self.note_inner(hash, Some(at), None),
+            };
+        }
     }
 
     /// A key whose deadline has passed, if there is one.

@@ -266,8 +266,8 @@ mod tests {
             }
             step += 1;
             match step {
-                20 => keyspace.hold(&Plan::All).swap_databases(0, 2),
-                40 => keyspace.hold(&Plan::All).flush(1),
+                20 => keyspace.hold(&Plan::All).swap_databases(0, 2, 0),
+                40 => keyspace.hold(&Plan::All).flush(1, 0),
                 _ => {}
             }
         }

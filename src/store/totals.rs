@@ -45,6 +45,7 @@ impl Totals {
         self.stats.hits += shard.stats.hits;
         self.stats.misses += shard.stats.misses;
         self.stats.expired += shard.stats.expired;
+        self.stats.expired_fields += shard.stats.expired_fields;
         self.databases.resize(shard.parts.len(), DbTotals::default());
         for (total, part) in self.databases.iter_mut().zip(&shard.parts) {
             let (table, index) = part.overhead();

@@ -87,8 +87,9 @@ pub fn clients(facts: &Facts, fields: &mut Fields) {
     fields.add("client_recent_max_output_buffer", output.unwrap_or(0));
     fields.add("blocked_clients", server.blocked.load(Ordering::Relaxed));
     // A blocked client waits in its own thread and not in a table, and for no key.
+    fields.add("tracking_clients", 0);
+    fields.add("pubsub_clients", server.pubsub.clients());
     fields.add_zeros(&[
-        "tracking_clients",
         "clients_in_timeout_table",
         "total_blocking_keys",
         "total_blocking_keys_on_nokey",

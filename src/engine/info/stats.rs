@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::engine::info::{Facts, Fields};
+use crate::state::acl::Reason;
+use crate::state::pubsub::Topic;
 use crate::state::stats::Stats;
 
 /// Counters of the server.
@@ -16,6 +18,7 @@ pub fn stats(facts: &Facts, fields: &mut Fields) {
     fields.add("sync_partial_ok", load(&stats.sync_partial_ok));
     fields.add("sync_partial_err", load(&stats.sync_partial_err));
     fields.add("expired_keys", facts.keys.stats.expired);
+    fields.add("expired_subkeys", facts.keys.stats.expired_fields);
     // Keys are removed at their deadline and found by it, so none that is overdue is estimated.
     fields.add("expired_stale_perc", "0.00");
     fields.add("expired_time_cap_reached_count", 0);
@@ -27,6 +30,9 @@ pub fn stats(facts: &Facts, fields: &mut Fields) {
     fields.add("current_eviction_exceeded_time", current);
     fields.add("keyspace_hits", facts.keys.stats.hits);
     fields.add("keyspace_misses", facts.keys.stats.misses);
+    fields.add("pubsub_channels", server.pubsub.count(Topic::Channel));
+    fields.add("pubsub_patterns", server.pubsub.count(Topic::Pattern));
+    fields.add("pubsubshard_channels", server.pubsub.count(Topic::Shard));
     fields.add_zeros(ABSENT);
     fields.add("total_error_replies", load(&stats.total_errors));
     fields.add("dump_payload_sanitizations", 0);
@@ -38,21 +44,16 @@ pub fn stats(facts: &Facts, fields: &mut Fields) {
     fields.add("client_query_buffer_limit_disconnections", query_cuts);
     fields.add("client_output_buffer_limit_disconnections", output_cuts);
     fields.add_zeros(&["reply_buffer_shrinks", "reply_buffer_expands"]);
-    let wrong_passwords = stats.errors().into_iter().find(|(code, _)| code == "WRONGPASS");
-    fields.add("acl_access_denied_auth", wrong_passwords.map_or(0, |(_, count)| count));
-    fields.add_zeros(&[
-        "acl_access_denied_cmd",
-        "acl_access_denied_key",
-        "acl_access_denied_channel",
-    ]);
+    let denied = |reason| server.acl.log.count(reason);
+    fields.add("acl_access_denied_auth", denied(Reason::Auth));
+    fields.add("acl_access_denied_cmd", denied(Reason::Command));
+    fields.add("acl_access_denied_key", denied(Reason::Key));
+    fields.add("acl_access_denied_channel", denied(Reason::Channel));
 }
 
-/// Counters of what is not here (channels, forks, scripts, tracking, defragmentation), in their
+/// Counters of what is not here (forks, scripts, tracking, defragmentation), in their
 /// place.
 const ABSENT: &[&str] = &[
-    "pubsub_channels",
-    "pubsub_patterns",
-    "pubsubshard_channels",
     "latest_fork_usec",
     "total_forks",
     "migrate_cached_sockets",

@@ -7,6 +7,7 @@ use std::io::Read;
 use std::path::PathBuf;
 
 use crate::base::quote;
+use crate::state::acl::Declaration;
 
 use super::files::{absolute, read_all, read_text};
 use super::kinds::Bytes;
@@ -21,6 +22,8 @@ pub struct Startup {
     pub settings: Settings,
     /// The absolute path of the configuration file, if there was one.
     pub config_file: Option<PathBuf>,
+    /// The users that the configuration declares.
+    pub users: Vec<Declaration>,
 }
 
 /// Why no server starts.
@@ -42,7 +45,7 @@ pub enum Stop {
 pub fn parse_args(argv: &[Bytes], stdin: &mut dyn Read) -> Result<Startup, Stop> {
     let mut settings = Settings::default();
     let Some(first) = argv.get(1) else {
-        return Ok(Startup { settings, config_file: None });
+        return Ok(Startup { settings, config_file: None, users: Vec::new() });
     };
     refuse_modes(argv, first)?;
     let config_file = (!first.starts_with(b"-")).then(|| absolute(&settings.dir, first));
@@ -60,9 +63,9 @@ pub fn parse_args(argv: &[Bytes], stdin: &mut dyn Read) -> Result<Startup, Stop>
     // The empty line before the options is Redis's: line numbers in errors count it.
     text.push(b'\n');
     text.extend_from_slice(&options);
-    parse::load(&mut settings, &text).map_err(Stop::Error)?;
+    let users = parse::load(&mut settings, &text).map_err(Stop::Error)?;
     parse::check_log_file(&settings).map_err(Stop::Error)?;
-    Ok(Startup { settings, config_file })
+    Ok(Startup { settings, config_file, users })
 }
 
 /// Answers the arguments that ask for something else than a server.
@@ -155,7 +158,8 @@ mod tests {
     #[test]
     fn without_arguments_everything_is_default() {
         let startup = start_with("", &[]).unwrap();
-        assert_eq!(startup, Startup { settings: Settings::default(), config_file: None });
+        let settings = Settings::default();
+        assert_eq!(startup, Startup { settings, config_file: None, users: Vec::new() });
         assert!(startup.settings.dir.is_absolute());
     }
 
@@ -272,23 +276,51 @@ mod tests {
 
     #[test]
     fn what_is_not_supported_is_refused_clearly() {
-        for name in ["loadmodule", "user", "rename-command"] {
+        for name in ["loadmodule", "rename-command"] {
             assert!(
                 error(&[&format!("--{name}"), "a", "b"]).contains("is not supported"),
                 "{name}"
             );
         }
-        for args in [
-            &["--daemonize", "yes"][..],
-            &["--cluster-enabled", "yes"],
-            &["--maxmemory-policy", "allkeys-lru"],
-        ] {
+        for args in [&["--daemonize", "yes"][..], &["--cluster-enabled", "yes"]] {
             assert!(error(args).contains("not supported"), "{args:?}");
         }
         assert_eq!(error(&["--port", "1", "--sentinel"]), "Sentinel mode is not supported");
         assert_eq!(error(&["--test-memory", "5"]), "--test-memory is not supported");
         assert_eq!(start_with("", &["--version"]), Err(Stop::Version));
         assert_eq!(start_with("", &["-h"]), Err(Stop::Help));
+    }
+
+    #[test]
+    fn users_are_declared_once_and_with_rules_that_can_be_right() {
+        let declared = start_with(
+            "user bob on +nonesuch (~a\n+get) '(~b' )\nuser al",
+            &["-", "--user", "carl", "nopass"],
+        );
+        let Err(Stop::Error(text)) = declared else { panic!("{declared:?}") };
+        assert!(text.ends_with("'(~a': Unmatched parenthesis in acl selector"), "{text}");
+        let startup = start_with(
+            "user bob on +nonesuch (~a +get) '(~b' )\nuser al",
+            &["-", "--user", "carl", "nopass"],
+        );
+        let words = |user: &Declaration| {
+            user.iter().map(|word| String::from_utf8_lossy(word).into_owned()).collect::<Vec<_>>()
+        };
+        let users: Vec<Vec<String>> = startup.unwrap().users.iter().map(words).collect();
+        assert_eq!(users[0], ["bob", "on", "+nonesuch", "(~a +get)", "(~b )"]);
+        assert_eq!(users[1..], [vec!["al".to_owned()], vec!["carl".into(), "nopass".into()]]);
+        for (args, text) in [
+            (&["--user"][..], "Bad directive or wrong number of arguments"),
+            (&["--user", "a", "on", "bad"], "Error in user declaration 'bad': Syntax error"),
+            (
+                &["--user", "a", "--user", "a"],
+                "Error in user declaration 'a': Duplicate user found. A user can only be defined \
+                 once in config files",
+            ),
+        ] {
+            let error = fatal(args);
+            assert!(error.ends_with(text), "{error}");
+        }
     }
 
     #[test]

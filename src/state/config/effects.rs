@@ -6,8 +6,6 @@
 
 /// Parameters that can be set and read back without any effect, with the reason.
 pub const NO_EFFECT: &[(&str, &str)] = &[
-    ("acl-pubsub-default", "there are no access control lists yet"),
-    ("acllog-max-len", "there are no access control lists yet"),
     ("active-expire-effort", "keys expire by an index ordered by deadline, not by sampling"),
     (
         "activerehashing",
@@ -21,7 +19,6 @@ pub const NO_EFFECT: &[(&str, &str)] = &[
     ("enable-module-command", "there are no modules"),
     ("hash-max-listpack-entries", "there are no hashes yet"),
     ("hash-max-listpack-value", "there are no hashes yet"),
-    ("hll-sparse-max-bytes", "there are no HyperLogLogs yet"),
     ("hz", "timed work waits for its deadline, not for a tick"),
     ("io-threads", "each connection has a thread of its own"),
     ("list-compress-depth", "there are no lists yet"),
@@ -40,9 +37,6 @@ pub const NO_EFFECT: &[(&str, &str)] = &[
     ("repl-diskless-sync-max-replicas", "replicas that come while a snapshot is made share it"),
     ("replica-lazy-flush", "large values are always freed outside the locks"),
     ("sanitize-dump-payload", "every payload is checked in full"),
-    ("set-max-intset-entries", "there are no sets yet"),
-    ("set-max-listpack-entries", "there are no sets yet"),
-    ("set-max-listpack-value", "there are no sets yet"),
     ("stream-node-max-bytes", "there are no streams yet"),
     ("stream-node-max-entries", "there are no streams yet"),
     ("zset-max-listpack-entries", "there are no sorted sets yet"),

@@ -178,16 +178,17 @@ impl Config {
         self.put(settings);
     }
 
-    /// CONFIG REWRITE: brings the configuration file up to date.
+    /// CONFIG REWRITE: brings the configuration file up to date. `users` are the lines of the users
+    /// that belong in it.
     ///
     /// # Errors
     /// The error as it goes to the client.
-    pub fn rewrite(&self) -> Result<(), String> {
+    pub fn rewrite(&self, users: &[Bytes]) -> Result<(), String> {
         let Some(file) = &self.file else {
             return Err("ERR The server is running without a config file".to_owned());
         };
         let _changing = self.start_change();
-        rewrite::rewrite_file(file, &self.get())
+        rewrite::rewrite_file(file, &self.get(), users)
             .map_err(|error| format!("ERR Rewriting config file: {}", special::os_text(&error)))
     }
 

@@ -8,6 +8,7 @@ use std::fs::OpenOptions;
 use std::os::unix::ffi::OsStringExt;
 
 use crate::base::quote;
+use crate::state::acl::{Basis, Declaration, Nameless, RuleError, User, merge_selectors};
 
 use super::effects::IGNORED_DIRECTIVES;
 use super::files::{read_all, trim};
@@ -30,7 +31,6 @@ const UNBALANCED: &str = "Unbalanced quotes in configuration line";
 const REFUSED: &[(&[u8], &str)] = &[
     (b"loadmodule", "loadmodule is not supported: there are no modules"),
     (b"rename-command", "rename-command is not supported"),
-    (b"user", "user is not supported: set requirepass instead"),
     (b"sentinel", "sentinel directive while not in sentinel mode"),
 ];
 
@@ -54,12 +54,15 @@ impl From<&str> for Failure {
     }
 }
 
-/// Reads `text` into `settings`, which are half changed if there is an error.
+/// Reads `text` into `settings`, which are half changed if there is an error. Returns the users
+/// that it declares.
 ///
 /// # Errors
 /// The whole message to print, without the newline at its end.
-pub fn load(settings: &mut Settings, text: &[u8]) -> Result<(), String> {
-    Loader { settings, depth: 0, includes: 0 }.text(text)
+pub fn load(settings: &mut Settings, text: &[u8]) -> Result<Vec<Declaration>, String> {
+    let mut loader = Loader { settings, users: Vec::new(), depth: 0, includes: 0 };
+    loader.text(text)?;
+    Ok(loader.users)
 }
 
 /// Checks that the log file can be written, because later there is nobody to tell.
@@ -83,6 +86,7 @@ fn headline() -> String {
 
 struct Loader<'a> {
     settings: &'a mut Settings,
+    users: Vec<Declaration>,
     depth: usize,
     includes: usize,
 }
@@ -122,6 +126,9 @@ impl Loader<'_> {
             };
             return self.include(path);
         }
+        if is_name(b"user") && !args.is_empty() {
+            return self.user(args);
+        }
         if let Some((_, why)) = REFUSED.iter().find(|(known, _)| is_name(known)) {
             return Err((*why).into());
         }
@@ -144,6 +151,34 @@ impl Loader<'_> {
             return Err("wrong number of arguments".into());
         }
         Ok(param.set(self.settings, args, Source::Startup)?)
+    }
+
+    /// Notes the declaration of a user, if its rules can be right. The commands are not known here:
+    /// whether they exist comes out when the user is made.
+    fn user(&mut self, args: &[Bytes]) -> Result<(), Failure> {
+        let wrong = |word: &[u8], why: &str| {
+            let word = String::from_utf8_lossy(word);
+            Failure::Line(format!("Error in user declaration '{word}': {why}"))
+        };
+        let Some((name, rules)) = args.split_first() else { return Err(BAD_DIRECTIVE.into()) };
+        if self.users.iter().any(|known| known[0] == *name) {
+            let why = "Duplicate user found. A user can only be defined once in config files";
+            return Err(wrong(name, why));
+        }
+        let rules: Vec<&[u8]> = rules.iter().map(Vec::as_slice).collect();
+        let merged = merge_selectors(&rules)
+            .map_err(|at| wrong(rules[at], "Unmatched parenthesis in acl selector"))?;
+        let all_channels = self.settings.acl_pubsub_default;
+        let basis = Basis { catalog: &Nameless(0), all_channels };
+        let mut user = User::new(0, name, &basis);
+        for rule in &merged {
+            match user.apply(rule, &basis) {
+                Ok(()) | Err(RuleError::Unknown) => {}
+                Err(why) => return Err(wrong(rule, why.text())),
+            }
+        }
+        self.users.push(std::iter::once(name.clone()).chain(merged).collect());
+        Ok(())
     }
 
     /// Redis opens the path in its working directory, which an earlier `dir` line has changed; here

@@ -267,6 +267,8 @@ pub struct Settings {
     pub enable_debug_command: Permission,
     pub enable_protected_configs: Permission,
     pub enable_module_command: Permission,
+    /// Relative to `dir`.
+    pub aclfile: String,
     pub acllog_max_len: usize,
     /// Whether a new user may use all channels.
     pub acl_pubsub_default: bool,
@@ -435,6 +437,7 @@ const CONSTANT_DEFAULTS: Settings = Settings {
     enable_debug_command: Permission::No,
     enable_protected_configs: Permission::No,
     enable_module_command: Permission::No,
+    aclfile: String::new(),
     acllog_max_len: 128,
     acl_pubsub_default: false,
     dir: PathBuf::new(),

@@ -151,6 +151,7 @@ pub const PARAMS: &[Param] = &[
         |s, v| s.enable_module_command = Permission::ALL[v],
     )
     .immutable(),
+    text("aclfile", |s| s.aclfile.as_bytes(), |s, v| store(&mut s.aclfile, v)).immutable(),
     int(
         "acllog-max-len",
         (0, i64::MAX),

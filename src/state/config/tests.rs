@@ -8,7 +8,7 @@ use super::*;
 const ANYONE: Origin = Origin { is_local: false, is_loading: false };
 
 fn config_of(settings: Settings) -> Config {
-    Config::new(Startup { settings, config_file: None })
+    Config::new(Startup { settings, config_file: None, users: Vec::new() })
 }
 
 fn config() -> Config {
@@ -303,14 +303,17 @@ fn passwords_are_bytes() {
 fn rewrite_needs_a_file_and_includes_later_changes() {
     let config = config();
     let without = "ERR The server is running without a config file";
-    assert_eq!(config.rewrite(), Err(without.to_owned()));
+    assert_eq!(config.rewrite(&[]), Err(without.to_owned()));
     let dir = TempDir::new("config");
     let path = PathBuf::from(dir.write("a.conf", "port 1\n"));
-    let config =
-        Config::new(Startup { settings: Settings::default(), config_file: Some(path.clone()) });
+    let config = Config::new(Startup {
+        settings: Settings::default(),
+        config_file: Some(path.clone()),
+        users: Vec::new(),
+    });
     config.update(|settings| settings.replicaof = Some(("h".to_owned(), 1)));
     assert_eq!(config.version(), 1);
-    config.rewrite().unwrap();
+    config.rewrite(&[]).unwrap();
     let text = std::fs::read_to_string(path).unwrap();
     assert!(text.starts_with("port 6379\n") && text.contains("\nreplicaof h 1\n"), "{text}");
 }
