@@ -399,8 +399,7 @@ impl Generator {
         }
         // A blocking command with another time-out might wait for ever.
         let fragile = args[0] == b"COMMAND" || args[0].to_ascii_uppercase().starts_with(b"B");
-        let chancy =
-            sets::is_chancy(&args) || zsets::is_chancy(&args) || streams::is_timely(&args);
+        let chancy = sets::is_chancy(&args) || zsets::is_chancy(&args) || streams::is_timely(&args);
         if self.random.one_in(12) && !fragile && !chancy {
             self.damage(&mut args);
         }

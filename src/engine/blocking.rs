@@ -90,6 +90,7 @@ pub enum End {
 struct Served {
     chunks: Vec<Chunk>,
     last_write: u64,
+    last_file: u64,
     end: End,
 }
 
@@ -182,6 +183,7 @@ pub fn wait(engine: &Engine, session: &mut Session, waiter: &Waiter, out: &mut O
     let told = leave(engine, waiter);
     if let Some(served) = lock(&waiter.served).take() {
         session.last_write = session.last_write.max(served.last_write);
+        session.last_file = session.last_file.max(served.last_file);
         served.chunks.iter().for_each(|chunk| out.raw(chunk.as_ref()));
         return served.end;
     }
@@ -338,13 +340,13 @@ fn execute<'k>(
     };
     let still_waits = session.block.take().is_some();
     dispatch::publish(engine, &mut session, &mut unit);
+    let (last_write, last_file) = (session.last_write, session.last_file);
     pubsub::enqueue(&engine.server, &session, unit.take_notices());
-    let last_write = session.last_write;
     *lock(&waiter.stand_in) = Some(session);
     if still_waits {
         return None;
     }
-    *lock(&waiter.served) = Some(Served { chunks: out.take_chunks(), last_write, end });
+    *lock(&waiter.served) = Some(Served { chunks: out.take_chunks(), last_write, last_file, end });
     Some(unit)
 }
 

@@ -8,6 +8,7 @@ use crate::data::Str;
 use crate::data::listpack::Item;
 use crate::engine::Engine;
 use crate::engine::blocking::{self, Block};
+use crate::engine::delivery;
 use crate::engine::dispatch::{self, Unit};
 use crate::engine::effects::Effects;
 use crate::engine::pubsub;
@@ -189,7 +190,7 @@ impl<'k> Ctx<'_, 'k> {
     pub fn longest_string(&self) -> usize {
         match self.session.role {
             Role::Client => self.settings.proto_max_bulk_len,
-            Role::Primary => isize::MAX as usize,
+            Role::Primary | Role::Replay => isize::MAX as usize,
         }
     }
 
@@ -226,7 +227,7 @@ impl<'k> Ctx<'_, 'k> {
     /// decides that: it waits for its primary's word.
     pub fn is_past(&self, deadline: i64) -> bool {
         deadline <= self.now_ms
-            && self.session.role != Role::Primary
+            && self.session.role == Role::Client
             && !self.server.replication.is_replica()
     }
 
@@ -269,7 +270,7 @@ impl<'k> Ctx<'_, 'k> {
     pub fn wait(&mut self, deadline: Option<Instant>, done: impl FnMut() -> bool) -> Woken {
         let handle = Arc::clone(&self.session.handle);
         let limit = self.server.output_limit(self.settings, handle.kind());
-        self.server.clients.send(&handle, self.reply.out, limit);
+        delivery::send(self.engine, self.session, self.reply.out, limit);
         let began = Instant::now();
         handle.begin_wait();
         self.server.blocked.fetch_add(1, Ordering::Relaxed);

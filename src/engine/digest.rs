@@ -73,6 +73,10 @@ impl Digest {
                 self.mix(&TYPE_HASH.to_be_bytes());
                 hash.fields().for_each(|field| self.xor(&digest_of_field(field).0));
             }
+            Value::Set(set) => {
+                self.mix(&TYPE_SET.to_be_bytes());
+                set.iter().for_each(|member| self.xor(member.bytes(&mut [0; 20])));
+            }
             Value::Zset(zset) => {
                 self.mix(&TYPE_ZSET.to_be_bytes());
                 zset.each(0..zset.len(), |member, score| {

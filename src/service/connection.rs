@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::base::clock;
 use crate::base::sys::{Interest, POLL_IN, wait_for};
 use crate::engine::session::Takeover;
-use crate::engine::{Engine, Session, dispatch, monitor, transaction};
+use crate::engine::{Engine, Session, delivery, dispatch, monitor, transaction};
 use crate::resp::out::Out;
 use crate::resp::request::{Limits, Request, Status};
 use crate::service::feeder;
@@ -217,6 +217,7 @@ impl Connection<'_> {
 
     /// Sends the replies so far; whether the connection is still there.
     fn send(&mut self) -> bool {
+        delivery::settle(self.engine, &mut self.session, &mut self.out);
         if self.out.is_empty() {
             return !self.handle.outbox.is_gone();
         }

@@ -258,6 +258,43 @@ pub struct ClientHandle {
 }
 
 impl ClientHandle {
+    fn new(id: u64, stream: Stream, unix_path: &str, flags: u64) -> Self {
+        let (addr, laddr) = stream.addresses(unix_path);
+        let unix = if matches!(stream, Stream::Unix(_)) { flag::UNIX } else { 0 };
+        let now_ms = clock::unix_ms();
+        ClientHandle {
+            id,
+            outbox: Outbox::new(stream.fd()),
+            stream: Arc::new(stream),
+            addr,
+            laddr,
+            created_ms: now_ms,
+            meta: Lock::new(rank::CLIENT, Meta::default()),
+            flags: AtomicU64::new(flags | unix),
+            active_ms: AtomicI64::new(now_ms),
+            db: AtomicU64::new(0),
+            proto: AtomicU64::new(2),
+            last_command: AtomicU64::new(0),
+            query_bytes: AtomicU64::new(0),
+            query_capacity: AtomicU64::new(0),
+            multi: AtomicU64::new(0),
+            multi_bytes: AtomicU64::new(0),
+            watch_bytes: AtomicU64::new(0),
+            subscriptions: Default::default(),
+            bytes_in: AtomicU64::new(0),
+            bytes_out: AtomicU64::new(0),
+            waiting: Lock::new(rank::LEAF + 10, Waiting::No),
+            waker: OnceLock::new(),
+        }
+    }
+
+    /// One that nobody is connected to and no list shows: on its behalf commands of a file are
+    /// executed.
+    pub fn of_nobody() -> io::Result<Self> {
+        let (stream, _) = UnixStream::pair()?;
+        Ok(ClientHandle::new(u64::MAX, Stream::Unix(stream), "", 0))
+    }
+
     /// Whether a flag is set.
     pub fn has(&self, bit: u64) -> bool {
         self.flags.load(Ordering::Relaxed) & bit != 0
@@ -420,33 +457,8 @@ impl Clients {
 
     /// Registers a connection.
     pub fn add(&self, stream: Stream, unix_path: &str, flags: u64) -> Arc<ClientHandle> {
-        let (addr, laddr) = stream.addresses(unix_path);
-        let unix = if matches!(stream, Stream::Unix(_)) { flag::UNIX } else { 0 };
-        let now_ms = clock::unix_ms();
-        let handle = Arc::new(ClientHandle {
-            id: self.next_id.fetch_add(1, Ordering::Relaxed),
-            outbox: Outbox::new(stream.fd()),
-            stream: Arc::new(stream),
-            addr,
-            laddr,
-            created_ms: now_ms,
-            meta: Lock::new(rank::CLIENT, Meta::default()),
-            flags: AtomicU64::new(flags | unix),
-            active_ms: AtomicI64::new(now_ms),
-            db: AtomicU64::new(0),
-            proto: AtomicU64::new(2),
-            last_command: AtomicU64::new(0),
-            query_bytes: AtomicU64::new(0),
-            query_capacity: AtomicU64::new(0),
-            multi: AtomicU64::new(0),
-            multi_bytes: AtomicU64::new(0),
-            watch_bytes: AtomicU64::new(0),
-            subscriptions: Default::default(),
-            bytes_in: AtomicU64::new(0),
-            bytes_out: AtomicU64::new(0),
-            waiting: Lock::new(rank::LEAF + 10, Waiting::No),
-            waker: OnceLock::new(),
-        });
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let handle = Arc::new(ClientHandle::new(id, stream, unix_path, flags));
         self.list.lock().insert(handle.id, Arc::clone(&handle));
         handle
     }

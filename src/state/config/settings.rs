@@ -362,6 +362,7 @@ pub struct Settings {
     pub latency_tracking_info_percentiles: Vec<f64>,
     pub notify_keyspace_events: EventClasses,
     // Append only file.
+    pub appendonly: bool,
     pub appendfilename: String,
     pub appenddirname: String,
     pub appendfsync: Fsync,
@@ -371,6 +372,7 @@ pub struct Settings {
     pub aof_load_truncated: bool,
     pub aof_use_rdb_preamble: bool,
     pub aof_timestamp_enabled: bool,
+    pub aof_disable_auto_gc: bool,
     // Encodings.
     /// Positive: entries per node; -1 to -5: 4 to 64 KiB per node.
     pub list_max_listpack_size: i64,
@@ -504,6 +506,7 @@ const CONSTANT_DEFAULTS: Settings = Settings {
     latency_tracking: true,
     latency_tracking_info_percentiles: Vec::new(),
     notify_keyspace_events: EventClasses::NONE,
+    appendonly: false,
     appendfilename: String::new(),
     appenddirname: String::new(),
     appendfsync: Fsync::EverySec,
@@ -513,6 +516,7 @@ const CONSTANT_DEFAULTS: Settings = Settings {
     aof_load_truncated: true,
     aof_use_rdb_preamble: true,
     aof_timestamp_enabled: false,
+    aof_disable_auto_gc: false,
     list_max_listpack_size: -2,
     list_compress_depth: 0,
     hash_max_listpack_entries: 512,
