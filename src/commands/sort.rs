@@ -66,22 +66,15 @@ pub const COMMANDS: &[Command] = &[
 /// [STORE destination]
 fn sort(ctx: &mut Ctx, args: &mut Args) -> Reply {
     let key = args.key();
-    let options = Options::parse(args, true, may_look_anywhere(ctx, args))?;
+    let options = Options::parse(args, true, permissions::may_read_any_key(ctx, args.argv()))?;
     run(ctx, key, options)
 }
 
 /// SORT_RO key [BY pattern] [LIMIT offset count] [GET pattern [GET pattern ...]] [ASC|DESC] [ALPHA]
 fn sort_ro(ctx: &mut Ctx, args: &mut Args) -> Reply {
     let key = args.key();
-    let options = Options::parse(args, false, may_look_anywhere(ctx, args))?;
+    let options = Options::parse(args, false, permissions::may_read_any_key(ctx, args.argv()))?;
     run(ctx, key, options)
-}
-
-/// Whether the user may read all keys that patterns could stand for.
-fn may_look_anywhere(ctx: &Ctx, args: &Args) -> bool {
-    let argv = args.argv();
-    let known = ctx.engine.table.find(argv[0]);
-    known.is_none_or(|known| permissions::may_read_any_key(ctx.session, known, argv))
 }
 
 /// How elements are put in order.
@@ -107,6 +100,7 @@ struct Options<'a> {
 }
 
 impl<'a> Options<'a> {
+    /// `may_look` says whether the keys may be looked at that patterns stand for.
     fn parse(args: &mut Args<'a>, may_store: bool, may_look: bool) -> Result<Self, Error> {
         let mut options = Options {
             descending: false,
@@ -132,10 +126,10 @@ impl<'a> Options<'a> {
             } else if behind >= 1 && args.word("BY") {
                 let pattern = args.bytes()?;
                 let varies = until_nul(pattern).contains(&b'*');
-                options.by = if varies { By::Pattern(pattern) } else { By::Nothing };
                 if varies && !may_look {
                     return Err(Error::SORT_BY_DENIED);
                 }
+                options.by = if varies { By::Pattern(pattern) } else { By::Nothing };
             } else if behind >= 1 && args.word("GET") {
                 if !may_look {
                     return Err(Error::SORT_GET_DENIED);
