@@ -175,7 +175,6 @@ impl Zset {
         }
         match &mut self.0 {
             Repr::Packed(packed) => packed.remove_ranks(ranks),
-            Repr::Table(table) if ranks.len() == table.len() => *self = Zset::default(),
             Repr::Table(table) => {
                 let table = Arc::make_mut(table);
                 ranks.clone().for_each(|_| table.remove_at(ranks.start));
