@@ -189,3 +189,123 @@ fn read_consumer<R: Read>(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::crc64;
+    use crate::base::rng::Rng;
+    use crate::data::stream::{NewId, NodeLimits};
+    use crate::data::{Limits, Value};
+    use crate::rdb::encode::dump;
+    use crate::rdb::restore;
+
+    /// Two nodes, a deleted entry, and two groups with entries that are pending for three consumers.
+    fn sample() -> Stream {
+        let mut stream = Stream::default();
+        let max = NodeLimits { bytes: 0, entries: 3 };
+        for ms in 1..=5 {
+            let value = format!("value {ms}");
+            let pairs: [&[u8]; 4] = [b"name", value.as_bytes(), b"n", b"-70000"];
+            let entries = stream.entries_mut();
+            entries.add(NewId::AutoSeq(ms), &pairs[..2 * (1 + ms as usize % 2)], max).unwrap();
+        }
+        assert!(stream.entries_mut().delete(Id::new(2, 0)));
+        for name in [&b"g"[..], b"h"] {
+            let mut group = Group::new(Id::new(3, 0), Some(3));
+            for (at, consumer) in [&b"a"[..], b"b", b"c"].into_iter().enumerate() {
+                group.add_consumer(consumer, 1_000 + at as i64);
+                group.consumer_mut(consumer).unwrap().active_ms = 1_000 + at as i64;
+                group.assign(Id::new(1 + at as u64, 0), consumer, 2_000, 3);
+            }
+            assert!(stream.add_group(name, group));
+        }
+        stream
+    }
+
+    fn with_footer(mut body: Vec<u8>) -> Vec<u8> {
+        body.extend(10u16.to_le_bytes());
+        body.extend(crc64::update(0, &body).to_le_bytes());
+        body
+    }
+
+    fn read_back(payload: &[u8]) -> Option<Stream> {
+        match restore(payload, Limits::default()).ok()? {
+            Value::Stream(stream) => Some(stream),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        for stream in [Stream::default(), sample()] {
+            assert_eq!(read_back(&dump(&Value::Stream(stream.clone()))), Some(stream));
+        }
+    }
+
+    #[test]
+    fn older_and_newer_forms() {
+        // One node with the entries 1-1 and 2-0; the group has read the first, which is pending.
+        let node = b"\x01\x10\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\x01\x27\
+            \x27\0\0\0\x0f\0\x02\x01\0\x01\x01\x01\x81f\x02\0\x01\
+            \x02\x01\0\x01\0\x01\x01\x01\x04\x01\x02\x01\x01\x01\xdf\xff\x02\x02\x01\x04\x01\xff";
+        let group = b"\x01\x01g\x01\x01";
+        let pending = b"\x01\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\x01\x07\0\0\0\0\0\0\0\x02";
+        let seen = b"\x01\x01c\x09\0\0\0\0\0\0\0";
+        let list = b"\x01\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\x01";
+        let read = |parts: &[&[u8]]| {
+            let stream = read_back(&with_footer(parts.concat())).expect("a sound payload");
+            let (_, group) = stream.groups().next().expect("a group");
+            let (_, consumer) = group.consumers().next().expect("a consumer");
+            let times = (consumer.seen_ms, consumer.active_ms);
+            (stream.entries().counters(), group.entries_read, times, group.pending_len())
+        };
+        let (counters, entries_read, times, pending_len) =
+            read(&[&[15], node, b"\x02\x02\0", group, pending, seen, list]);
+        assert_eq!((counters.first_id, counters.last_id), (Id::new(1, 1), Id::new(2, 0)));
+        assert_eq!((counters.entries_added, counters.max_deleted_id), (2, Id::MIN));
+        assert_eq!((entries_read, times, pending_len), (Some(1), (9, 9), 1));
+        let counted = b"\x02\x02\0\x01\x01\0\0\x05";
+        let (counters, entries_read, times, pending_len) = read(&[
+            &[21],
+            node,
+            counted,
+            group,
+            b"\x03",
+            pending,
+            seen,
+            b"\x08\0\0\0\0\0\0\0",
+            list,
+        ]);
+        assert_eq!(counters.entries_added, 5);
+        assert_eq!((entries_read, times, pending_len), (Some(3), (9, 8), 1));
+    }
+
+    /// Whatever stands in a payload, it is refused or makes a stream that can be stored again.
+    #[test]
+    fn damage_makes_no_harm() {
+        let whole = dump(&Value::Stream(sample()));
+        let body = &whole[..whole.len() - 10];
+        let mut rng = Rng::seeded(3);
+        let mut taken = 0;
+        for round in 0..20_000 {
+            let mut body = body.to_vec();
+            for _ in 0..1 + round % 3 {
+                let at = rng.next_u64() as usize % body.len();
+                body[at] = match rng.next_u64() % 3 {
+                    0 => rng.next_u64() as u8,
+                    1 => body[at] ^ (1 << (rng.next_u64() % 8)),
+                    _ => body[at].wrapping_add(1),
+                };
+            }
+            if round % 50 == 0 {
+                body.truncate(rng.next_u64() as usize % body.len());
+            }
+            if let Some(stream) = read_back(&with_footer(body)) {
+                taken += 1;
+                assert_eq!(read_back(&dump(&Value::Stream(stream.clone()))), Some(stream));
+            }
+        }
+        assert!(taken > 100, "{taken}");
+    }
+}
