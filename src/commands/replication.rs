@@ -194,10 +194,17 @@ fn wait(ctx: &mut Ctx, args: &mut Args) -> Reply {
     server.replication.end_wait(&handle);
     match woken {
         Woken::Unblocked(Unblock::Error) => Err(Error::UNBLOCKED),
-        Woken::Unblocked(Unblock::RoleChange) => Err(Error::UNBLOCKED_BY_ROLE),
-        _ if server.replication.is_replica() => Err(Error::UNBLOCKED_BY_ROLE),
+        Woken::Unblocked(Unblock::RoleChange) => refuse_on_replica(ctx),
+        _ if server.replication.is_replica() => refuse_on_replica(ctx),
         _ => ctx.reply.count(reached()),
     }
+}
+
+/// Ends a wait that the change to a replica has made void; the client is to look for the primary
+/// anew.
+fn refuse_on_replica(ctx: &mut Ctx) -> Reply {
+    ctx.session.close = true;
+    Err(Error::UNBLOCKED_BY_ROLE)
 }
 
 /// FAILOVER [TO host port [FORCE]] [ABORT] [TIMEOUT milliseconds]

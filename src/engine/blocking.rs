@@ -207,14 +207,22 @@ pub fn wait(engine: &Engine, session: &mut Session, waiter: &Waiter, out: &mut O
         served.chunks.iter().for_each(|chunk| out.raw(chunk.as_ref()));
         return served.failed;
     }
-    session.close |= woken == Woken::HungUp;
+    if woken == Woken::HungUp {
+        // A client that has gone, even by half, is owed nothing.
+        session.close = true;
+        return false;
+    }
     match told {
         None | Some(Unblock::Timeout) => {
             waiter.block.nothing.write(out);
             return false;
         }
         Some(Unblock::Error) => out.error(&Error::UNBLOCKED),
-        Some(Unblock::RoleChange) => out.error(&Error::UNBLOCKED_BY_ROLE),
+        Some(Unblock::RoleChange) => {
+            // It is to look for the primary anew.
+            session.close = true;
+            out.error(&Error::UNBLOCKED_BY_ROLE);
+        }
     }
     true
 }
