@@ -439,11 +439,49 @@ fn client_unblock_that_meets_a_push_loses_neither_the_reply_nor_the_element() {
             }
             other => panic!("CLIENT UNBLOCK answered {other}"),
         }
-        client.expect(&["PING"], "+PONG\r\n");
+        assert_eq!(client.cmd(&["PING"]).text(), "PONG");
     }
     println!("{served} of {} were served", tries());
     assert_eq!(pusher.cmd(&["CLIENT", "UNBLOCK", &client_id]), Value::Int(0));
     assert_eq!(pusher.cmd(&["CLIENT", "UNBLOCK", "999999"]), Value::Int(0));
+}
+
+/// An entry that is not of use makes the server look whether a client can be served; meanwhile it
+/// waits as before.
+#[test]
+fn client_unblock_finds_a_client_that_is_just_looked_at() {
+    let server = start();
+    let (mut client, mut unblocker) = (server.client(), server.client());
+    let client_id = id(&mut client);
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                let mut pusher = server.client();
+                while !stop.load(Ordering::Relaxed) {
+                    (0..20)
+                        .for_each(|_| pusher.send(&["XADD", "s", "MAXLEN", "5", "1-*", "f", "v"]));
+                    (0..20).for_each(|_| drop(pusher.recv()));
+                }
+            });
+        }
+        let _stop = SetOnDrop(&stop);
+        for _ in 0..tries() {
+            client.send(&["XREAD", "BLOCK", "0", "STREAMS", "s", "2-0"]);
+            wait_until_blocked(&mut unblocker, &client_id);
+            assert_eq!(unblocker.cmd(&["CLIENT", "UNBLOCK", &client_id]), Value::Int(1));
+            assert_eq!(client.recv(), Value::NullArray);
+        }
+    });
+}
+
+/// Tells threads to end, also when the one that waits for them fails.
+struct SetOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for SetOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 #[test]
