@@ -258,10 +258,17 @@ fn wait_for_confirmations(
     server.replication.end_wait(&handle);
     match woken {
         Woken::Unblocked(Unblock::Error) => Err(Error::UNBLOCKED),
-        Woken::Unblocked(Unblock::RoleChange) => Err(Error::UNBLOCKED_BY_ROLE),
-        _ if server.replication.is_replica() => Err(Error::UNBLOCKED_BY_ROLE),
+        Woken::Unblocked(Unblock::RoleChange) => Err(void_on_replica(ctx)),
+        _ if server.replication.is_replica() => Err(void_on_replica(ctx)),
         _ => Ok(()),
     }
+}
+
+/// Ends a wait that the change to a replica has made void; the client is to look for the primary
+/// anew.
+fn void_on_replica(ctx: &mut Ctx) -> Error {
+    ctx.session.close = true;
+    Error::UNBLOCKED_BY_ROLE
 }
 
 /// FAILOVER [TO host port [FORCE]] [ABORT] [TIMEOUT milliseconds]

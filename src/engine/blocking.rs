@@ -187,14 +187,22 @@ pub fn wait(engine: &Engine, session: &mut Session, waiter: &Waiter, out: &mut O
         served.chunks.iter().for_each(|chunk| out.raw(chunk.as_ref()));
         return served.end;
     }
-    session.close |= woken == Woken::HungUp;
+    if woken == Woken::HungUp {
+        // A client that has gone, even by half, is owed nothing.
+        session.close = true;
+        return false;
+    }
     match told {
         None | Some(Unblock::Timeout) => {
             out.null_array();
             return End::Fine;
         }
         Some(Unblock::Error) => out.error(&Error::UNBLOCKED),
-        Some(Unblock::RoleChange) => out.error(&Error::UNBLOCKED_BY_ROLE),
+        Some(Unblock::RoleChange) => {
+            // It is to look for the primary anew.
+            session.close = true;
+            out.error(&Error::UNBLOCKED_BY_ROLE);
+        }
     }
     End::Failed
 }
