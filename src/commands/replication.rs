@@ -448,7 +448,9 @@ fn become_replica(ctx: &mut Ctx, wants: Wants, state: ReplicaState, acked: u64) 
     let ip = ctx.session.replica.ip.clone().unwrap_or_else(|| peer.trim_matches(['[', ']']).into());
     let port = ctx.session.replica.port;
     ctx.server.logger.notice(&format!("Replica {ip}:{port} asks for synchronization"));
-    let replica = Replica::new(Arc::clone(handle), ip, port, wants, state);
+    // Who takes a snapshot of unknown length is a real replica, and those confirm.
+    let confirms = ctx.session.replica.eof;
+    let replica = Replica::new(Arc::clone(handle), ip, port, wants, confirms, state);
     replica.acked.store(acked, Ordering::SeqCst);
     ctx.server.replication.add(Arc::new(replica));
 }

@@ -190,20 +190,25 @@ pub fn wait(engine: &Engine, session: &mut Session, waiter: &Waiter, out: &mut O
     if woken == Woken::HungUp {
         // A client that has gone, even by half, is owed nothing.
         session.close = true;
-        return false;
+        return End::Fine;
     }
     match told {
         None | Some(Unblock::Timeout) => {
             out.null_array();
-            return End::Fine;
+            End::Fine
         }
-        Some(Unblock::Error) => out.error(&Error::UNBLOCKED),
+        Some(Unblock::Error) => fail(server, out, &Error::UNBLOCKED),
         Some(Unblock::RoleChange) => {
             // It is to look for the primary anew.
             session.close = true;
-            out.error(&Error::UNBLOCKED_BY_ROLE);
+            fail(server, out, &Error::UNBLOCKED_BY_ROLE)
         }
     }
+}
+
+fn fail(server: &Server, out: &mut Out, error: &Error) -> End {
+    server.stats.error(error.code());
+    out.error(error);
     End::Failed
 }
 
