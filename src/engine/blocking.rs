@@ -190,7 +190,7 @@ pub fn wait(engine: &Engine, session: &mut Session, waiter: &Waiter, out: &mut O
     if woken == Woken::HungUp {
         // A client that has gone, even by half, is owed nothing.
         session.close = true;
-        return false;
+        return End::Fine;
     }
     match told {
         None | Some(Unblock::Timeout) => {
@@ -285,6 +285,7 @@ pub fn serve<'k>(
                 waiter.handle.unclaim();
                 continue;
             };
+            waiter.handle.settle();
             held.shard(shard).waiting.unblock(db, &key, id);
             ready.append(&mut unit.take_ready().into());
             outcome.unit.append(unit);
