@@ -290,6 +290,7 @@ pub fn serve<'k>(
                 waiter.handle.unclaim();
                 continue;
             };
+            waiter.handle.settle();
             held.shard(shard).waiting.unblock(db, &key, id);
             ready.append(&mut unit.take_ready().into());
             outcome.unit.append(unit);

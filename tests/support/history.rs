@@ -4,8 +4,8 @@
 //! The idea is that of Elle's list-append: every element is appended once, so that a list tells in
 //! which order its writers came, and a read tells what its transaction came behind and before. From
 //! that follow edges between transactions (one wrote behind another, read what it wrote, or did not
-//! see it yet); a cycle of edges is an anomaly, and without one any sorting of the graph is an order
-//! in which everything could have happened.
+//! see it yet); a cycle is an anomaly, and without one any sorting of the graph is an order in
+//! which everything could have happened.
 
 use std::collections::HashMap;
 use std::time::Instant;
