@@ -44,15 +44,15 @@ pub fn check(history: &[Transaction]) -> Result<(), String> {
             edges[pair[0]].push((pair[1], "wrote before"));
         }
         for (reader, read) in reads_of(history, *list) {
-            if let Some(&writer) = read.len().checked_sub(1).and_then(|last| by.get(last)) {
-                if writer != reader {
-                    edges[writer].push((reader, "was read by"));
-                }
+            if let Some(&writer) = read.len().checked_sub(1).and_then(|last| by.get(last))
+                && writer != reader
+            {
+                edges[writer].push((reader, "was read by"));
             }
-            if let Some(&writer) = by.get(read.len()) {
-                if writer != reader {
-                    edges[reader].push((writer, "had not yet seen"));
-                }
+            if let Some(&writer) = by.get(read.len())
+                && writer != reader
+            {
+                edges[reader].push((writer, "had not yet seen"));
             }
         }
     }
