@@ -384,7 +384,7 @@ mod tests {
     fn compare(small: &Zset, large: &Zset, model: &BTreeMap<Vec<u8>, f64>, rng: &mut Rng) {
         let mut expected: Vec<_> = model.iter().map(|(m, s)| (m.clone(), *s)).collect();
         expected.sort_by(|a, b| order(a.1, &a.0, b.1, &b.0));
-        assert!(small == large && large == small);
+        assert_eq!(small, large);
         for zset in [small, large] {
             assert_eq!(zset.to_vec(), expected);
             for (rank, (member, score)) in expected.iter().enumerate() {
