@@ -6,7 +6,7 @@ use super::{begin_members, push_member, remove_ranks};
 use crate::base::num::{parse_i64, push_i64};
 use crate::data::{Kind, Zset};
 use crate::engine::spec::access::{ACCESS, DELETE, RW};
-use crate::engine::spec::flag::{BLOCKING, MOVABLEKEYS, NOSCRIPT};
+use crate::engine::spec::flag::{BLOCKING, MOVABLEKEYS};
 use crate::engine::{Args, Block, Command, Ctx, Group, KeySpec, Reply};
 use crate::resp::error::Error;
 
@@ -42,7 +42,7 @@ pub const COMMANDS: &[Command] = &[
         .since("5.0.0")
         .write()
         .fast()
-        .flags(NOSCRIPT | BLOCKING)
+        .flags(BLOCKING)
         .arity(-3)
         .keys(&[KeySpec::from_to(1, 1, RW | ACCESS | DELETE)])
         .syntax("key [key ...] timeout")
@@ -53,7 +53,7 @@ pub const COMMANDS: &[Command] = &[
         .since("5.0.0")
         .write()
         .fast()
-        .flags(NOSCRIPT | BLOCKING)
+        .flags(BLOCKING)
         .arity(-3)
         .keys(&[KeySpec::from_to(1, 1, RW | ACCESS | DELETE)])
         .syntax("key [key ...] timeout")
