@@ -140,11 +140,7 @@ fn serve(startup: Startup, memory_gauge: fn() -> u64) -> i32 {
     };
     // Watched while the file is loaded too, which may take long.
     service::signals::watch(signals, running.engine());
-    let server = &running.engine().server;
-    if let Err(e) = running.load()
-        && !server.has_ended()
-    {
-        server.logger.warning(&format!("Fatal error loading the DB: {e}. Exiting."));
+    if running.load().is_err() && !running.engine().server.has_ended() {
         return 1;
     }
     while !running.engine().server.wait_for_end(Duration::from_secs(3600)) {}

@@ -73,6 +73,9 @@ const SIG_BLOCK: c_int = 0;
 pub const SIGINT: i32 = 2;
 /// The polite request to end.
 pub const SIGTERM: i32 = 15;
+/// A file has reached the size that the operating system allows. Where the signal is blocked the
+/// write fails instead.
+pub const SIGXFSZ: i32 = 25;
 
 /// Readable, or an end of file to read.
 pub const POLL_IN: i16 = 0x001;

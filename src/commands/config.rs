@@ -98,10 +98,20 @@ fn set(ctx: &mut Ctx, args: &mut Args) -> Reply {
     let pairs: Vec<(&[u8], &[u8])> = rest.chunks_exact(2).map(|pair| (pair[0], pair[1])).collect();
     let loading = ctx.server.persistence.loading.load(std::sync::atomic::Ordering::Relaxed);
     let origin = Origin { is_local: ctx.is_local(), is_loading: loading };
-    let server = ctx.server;
-    let apply =
-        |_: &Settings, new: &Settings, changed: &[&'static str]| apply(server, new, changed);
+    let (server, in_exec) = (ctx.server, ctx.in_exec);
+    let apply = |_: &Settings, new: &Settings, changed: &[&'static str]| {
+        apply(server, new, changed)?;
+        // A transaction holds shards, and the file must not be waited for meanwhile.
+        if in_exec { Ok(()) } else { apply_to_file(server, new, changed, false) }
+    };
     match server.config.set_params(&pairs, origin, apply) {
+        Ok(changed) if in_exec => {
+            ctx.afterwards(move |server| {
+                // The reply is written already; a failure is in the log.
+                let _ = apply_to_file(server, &server.config.get(), &changed, true);
+            });
+            ctx.reply.ok()
+        }
         Ok(_) => ctx.reply.ok(),
         Err(Refusal::Loading) => Err(Error::LOADING),
         Err(Refusal::Error(text)) => Err(Error::owned(text)),
@@ -142,6 +152,30 @@ fn apply(server: &Server, new: &Settings, changed: &[&'static str]) -> Result<()
     }
     if is_changed("repl-backlog-size") || is_changed("client-output-buffer-limit") {
         server.log.set_limit(replica_limit(new));
+    }
+    Ok(())
+}
+
+/// Makes changes to the append-only file true. No shard may be held.
+fn apply_to_file(
+    server: &Server,
+    new: &Settings,
+    changed: &[&'static str],
+    in_exec: bool,
+) -> Result<(), ApplyError> {
+    if changed.contains(&"appendonly") {
+        if !new.appendonly {
+            server.aof.stop(server);
+        } else if !server.aof.start(server, in_exec) {
+            let text = "Unable to turn on AOF. Check server logs.";
+            return Err(("appendonly", text.to_owned()));
+        }
+    }
+    if changed.contains(&"aof-timestamp-enabled") {
+        server.log.set_timestamps(new.aof_timestamp_enabled);
+    }
+    if changed.contains(&"aof-disable-auto-gc") && !new.aof_disable_auto_gc {
+        server.aof.remove_history(server);
     }
     Ok(())
 }

@@ -6,7 +6,9 @@ use crate::engine::session::{ReplyMode, Session};
 use crate::engine::spec::flag::{
     ALLOW_BUSY, FAST, HEALTH, LOADING, NO_AUTH, NOSCRIPT, NOT_QUEUED, STALE, SUBSCRIBED,
 };
-use crate::engine::{Args, Command, Ctx, Group, Reply, monitor, permissions, transaction};
+use crate::engine::{
+    Args, Command, Ctx, Group, Reply, delivery, monitor, permissions, transaction,
+};
 use crate::resp::error::{self, Error};
 use crate::state::acl;
 use crate::state::clients::flag;
@@ -171,11 +173,12 @@ fn hello(ctx: &mut Ctx, args: &mut Args) -> Reply {
 
 /// Messages come in this protocol from now on, and behind the reply so far.
 fn speak(ctx: &mut Ctx, proto: u8) {
-    let (server, client) = (ctx.server, &ctx.session.handle);
     let waits = ctx.in_exec || ctx.session.reply_mode != ReplyMode::On;
-    if waits || !client.has(flag::PUBSUB) {
-        return client.proto.store(u64::from(proto), Ordering::SeqCst);
+    if waits || !ctx.session.handle.has(flag::PUBSUB) {
+        return ctx.session.handle.proto.store(u64::from(proto), Ordering::SeqCst);
     }
+    delivery::settle(ctx.engine, ctx.session, ctx.reply.parts());
+    let (server, client) = (ctx.server, &ctx.session.handle);
     let limit = server.output_limit(ctx.settings, client.kind());
     server.pubsub.quietly(|| {
         client.proto.store(u64::from(proto), Ordering::SeqCst);

@@ -9,10 +9,11 @@ use crate::base::{clock, num};
 use crate::data::{Kind, Str, Value};
 use crate::engine::load::{self, Existing};
 use crate::engine::spec::flag::{ADMIN, LOADING, NOSCRIPT, STALE};
-use crate::engine::{Args, Command, Ctx, Reply, digest};
+use crate::engine::{Args, Command, Ctx, Reply, digest, replay};
 use crate::rdb;
 use crate::resp::error::{self, Error};
 use crate::state::Server;
+use crate::state::aof;
 use crate::state::persistence::{self, Until};
 use crate::store::{Entry, Plan};
 
@@ -26,6 +27,8 @@ pub const COMMANDS: &[Command] = &[Command::new("debug", debug)
 
 const HELP: &[&str] = &[
     "DEBUG <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
+    "AOF-FLUSH-SLEEP <microsec>",
+    "    Sleeps before each write to the append-only file.",
     "CHANGE-REPL-ID",
     "    Takes a new replication id, so that no replica can continue.",
     "DIGEST",
@@ -34,6 +37,8 @@ const HELP: &[&str] = &[
     "    Digests of the values of these keys.",
     "ERROR <string>",
     "    Answers this error.",
+    "LOADAOF",
+    "    Writes what waits to the append-only file, forgets the keys and loads the file.",
     "LOG <message>",
     "    Writes a line to the log.",
     "OBJECT <key>",
@@ -76,11 +81,13 @@ type Body = fn(&mut Ctx, &[&[u8]]) -> Reply;
 
 /// The subcommands: name, smallest and largest number of arguments.
 const SUBCOMMANDS: &[(&str, usize, usize, Body)] = &[
+    ("aof-flush-sleep", 1, 1, aof_flush_sleep),
     ("change-repl-id", 0, 0, change_repl_id),
     ("digest", 0, 0, digest_all),
     ("digest-value", 0, usize::MAX, digest_values),
     ("error", 1, 1, answer_error),
     ("help", 0, 0, help),
+    ("loadaof", 0, 0, load_aof),
     ("log", 1, 1, log),
     ("object", 1, 1, object),
     ("panic", 0, 0, panic),
@@ -106,6 +113,28 @@ fn debug(ctx: &mut Ctx, args: &mut Args) -> Reply {
         Some((.., body)) => body(ctx, rest),
         None => Err(error::subcommand_syntax(name, "debug")),
     }
+}
+
+/// DEBUG AOF-FLUSH-SLEEP microsec
+fn aof_flush_sleep(ctx: &mut Ctx, args: &[&[u8]]) -> Reply {
+    ctx.server.aof.flush_sleep_us.store(positive(args[0])?, Ordering::Relaxed);
+    ctx.reply.ok()
+}
+
+/// DEBUG LOADAOF
+fn load_aof(ctx: &mut Ctx, _: &[&[u8]]) -> Reply {
+    apart(ctx, |ctx| {
+        let server = ctx.server;
+        let failed = || Error::new("ERR Error trying to load the AOF files, check server logs.");
+        server.aof.flush(server).map_err(|e| Error::from(e.text()))?;
+        let manifest = aof::load_manifest(server).map_err(|_| failed())?;
+        forget_everything(ctx);
+        replay::load_files(ctx.engine, manifest).map_err(|_| failed())?;
+        server.persistence.dirty.store(0, Ordering::Relaxed);
+        server.logger.warning("Append Only File loaded by DEBUG LOADAOF");
+        Ok(())
+    })?;
+    ctx.reply.ok()
 }
 
 /// DEBUG CHANGE-REPL-ID
@@ -302,6 +331,13 @@ fn reload(ctx: &mut Ctx, args: &[&[u8]]) -> Reply {
             _ => return Err(RELOAD_OPTIONS),
         }
     }
+    apart(ctx, |ctx| reload_apart(ctx, existing, flush, save))?;
+    ctx.server.logger.warning("DB reloaded by DEBUG RELOAD");
+    ctx.reply.ok()
+}
+
+/// Does something while other clients are told that the data set is being loaded.
+fn apart(ctx: &mut Ctx, action: impl FnOnce(&mut Ctx) -> Result<(), Error>) -> Result<(), Error> {
     if ctx.in_exec {
         // A transaction holds the shards that saving and loading have to visit.
         return Err(Error::NOT_IN_MULTI);
@@ -310,23 +346,24 @@ fn reload(ctx: &mut Ctx, args: &[&[u8]]) -> Reply {
     if server.persistence.loading.swap(true, Ordering::SeqCst) {
         return Err(Error::LOADING);
     }
-    let result = reload_apart(ctx, existing, flush, save);
+    let result = action(ctx);
     server.persistence.set_loading(false);
-    result?;
-    server.logger.warning("DB reloaded by DEBUG RELOAD");
-    ctx.reply.ok()
+    result
 }
 
-/// Does the reloading while other clients are told that the data set is being loaded.
+fn forget_everything(ctx: &Ctx) {
+    let mut held = ctx.server.keyspace.hold(&Plan::All);
+    let now_ms = clock::unix_ms();
+    (0..ctx.server.keyspace.databases()).for_each(|db| held.flush(db, now_ms));
+}
+
 fn reload_apart(ctx: &Ctx, existing: Existing, flush: bool, save: bool) -> Result<(), Error> {
     let server = ctx.server;
     if save {
         persistence::save(server, Until::Done).map_err(|_| Error::GENERIC)?;
     }
     if flush {
-        let mut held = server.keyspace.hold(&Plan::All);
-        let now_ms = clock::unix_ms();
-        (0..server.keyspace.databases()).for_each(|db| held.flush(db, now_ms));
+        forget_everything(ctx);
     }
     match load::load_file(ctx.engine, existing) {
         Ok(Some(_)) => Ok(()),

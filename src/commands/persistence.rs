@@ -8,6 +8,7 @@ use crate::engine::spec::flag::{
 };
 use crate::engine::{Args, Command, Ctx, Reply, shutdown};
 use crate::resp::error::Error;
+use crate::state::aof::Started;
 use crate::state::clients::flag;
 use crate::state::config::ShutdownOn;
 use crate::state::persistence::{self, Until};
@@ -25,6 +26,11 @@ pub const COMMANDS: &[Command] = &[
         .syntax("[SCHEDULE]")
         .complexity("O(1)")
         .summary("Begins to write the RDB file in the background."),
+    Command::new("bgrewriteaof", bgrewriteaof)
+        .arity(1)
+        .flags(ADMIN | NOSCRIPT | NO_ASYNC_LOADING)
+        .complexity("O(1)")
+        .summary("Begins to rewrite the append-only file in the background."),
     Command::new("lastsave", lastsave)
         .arity(1)
         .flags(LOADING | STALE | FAST)
@@ -55,17 +61,35 @@ fn save(ctx: &mut Ctx, _args: &mut Args) -> Reply {
 
 /// BGSAVE [SCHEDULE]
 fn bgsave(ctx: &mut Ctx, args: &mut Args) -> Reply {
-    args.word("SCHEDULE");
+    let schedule = args.word("SCHEDULE");
     args.end()?;
-    if ctx.in_exec && !ctx.server.persistence.is_saving() {
+    let server = ctx.server;
+    if server.persistence.is_saving() {
+        return Err(Error::SAVE_IN_PROGRESS);
+    }
+    let is_rewriting = server.aof.is_rewriting();
+    if ctx.in_exec || (is_rewriting && schedule) {
         // The save must not begin in the middle of a transaction.
-        ctx.server.persistence.state.lock().scheduled = true;
+        server.persistence.state.lock().scheduled = true;
         return ctx.reply.simple("Background saving scheduled");
     }
-    if persistence::start_background_save(ctx.server) {
+    if is_rewriting {
+        return Err(Error::CHILD_ACTIVE);
+    }
+    if persistence::start_background_save(server) {
         ctx.reply.simple("Background saving started")
     } else {
         Err(Error::SAVE_IN_PROGRESS)
+    }
+}
+
+/// BGREWRITEAOF
+fn bgrewriteaof(ctx: &mut Ctx, _args: &mut Args) -> Reply {
+    match ctx.server.aof.ask_for_rewrite(ctx.server, ctx.in_exec) {
+        Started::Now => ctx.reply.simple("Background append only file rewriting started"),
+        Started::Later => ctx.reply.simple("Background append only file rewriting scheduled"),
+        Started::Already => Err(Error::REWRITE_IN_PROGRESS),
+        Started::Failed => Err(Error::REWRITE_FAILED),
     }
 }
 

@@ -13,6 +13,7 @@ use crate::engine::spec::flag::{
 };
 use crate::engine::{Args, Command, Ctx, Reply};
 use crate::resp::error::{self, Error};
+use crate::state::aof::Mode;
 use crate::state::clients::{Unblock, flag};
 use crate::state::replication::{Failover, LinkState, Replica, ReplicaState, Wants};
 use crate::state::{FailoverPlan, Job};
@@ -51,6 +52,15 @@ pub const COMMANDS: &[Command] = &[
         .syntax("numreplicas timeout")
         .complexity("O(1)")
         .summary("Waits until replicas have confirmed the writes of this connection.")
+        .tips(&["request_policy:all_shards", "response_policy:agg_min"]),
+    Command::new("waitaof", waitaof)
+        .group(Group::Generic)
+        .since("7.2.0")
+        .arity(4)
+        .categories(&["connection"])
+        .syntax("numlocal numreplicas timeout")
+        .complexity("O(1)")
+        .summary("Waits until this connection's writes are in append-only files on disks.")
         .tips(&["request_policy:all_shards", "response_policy:agg_min"]),
     Command::new("failover", failover)
         .since("6.2.0")
@@ -174,9 +184,63 @@ fn wait(ctx: &mut Ctx, args: &mut Args) -> Reply {
         let replication = &server.replication;
         replication.is_replica() || i64::try_from(reached()).unwrap_or(i64::MAX) >= wanted
     };
-    if enough() || ctx.in_exec {
-        return ctx.reply.count(reached());
+    if !enough() && !ctx.in_exec {
+        wait_for_confirmations(ctx, timeout_ms, enough)?;
     }
+    ctx.reply.count(reached())
+}
+
+/// WAITAOF numlocal numreplicas timeout
+fn waitaof(ctx: &mut Ctx, args: &mut Args) -> Reply {
+    let server = ctx.server;
+    let local = args.int()?;
+    if !(0..=1).contains(&local) {
+        return Err(Error::LOCAL_OUT_OF_RANGE);
+    }
+    let wanted = args.int()?;
+    if wanted < 0 {
+        return Err(Error::NOT_POSITIVE);
+    }
+    let timeout_ms = args.int_or(Error::TIMEOUT_NOT_INTEGER)?;
+    if timeout_ms < 0 {
+        return Err(Error::TIMEOUT_NEGATIVE);
+    }
+    if server.replication.is_replica() {
+        return Err(Error::WAITAOF_ON_REPLICA);
+    }
+    let is_off = || local > 0 && !server.config.get().appendonly;
+    if is_off() {
+        return Err(Error::WAITAOF_WITHOUT_AOF);
+    }
+    let (offset, file) = (ctx.session.last_write, ctx.session.last_file);
+    let synced = || server.aof.mode() == Mode::On && server.aof.has_synced(file);
+    let reached = || server.replication.count_synced(offset);
+    let enough = || {
+        let enough_replicas = i64::try_from(reached()).unwrap_or(i64::MAX) >= wanted;
+        server.replication.is_replica()
+            || is_off()
+            || (i64::from(synced()) >= local && enough_replicas)
+    };
+    if !enough() && !ctx.in_exec {
+        wait_for_confirmations(ctx, timeout_ms, enough)?;
+        if is_off() {
+            return Err(Error::WAITAOF_WITHOUT_AOF);
+        }
+    }
+    let out = ctx.reply.parts();
+    out.array(2);
+    out.int(i64::from(synced()));
+    out.int(i64::try_from(reached()).unwrap_or(i64::MAX));
+    ctx.reply.done()
+}
+
+/// Asks the replicas how far they are, and waits until that is enough or the time is over.
+fn wait_for_confirmations(
+    ctx: &mut Ctx,
+    timeout_ms: i64,
+    enough: impl FnMut() -> bool,
+) -> Result<(), Error> {
+    let server = ctx.server;
     let deadline = match timeout_ms {
         0 => None,
         ms => Some(Instant::now().checked_add(Duration::from_millis(ms as u64)))
@@ -196,7 +260,7 @@ fn wait(ctx: &mut Ctx, args: &mut Args) -> Reply {
         Woken::Unblocked(Unblock::Error) => Err(Error::UNBLOCKED),
         Woken::Unblocked(Unblock::RoleChange) => Err(Error::UNBLOCKED_BY_ROLE),
         _ if server.replication.is_replica() => Err(Error::UNBLOCKED_BY_ROLE),
-        _ => ctx.reply.count(reached()),
+        _ => Ok(()),
     }
 }
 
@@ -434,7 +498,8 @@ fn acknowledged(ctx: &mut Ctx, args: &mut Args) -> Reply {
     if handle.has(flag::REPLICA)
         && let Some(offset) = num::parse_u64(args.bytes()?)
     {
-        ctx.server.replication.acknowledge(handle.id, offset);
+        let synced = if args.word("FACK") { num::parse_u64(args.bytes()?) } else { None };
+        ctx.server.replication.acknowledge(handle.id, offset, synced);
     }
     ctx.reply.none()
 }
@@ -445,12 +510,10 @@ fn confirm(ctx: &mut Ctx) -> Reply {
         return ctx.reply.none();
     }
     // The question itself is not in the log yet: it is passed on after it has been answered.
-    let offset = ctx.server.log.offset().to_string();
+    let confirmation = ctx.server.confirmation();
     let out = ctx.reply.parts();
-    out.array(3);
-    out.bulk(b"REPLCONF");
-    out.bulk(b"ACK");
-    out.bulk(offset.as_bytes());
+    out.array(confirmation.len());
+    confirmation.iter().for_each(|word| out.bulk(word.as_bytes()));
     ctx.session.reply_to_primary = true;
     ctx.reply.done()
 }

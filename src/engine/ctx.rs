@@ -8,6 +8,7 @@ use crate::data::Str;
 use crate::data::listpack::Item;
 use crate::engine::Engine;
 use crate::engine::blocking::{self, Block};
+use crate::engine::delivery;
 use crate::engine::dispatch::{self, Unit};
 use crate::engine::effects::Effects;
 use crate::engine::pubsub;
@@ -17,6 +18,7 @@ use crate::resp::out::Out;
 use crate::state::Server;
 use crate::state::clients::{Unblock, flag};
 use crate::state::config::Settings;
+use crate::state::memory;
 use crate::store::keyspace::SHARDS;
 use crate::store::shard::{Shard, ShardStats};
 use crate::store::{Changes, Db, Plan};
@@ -188,7 +190,7 @@ impl<'k> Ctx<'_, 'k> {
     pub fn longest_string(&self) -> usize {
         match self.session.role {
             Role::Client => self.settings.proto_max_bulk_len,
-            Role::Primary => isize::MAX as usize,
+            Role::Primary | Role::Replay => isize::MAX as usize,
         }
     }
 
@@ -204,7 +206,7 @@ impl<'k> Ctx<'_, 'k> {
         let mut db = Db::new(&mut held, index, self.now_ms, expiry, &mut changes);
         let wanted = pubsub::wanted(self.server, self.settings);
         db.set_wanted(wanted);
-        db.set_aging(self.settings.aging());
+        db.set_aging(memory::aging(self.settings));
         let result = visit(&mut db);
         // Before the shard is let go, so that nobody's write to such a key comes first.
         dispatch::append_expired(self.engine, self.settings, &changes.expired);
@@ -225,7 +227,7 @@ impl<'k> Ctx<'_, 'k> {
     /// decides that: it waits for its primary's word.
     pub fn is_past(&self, deadline: i64) -> bool {
         deadline <= self.now_ms
-            && self.session.role != Role::Primary
+            && self.session.role == Role::Client
             && !self.server.replication.is_replica()
     }
 
@@ -256,7 +258,7 @@ impl<'k> Ctx<'_, 'k> {
     /// wait. To be returned by the handler.
     pub fn block(&mut self, block: Block) -> Reply {
         if self.in_exec {
-            block.nothing().write(self.reply.parts());
+            self.reply.parts().null_array();
         } else {
             self.session.block = Some(block);
         }
@@ -268,7 +270,7 @@ impl<'k> Ctx<'_, 'k> {
     pub fn wait(&mut self, deadline: Option<Instant>, done: impl FnMut() -> bool) -> Woken {
         let handle = Arc::clone(&self.session.handle);
         let limit = self.server.output_limit(self.settings, handle.kind());
-        self.server.clients.send(&handle, self.reply.out, limit);
+        delivery::send(self.engine, self.session, self.reply.out, limit);
         let began = Instant::now();
         handle.begin_wait();
         self.server.blocked.fetch_add(1, Ordering::Relaxed);

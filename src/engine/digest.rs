@@ -69,13 +69,13 @@ impl Digest {
                 self.mix(&TYPE_LIST.to_be_bytes());
                 list.iter().for_each(|item| self.mix(item.bytes(&mut [0; 20])));
             }
-            Value::Set(set) => {
-                self.mix(&TYPE_SET.to_be_bytes());
-                set.iter().for_each(|member| self.xor(member.bytes(&mut [0; 20])));
-            }
             Value::Hash(hash) => {
                 self.mix(&TYPE_HASH.to_be_bytes());
                 hash.fields().for_each(|field| self.xor(&digest_of_field(field).0));
+            }
+            Value::Set(set) => {
+                self.mix(&TYPE_SET.to_be_bytes());
+                set.iter().for_each(|member| self.xor(member.bytes(&mut [0; 20])));
             }
             Value::Zset(zset) => {
                 self.mix(&TYPE_ZSET.to_be_bytes());

@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use crate::base::clock;
 use crate::engine::Engine;
 use crate::engine::args::Args;
-use crate::engine::blocking;
+use crate::engine::blocking::{self, End};
 use crate::engine::ctx::{Ctx, Replier};
+use crate::engine::delivery;
 use crate::engine::effects::Effects;
 use crate::engine::gate::{self, Asking};
 use crate::engine::monitor;
@@ -18,11 +19,13 @@ use crate::engine::session::{ReplyMode, Role, Session};
 use crate::engine::spec::{Command, Locking, flag};
 use crate::engine::table::Known;
 use crate::engine::transaction;
+use crate::log::Place;
 use crate::resp::error::{self, Error};
 use crate::resp::out::{Mark, Out};
 use crate::state::Server;
 use crate::state::clients::flag as client;
 use crate::state::config::Settings;
+use crate::state::memory;
 use crate::state::pause::Mode;
 use crate::state::pubsub::Notice;
 use crate::store::{Changes, Db, EventClasses, Expiry, Held, Plan};
@@ -48,7 +51,7 @@ pub fn execute(
     while let Step::Paused(known) = step(engine, session, &settings, argv, out, mark) {
         // What is answered already must not wait too.
         let limit = engine.server.output_limit(&settings, session.handle.kind());
-        engine.server.clients.send(&session.handle, out, limit);
+        delivery::send(engine, session, out, limit);
         if !wait_for_pause(engine, session, known) {
             session.close = true;
             break;
@@ -217,7 +220,7 @@ pub fn pause(server: &Server, mode: Mode, until_ms: i64) {
 /// Whether a pause holds the command up.
 fn is_paused(engine: &Engine, session: &Session, known: &Known) -> bool {
     let pause = &engine.server.pause;
-    if pause.mode() == Mode::Off || session.role == Role::Primary {
+    if pause.mode() == Mode::Off || session.role != Role::Client {
         return false;
     }
     !known.command.has(flag::UNPAUSABLE)
@@ -285,18 +288,52 @@ fn run<'e>(
         blocking::finish(engine, settings, outcome);
     }
     silence(session, out, mark);
-    pubsub::deliver(&engine.server, session, settings, out);
+    delivery::note(session, out, mark);
+    pubsub::deliver(engine, session, settings, out);
     monitor::note(engine, session, known, argv);
     monitor::send(engine, session, settings, out);
     if let Some(waiter) = waiter {
         let limit = engine.server.output_limit(settings, session.handle.kind());
-        engine.server.clients.send(&session.handle, out, limit);
-        failed = blocking::wait(engine, session, &waiter, out);
+        delivery::send(engine, session, out, limit);
+        let end = blocking::wait(engine, session, &waiter, out);
         silence(session, out, mark);
-        pubsub::deliver(&engine.server, session, settings, out);
+        delivery::note(session, out, mark);
+        pubsub::deliver(engine, session, settings, out);
+        if end == End::Refused {
+            return Step::Done;
+        }
+        failed = end == End::Failed;
     }
     account(engine, session, settings, known, argv, began, failed);
     Step::Done
+}
+
+/// Executes a command of the append-only file: nobody is asked, told or replied to. `out` gets the
+/// reply nevertheless.
+///
+/// # Errors
+/// There is no such command.
+pub fn replay(
+    engine: &Engine,
+    session: &mut Session,
+    settings: &Settings,
+    argv: &[&[u8]],
+    out: &mut Out,
+) -> Result<(), Error> {
+    let known = resolve(engine, argv).map_err(|(_, error)| error)?;
+    if session.multi.is_some() && !known.command.has(flag::NOT_QUEUED) {
+        transaction::queue(session, argv);
+        return Ok(());
+    }
+    let plan = plan_for(engine, session, known.command, argv);
+    let mut held = engine.server.keyspace.hold(&plan);
+    let run = Run { engine, settings, now_ms: clock::unix_ms(), in_exec: true };
+    let mut unit = Unit::default();
+    call(&run, session, &mut held, known, argv, out, &mut unit);
+    drop(held);
+    engine.server.persistence.dirty.fetch_add(unit.dirty, Ordering::Relaxed);
+    unit.finish(engine);
+    Ok(())
 }
 
 /// Whether the server has become a read-only replica since the command was let in. Roles change
@@ -371,7 +408,7 @@ pub fn call<'k>(
     db.set_touch(!session.no_touch);
     let wanted = pubsub::wanted(&engine.server, run.settings);
     db.set_wanted(wanted);
-    db.set_aging(run.settings.aging());
+    db.set_aging(memory::aging(run.settings));
     let mut ctx = Ctx {
         engine,
         server: &engine.server,
@@ -441,7 +478,14 @@ impl Unit {
         if !changes.own_deadlines.is_empty() {
             run.engine.server.replication.note_own_volatile(changes.own_deadlines);
         }
-        if session.role == Role::Primary || !run.engine.server.log.is_active() {
+        let log = &run.engine.server.log;
+        let is_read = match session.role {
+            Role::Client => log.is_active(),
+            // The stream itself is passed on as it came.
+            Role::Primary => log.is_filing(),
+            Role::Replay => false,
+        };
+        if !is_read {
             return;
         }
         self.expired(run.settings, &changes.expired);
@@ -514,19 +558,18 @@ pub fn publish(engine: &Engine, session: &mut Session, unit: &mut Unit) {
     if unit.dirty > 0 {
         server.persistence.dirty.fetch_add(unit.dirty, Ordering::Relaxed);
     }
-    if session.role == Role::Primary {
-        return pass_on(engine, session);
+    if let Some(place) = append(engine, std::mem::take(&mut unit.commands)) {
+        (session.last_write, session.last_file) = (place.stream, place.file);
     }
-    if let Some(end) = append(engine, std::mem::take(&mut unit.commands)) {
-        session.last_write = end;
+    if session.role == Role::Primary {
+        pass_on(engine, session);
     }
 }
 
-/// Appends a unit to the log, if it has anything to say and we are not a replica; the offset behind
-/// it.
-fn append(engine: &Engine, commands: Vec<(usize, Vec<Vec<u8>>)>) -> Option<u64> {
+/// Appends a unit to the log, if it has anything to say; the place behind it.
+fn append(engine: &Engine, commands: Vec<(usize, Vec<Vec<u8>>)>) -> Option<Place> {
     let server = &engine.server;
-    if commands.is_empty() || server.replication.is_replica() {
+    if commands.is_empty() {
         return None;
     }
     let argvs: Vec<Vec<&[u8]>> =
@@ -591,7 +634,7 @@ pub fn plan_for(engine: &Engine, session: &Session, command: &Command, argv: &[&
     let plan = plan_by_definition(engine, session, command, argv);
     match plan {
         // The primary's stream is followed only while a shard is held: see `is_stale`.
-        Plan::None if session.role == Role::Primary => match command.locking {
+        Plan::None if session.role != Role::Client => match command.locking {
             Locking::OneByOne => Plan::All,
             _ => Plan::One(0),
         },
@@ -628,7 +671,7 @@ pub fn plan_of_keys(engine: &Engine, command: &Command, argv: &[&[u8]]) -> Plan 
 
 /// How a command treats expired keys.
 fn expiry_of(engine: &Engine, session: &Session, command: &Command) -> Expiry {
-    if session.role == Role::Primary {
+    if session.role != Role::Client {
         Expiry::Ignore
     } else if engine.server.replication.is_replica() {
         // A writable replica's own writes must not build on what has expired.
@@ -649,6 +692,10 @@ fn account(
     began: Instant,
     failed: bool,
 ) {
+    if session.role == Role::Replay {
+        // It was counted when it was executed first.
+        return;
+    }
     // As they are behind the command: one that sets a threshold is judged by it.
     let changed = session.changed_settings(&engine.server.config);
     let settings = changed.as_deref().unwrap_or(settings);

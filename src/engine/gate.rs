@@ -49,6 +49,7 @@ const REFUSALS: &[Refusal] = &[
     not_permitted,
     out_of_memory,
     disk_error,
+    file_error,
     too_few_replicas,
     read_only_replica,
     subscribed,
@@ -59,7 +60,7 @@ const REFUSALS: &[Refusal] = &[
 
 /// Why the command may not run now, if so.
 pub fn refuse(asking: &Asking) -> Option<Error> {
-    if asking.session.role == Role::Primary {
+    if asking.session.role != Role::Client {
         // What the primary has done is done.
         return None;
     }
@@ -101,6 +102,14 @@ fn disk_error(asking: &Asking) -> Option<Error> {
         return None;
     }
     asking.server.persistence.save_failed.load(Ordering::Relaxed).then_some(Error::MISCONF)
+}
+
+/// The append-only file cannot be written.
+fn file_error(asking: &Asking) -> Option<Error> {
+    if !asking.writes && !asking.known.command.has(flag::HEALTH) {
+        return None;
+    }
+    asking.server.aof.failure().map(|failure| Error::from(failure.text()))
 }
 
 fn too_few_replicas(asking: &Asking) -> Option<Error> {

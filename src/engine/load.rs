@@ -12,6 +12,7 @@ use crate::base::{clock, quote};
 use crate::data::Value;
 use crate::engine::{Engine, dispatch};
 use crate::rdb::{Eviction, Item, Reader};
+use crate::state::memory;
 use crate::state::persistence;
 use crate::store::{Aging, Changes, Db, Expiry, Plan};
 
@@ -90,6 +91,21 @@ pub fn load<R: Read>(engine: &Engine, input: R, size: Option<u64>) -> Result<Str
     load_over(engine, input, size, Existing::Refuse)
 }
 
+/// Loads the RDB file that is the base of the append-only file, or its beginning. It is not the
+/// first thing to be loaded: `before` bytes were. Keys whose time has come are kept, because
+/// commands that follow may mean them.
+pub fn load_base<R: Read>(
+    engine: &Engine,
+    input: R,
+    before: u64,
+    size: u64,
+) -> Result<StreamPlace, String> {
+    let mut loader = Loader::new(engine, Existing::Refuse);
+    loader.keep_expired = true;
+    loader.before = before;
+    loader.load(input, Some(size))
+}
+
 /// Like [`load`], into a keyspace that may have some of the file's keys.
 pub fn load_over<R: Read>(
     engine: &Engine,
@@ -97,49 +113,8 @@ pub fn load_over<R: Read>(
     size: Option<u64>,
     existing: Existing,
 ) -> Result<StreamPlace, String> {
-    let server = &engine.server;
-    let settings = server.config.get();
-    let progress = &server.persistence;
-    let delay = Duration::from_micros(settings.key_load_delay);
-    progress.loading_start.store(clock::unix_ms() / 1000, Ordering::Relaxed);
-    progress.loading_total.store(size.unwrap_or(0), Ordering::Relaxed);
-    progress.loading_done.store(0, Ordering::Relaxed);
-    let mut reader =
-        Reader::new(input).limit(size).verify(settings.rdbchecksum).small_up_to(settings.limits());
-    let mut loader = Loader::new(engine, existing);
-    let mut reported = Instant::now();
-    loop {
-        let item = reader.next().map_err(|e| e.to_string())?;
-        if server.has_ended() {
-            return Err("the server ends".to_owned());
-        }
-        if loader.items.is_multiple_of(1024) {
-            progress.loading_done.store(reader.offset(), Ordering::Relaxed);
-            if reported.elapsed() >= Duration::from_secs(1) {
-                reported = Instant::now();
-                let message =
-                    format!("Loading: {} of {} bytes", reader.offset(), size.unwrap_or(0));
-                server.logger.notice(&message);
-            }
-        }
-        if let Item::Eof = item {
-            break;
-        }
-        loader.take(item).map_err(|e| format!("{e}, before byte {}", reader.offset()))?;
-        if !delay.is_zero() {
-            std::thread::sleep(delay);
-        }
-    }
-    let mut state = server.persistence.state.lock();
-    state.load_keys_loaded = loader.keys;
-    state.load_keys_expired = loader.expired;
-    drop(state);
-    let message = format!(
-        "Done loading RDB, keys loaded: {}, keys expired: {}.",
-        loader.keys, loader.expired
-    );
-    server.logger.notice(&message);
-    Ok(loader.place)
+    engine.server.persistence.begin_progress(size.unwrap_or(0));
+    Loader::new(engine, existing).load(input, size)
 }
 
 struct Loader<'e> {
@@ -149,6 +124,8 @@ struct Loader<'e> {
     /// A replica keeps expired keys until its primary says so.
     keep_expired: bool,
     existing: Existing,
+    /// Bytes of other files that were loaded before this one.
+    before: u64,
     aging: Aging,
     place: StreamPlace,
     items: u64,
@@ -166,12 +143,57 @@ impl<'e> Loader<'e> {
             now_ms: clock::unix_ms(),
             keep_expired,
             existing,
-            aging: settings.aging(),
+            before: 0,
+            aging: memory::aging(&settings),
             place: StreamPlace::default(),
             items: 0,
             keys: 0,
             expired: 0,
         }
+    }
+
+    fn load<R: Read>(mut self, input: R, size: Option<u64>) -> Result<StreamPlace, String> {
+        let server = &self.engine.server;
+        let settings = server.config.get();
+        let delay = Duration::from_micros(settings.key_load_delay);
+        let mut reader = Reader::new(input)
+            .limit(size)
+            .verify(settings.rdbchecksum)
+            .small_up_to(settings.limits());
+        let mut reported = Instant::now();
+        loop {
+            let item = reader.next().map_err(|e| e.to_string())?;
+            if server.has_ended() {
+                return Err("the server ends".to_owned());
+            }
+            if self.items.is_multiple_of(1024) {
+                let done = self.before + reader.offset();
+                server.persistence.loading_done.store(done, Ordering::Relaxed);
+                if reported.elapsed() >= Duration::from_secs(1) {
+                    reported = Instant::now();
+                    let message =
+                        format!("Loading: {} of {} bytes", reader.offset(), size.unwrap_or(0));
+                    server.logger.notice(&message);
+                }
+            }
+            if let Item::Eof = item {
+                break;
+            }
+            self.take(item).map_err(|e| format!("{e}, before byte {}", reader.offset()))?;
+            if !delay.is_zero() {
+                std::thread::sleep(delay);
+            }
+        }
+        let mut state = server.persistence.state.lock();
+        state.load_keys_loaded = self.keys;
+        state.load_keys_expired = self.expired;
+        drop(state);
+        let message = format!(
+            "Done loading RDB, keys loaded: {}, keys expired: {}.",
+            self.keys, self.expired
+        );
+        server.logger.notice(&message);
+        Ok(self.place)
     }
 
     fn take(&mut self, item: Item) -> Result<(), String> {

@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 
 use crate::engine::ctx::Ctx;
 use crate::engine::session::Session;
+use crate::engine::{Engine, delivery};
 use crate::resp::out::Out;
 use crate::state::Server;
 use crate::state::clients::{Kind, flag};
@@ -55,12 +56,14 @@ pub fn enqueue_events(server: &Server, changes: &mut Changes, wanted: EventClass
 
 /// Delivers what was queued, by this command or another, and lets a subscriber have its reply and
 /// the messages behind it. No shard may be held.
-pub fn deliver(server: &Server, session: &Session, settings: &Settings, out: &mut Out) {
+pub fn deliver(engine: &Engine, session: &mut Session, settings: &Settings, out: &mut Out) {
+    let server = &engine.server;
     deliver_queued(server, settings);
-    let client = &session.handle;
-    if !client.has(flag::HELD) {
+    if !session.handle.has(flag::HELD) {
         return;
     }
+    delivery::settle(engine, session, out);
+    let client = &session.handle;
     through_outlet(server, settings, |outlet| {
         server.pubsub.release(outlet, client, || {
             server.stats.net_out.fetch_add(out.len() as u64, Ordering::Relaxed);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::engine::blocking::Block;
+use crate::engine::delivery::Unwritten;
 use crate::resp::error::Error;
 use crate::state::acl::{Acl, User};
 use crate::state::clients::{ClientHandle, Meta};
@@ -18,6 +19,8 @@ pub enum Role {
     Client,
     /// Our primary, whose stream we apply.
     Primary,
+    /// The append-only file, which is loaded.
+    Replay,
 }
 
 /// CLIENT REPLY.
@@ -102,6 +105,12 @@ pub struct Session {
     pub block: Option<Block>,
     /// Offset of the log behind the last write, for WAIT.
     pub last_write: u64,
+    /// Offset of the append-only file behind the last write.
+    pub last_file: u64,
+    /// The same of the last reply that was noted in `unwritten`.
+    pub(super) noted_file: u64,
+    /// Replies that must not leave before the file is written.
+    pub unwritten: Vec<Unwritten>,
     /// CLIENT NO-TOUCH.
     pub no_touch: bool,
     /// Close the connection once the replies are sent.
@@ -142,13 +151,16 @@ impl Session {
             handle,
             role,
             db: 0,
-            authenticated: role == Role::Primary,
+            authenticated: role != Role::Client,
             reply_mode: ReplyMode::On,
             pushed: false,
             multi: None,
             watch: Watch::default(),
             block: None,
             last_write: 0,
+            last_file: 0,
+            noted_file: 0,
+            unwritten: Vec::new(),
             no_touch: false,
             close: false,
             reply_to_primary: false,
@@ -174,6 +186,7 @@ impl Session {
         session.db = self.db;
         session.authenticated = self.authenticated;
         session.last_write = self.last_write;
+        session.last_file = self.last_file;
         session.no_touch = self.no_touch;
         session.name.clone_from(&self.name);
         session.user.clone_from(&self.user);

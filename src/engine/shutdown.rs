@@ -13,7 +13,8 @@ use crate::base::clock;
 use crate::engine::Engine;
 use crate::resp::error::Error;
 use crate::state::Server;
-use crate::state::config::ShutdownOn;
+use crate::state::aof::Mode;
+use crate::state::config::{ShutdownOn, os_text};
 use crate::state::persistence::{self, Until};
 use crate::state::replication::{Replica, ReplicaState};
 
@@ -78,6 +79,9 @@ fn prepare(server: &Arc<Server>, options: ShutdownOn, patience: Duration) -> boo
     report_replicas(server, offset);
     stop_background_save(server);
     let settings = server.config.get();
+    if !finish_append_only_file(server, options.force) {
+        return false;
+    }
     // Half a data set must not replace a whole file.
     let loading = server.persistence.loading.load(Ordering::Relaxed);
     let wanted = options.save || (!settings.save.is_empty() && !options.nosave);
@@ -95,6 +99,28 @@ fn prepare(server: &Arc<Server>, options: ShutdownOn, patience: Duration) -> boo
         server.logger.warning(message);
     }
     options.force
+}
+
+/// Ends a rewrite, and forces the append-only file to the disk; whether the server may end.
+fn finish_append_only_file(server: &Server, force: bool) -> bool {
+    let aof = &server.aof;
+    if aof.is_rewriting() {
+        if aof.mode() == Mode::Waiting && !force {
+            // What is there is not in any file yet.
+            server.logger.warning("Writing initial AOF. Can't exit.");
+            return false;
+        }
+        server.logger.warning("There is a child rewriting the AOF. Killing it!");
+        aof.abort(server);
+    }
+    if aof.mode() != Mode::Off {
+        server.logger.notice("Calling fsync() on the AOF file.");
+        if let Err(e) = aof.flush_and_sync(server) {
+            let why = os_text(&e);
+            server.logger.warning(&format!("Fail to fsync the AOF file: {why}."));
+        }
+    }
+    true
 }
 
 /// Saves until nothing is unsaved; whether that worked.

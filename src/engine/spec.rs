@@ -222,6 +222,9 @@ pub enum Find {
     Unknown,
 }
 
+/// Tells from the arguments of a command what is done with its keys, in bits of [`access`].
+pub type Vary = fn(&[&[u8]]) -> u32;
+
 /// Where a run of keys is among the arguments, and what is done with them.
 #[derive(Clone, Copy, Debug)]
 pub struct KeySpec {
@@ -235,7 +238,7 @@ pub struct KeySpec {
     /// Bits of [`access`].
     pub access: u32,
     /// What tells the bits from the arguments where they depend on them.
-    pub vary: Option<fn(&[&[u8]]) -> u32>,
+    pub vary: Option<Vary>,
     /// What COMMAND INFO says about it.
     pub note: &'static str,
 }
@@ -308,7 +311,7 @@ impl KeySpec {
 
     /// What is done with the keys depends on the arguments: `access` shows what may be, this tells
     /// what is.
-    pub const fn varying(mut self, vary: fn(&[&[u8]]) -> u32) -> Self {
+    pub const fn varying(mut self, vary: Vary) -> Self {
         self.access |= access::VARIABLE_FLAGS;
         self.vary = Some(vary);
         self

@@ -3,9 +3,14 @@
 //!
 //! Must not know clients or what a command means. Invariants: bytes are appended while the shards
 //! they belong to are held, so log order is apply order; bytes are kept for the backlog and for the
-//! slowest reader, but never more than a reader's limit allows.
+//! slowest reader, but never more than a reader's limit allows. What is appended goes to two
+//! places, each with its own offsets: the stream that replicas read, and the tail of the
+//! append-only file ([`tail`]).
 
+pub mod aof;
 mod buffer;
+pub mod manifest;
+pub mod tail;
 
 use std::collections::BTreeMap;
 use std::sync::Condvar;
@@ -16,6 +21,7 @@ use crate::base::lock::{Guard, Lock, rank};
 use crate::base::num;
 use crate::base::rng::random_id;
 use buffer::Buffer;
+use tail::Tail;
 
 /// The replication id that stands for "none".
 pub const NO_ID: &str = "0000000000000000000000000000000000000000";
@@ -73,13 +79,29 @@ struct Inner {
     waiting: usize,
     /// The stream is our primary's: only its own bytes are appended.
     followed: bool,
+    /// What goes to the append-only file.
+    tail: Tail,
+    /// Offset of the stream where the tail is cut.
+    cut_at: u64,
 }
 
 /// The log of one server.
 pub struct WriteLog {
     inner: Lock<Inner>,
     appended: Condvar,
-    active: AtomicBool,
+    /// Whether there is a stream for replicas.
+    streaming: AtomicBool,
+    /// Whether there is an append-only file.
+    filing: AtomicBool,
+}
+
+/// How far the log is behind an append.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// Offset of the stream.
+    pub stream: u64,
+    /// Offset of the append-only file.
+    pub file: u64,
 }
 
 /// What a reader got.
@@ -110,20 +132,33 @@ impl WriteLog {
             next_reader: 1,
             waiting: 0,
             followed: false,
+            tail: Tail::default(),
+            cut_at: 0,
         };
         WriteLog {
             inner: Lock::new(rank::LOG, inner),
             appended: Condvar::new(),
-            active: AtomicBool::new(false),
+            streaming: AtomicBool::new(false),
+            filing: AtomicBool::new(false),
         }
     }
 
     /// Whether anybody will read what is appended. Stable while a shard is held.
     pub fn is_active(&self) -> bool {
-        self.active.load(Ordering::Relaxed)
+        self.is_streaming() || self.is_filing()
     }
 
-    /// Drops the backlog and records no more, with a new id: nobody can continue from here. Returns
+    /// Whether there is a stream for replicas. Stable while a shard is held.
+    pub fn is_streaming(&self) -> bool {
+        self.streaming.load(Ordering::Relaxed)
+    }
+
+    /// Whether there is an append-only file. Stable while a shard is held.
+    pub fn is_filing(&self) -> bool {
+        self.filing.load(Ordering::Relaxed)
+    }
+
+    /// Drops the backlog and the stream, with a new id: nobody can continue from here. Returns
     /// `false` when a reader is attached.
     pub fn deactivate(&self) -> bool {
         let mut inner = self.inner.lock();
@@ -134,7 +169,7 @@ impl WriteLog {
             Identity { id: random_id(), previous: NO_ID.to_owned(), previous_until: -1 };
         let end = inner.buffer.end();
         inner.buffer = Buffer::starting_at(end);
-        self.active.store(false, Ordering::Relaxed);
+        self.streaming.store(false, Ordering::Relaxed);
         true
     }
 
@@ -169,23 +204,35 @@ impl WriteLog {
     /// The backlog, for INFO.
     pub fn backlog(&self) -> BacklogInfo {
         let inner = self.inner.lock();
-        let (active, size) = (self.is_active(), inner.backlog_size);
+        let (active, size) = (self.is_streaming(), inner.backlog_size);
         let length = if active { inner.buffer.end() - inner.buffer.start() } else { 0 };
         let first_byte = if active { inner.buffer.start() + 1 } else { 0 };
         BacklogInfo { active, size, first_byte, length }
     }
 
-    /// Bytes of memory that the log holds.
+    /// Bytes of memory that the stream holds.
     pub fn memory(&self) -> usize {
         self.inner.lock().buffer.memory()
     }
 
+    /// Bytes of memory that the log takes beyond what a backlog of that size needs.
+    pub fn memory_beyond(&self, backlog_size: usize) -> usize {
+        // Whole blocks, of which the first and the last may be used in part.
+        let needed = backlog_size.next_multiple_of(buffer::BLOCK) + buffer::BLOCK;
+        self.memory().saturating_sub(needed)
+    }
+
     /// Appends the effect of one command as a unit, in MULTI and EXEC when it is more than one
-    /// command. Each comes with its database. Returns the offset behind it.
-    pub fn append(&self, commands: &[(usize, Argv)]) -> u64 {
+    /// command. Each comes with its database. A stream that is our primary's does not get it.
+    /// Returns the place behind it.
+    pub fn append(&self, commands: &[(usize, Argv)]) -> Place {
         let mut inner = self.inner.lock();
-        if inner.followed {
-            return inner.buffer.end();
+        if self.is_filing() {
+            inner.tail.append(commands);
+        }
+        let file = inner.tail.end();
+        if inner.followed || !self.is_streaming() {
+            return Place { stream: inner.buffer.end(), file };
         }
         let several = commands.len() > 1;
         for (i, (db, argv)) in commands.iter().enumerate() {
@@ -198,7 +245,7 @@ impl WriteLog {
         if several {
             inner.push(&[b"EXEC"]);
         }
-        self.finish(inner)
+        Place { stream: self.finish(inner), file }
     }
 
     /// Appends a command that belongs to no database (PING, REPLCONF GETACK). Returns the offset
@@ -247,7 +294,7 @@ impl WriteLog {
     /// Attaches a reader at the end and begins to record. To be called while all shards are held.
     pub fn activate_with_reader(&self) -> u64 {
         let mut inner = self.inner.lock();
-        self.active.store(true, Ordering::Relaxed);
+        self.streaming.store(true, Ordering::Relaxed);
         inner.selected = None;
         let end = inner.buffer.end();
         inner.attach(end)
@@ -309,7 +356,7 @@ impl WriteLog {
     /// backlog goes on from there.
     pub fn resume(&self, id: &str, next: u64) -> Option<u64> {
         let mut inner = self.inner.lock();
-        let continues = self.is_active() && inner.can_continue(id, next);
+        let continues = self.is_streaming() && inner.can_continue(id, next);
         continues.then(|| inner.attach(next - 1))
     }
 
@@ -322,7 +369,7 @@ impl WriteLog {
         inner.buffer = Buffer::starting_at(offset);
         inner.readers.clear();
         inner.selected = None;
-        self.active.store(true, Ordering::Relaxed);
+        self.streaming.store(true, Ordering::Relaxed);
         self.appended.notify_all();
     }
 
@@ -358,6 +405,53 @@ impl WriteLog {
     pub fn succeed_after_restart(&self, id: &str, offset: u64) {
         self.adopt(id, offset);
         self.promote();
+    }
+}
+
+/// The append-only file's part.
+impl WriteLog {
+    /// Begins to keep what goes to the file. To be called while all shards are held, like the
+    /// others that change where bytes go.
+    pub fn begin_file(&self) {
+        self.inner.lock().tail.begin();
+        self.filing.store(true, Ordering::Relaxed);
+    }
+
+    /// Keeps nothing more for the file.
+    pub fn end_file(&self) {
+        self.filing.store(false, Ordering::Relaxed);
+    }
+
+    /// What comes from here on belongs to another file.
+    pub fn cut_file(&self) {
+        let mut inner = self.inner.lock();
+        inner.cut_at = inner.buffer.end();
+        inner.tail.cut();
+    }
+
+    /// The other file is there, or will not be.
+    pub fn forget_cut(&self) {
+        self.inner.lock().tail.forget_cut();
+    }
+
+    /// Whether to note the time in the file.
+    pub fn set_timestamps(&self, wanted: bool) {
+        self.inner.lock().tail.set_timestamps(wanted);
+    }
+
+    /// Moves what waits for the file to the end of `out`. Returns the place behind it, and whether
+    /// another file begins there.
+    pub fn take_file(&self, out: &mut Vec<u8>) -> (Place, bool) {
+        let mut inner = self.inner.lock();
+        let (file, is_cut) = inner.tail.take(out);
+        let stream = if is_cut { inner.cut_at } else { inner.buffer.end() };
+        (Place { stream, file }, is_cut)
+    }
+
+    /// Offset behind everything that goes to the file, and bytes of it that wait.
+    pub fn file_end(&self) -> (u64, usize) {
+        let inner = self.inner.lock();
+        (inner.tail.end(), inner.tail.len())
     }
 }
 

@@ -304,6 +304,16 @@ impl Error {
          (stop-writes-on-bgsave-error option). Please check the Redis logs for details about the \
          RDB error.",
     );
+    pub const CHILD_ACTIVE: Self = Self::new(
+        "ERR Another child process is active (AOF?): can't BGSAVE right now. Use BGSAVE SCHEDULE \
+         in order to schedule a BGSAVE whenever possible.",
+    );
+    pub const REWRITE_IN_PROGRESS: Self =
+        Self::new("ERR Background append only file rewriting already in progress");
+    pub const REWRITE_FAILED: Self = Self::new(
+        "ERR Can't execute an AOF background rewriting. Please check the server logs for more \
+         information.",
+    );
     pub const REPLICA_KEYSPACE: Self = Self::new("ERR Replica can't interact with the keyspace");
     pub const EXECABORT: Self =
         Self::new("EXECABORT Transaction discarded because of previous errors.");
@@ -356,6 +366,10 @@ impl Error {
         Self::new("ERR Protocol version is not an integer or out of range");
     pub const CLIENT_NAME: Self =
         Self::new("ERR Client names cannot contain spaces, newlines or special characters.");
+    pub const SORT_BY_DENIED: Self =
+        Self::new("ERR BY option of SORT denied due to insufficient ACL permissions.");
+    pub const SORT_GET_DENIED: Self =
+        Self::new("ERR GET option of SORT denied due to insufficient ACL permissions.");
     pub const NO_ACL_FILE: Self = Self::new(
         "ERR This Redis instance is not configured to use an ACL file. You may want to specify \
          users via the ACL SETUSER command and then issue a CONFIG REWRITE (assuming you have a \
@@ -391,6 +405,14 @@ impl Error {
     pub const INVALID_MASTER_PORT: Self = Self::new("ERR Invalid master port");
     pub const SYNC_NO_LINK: Self =
         Self::new("NOMASTERLINK Can't SYNC while not connected with my master");
+    pub const LOCAL_OUT_OF_RANGE: Self =
+        Self::new("ERR value is out of range, value must between 0 and 1");
+    pub const WAITAOF_ON_REPLICA: Self = Self::new(
+        "ERR WAITAOF cannot be used with replica instances. Please also note that writes to \
+         replicas are just local and are not propagated.",
+    );
+    pub const WAITAOF_WITHOUT_AOF: Self =
+        Self::new("ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.");
     pub const WAIT_ON_REPLICA: Self = Self::new(
         "ERR WAIT cannot be used with replica instances. Please also note that since Redis 4.0 if \
          a replica is configured to be writable (which is not the default) writes to replicas are \

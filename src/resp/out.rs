@@ -309,6 +309,28 @@ impl Out {
         }
     }
 
+    /// Puts an error in the place of what was written between two marks, as far as it has not been
+    /// taken away. Marks behind it are of no more use. A reply that was not wanted stays away.
+    pub fn replace(&mut self, from: Mark, to: Mark, error: &Error) {
+        let here =
+            |mark: Mark| if mark.batch == self.batch { (mark.len, mark.shared) } else { (0, 0) };
+        let ((start, first), (end, last)) = (here(from), here(to));
+        if start == end && first == last {
+            return;
+        }
+        let behind = self.buf.split_off(end);
+        self.buf.truncate(start);
+        self.error(error);
+        let moved = self.buf.len();
+        self.buf.extend_from_slice(&behind);
+        for insert in self.shared.drain(first..last) {
+            self.shared_len -= insert.bytes.len();
+        }
+        for insert in &mut self.shared[first..] {
+            insert.at = insert.at - end + moved;
+        }
+    }
+
     /// Gives back what is kept for replies to come, when none are waiting.
     pub fn release(&mut self) {
         if self.is_empty() {

@@ -11,11 +11,13 @@ use std::time::Duration;
 use crate::base::clock;
 use crate::base::sys::{Interest, POLL_IN, wait_for};
 use crate::engine::session::Takeover;
-use crate::engine::{Engine, Session, dispatch, monitor, transaction};
+use crate::engine::{Engine, Session, delivery, dispatch, monitor, transaction};
 use crate::resp::out::Out;
 use crate::resp::request::{Limits, Request, Status};
 use crate::service::feeder;
 use crate::state::clients::{ClientHandle, flag};
+use crate::state::config::ClientMemory;
+use crate::state::memory;
 use crate::state::outbox::Sent;
 
 /// The request buffer of a connection that has sent something lately; a silent one has none.
@@ -81,6 +83,7 @@ impl Connection<'_> {
         if self.session.takeover.is_some() {
             feeder::take_over(self.engine, &mut self.session);
         }
+        self.evict_clients();
         match self.read(want) {
             Ok(0) | Err(_) => false,
             Ok(n) => {
@@ -89,7 +92,8 @@ impl Connection<'_> {
                 stats.net_in.fetch_add(n as u64, Ordering::Relaxed);
                 stats.reads.fetch_add(1, Ordering::Relaxed);
                 self.note_input();
-                self.is_within_limit()
+                self.evict_clients();
+                self.is_within_limit() && !self.handle.has(flag::KILLED)
             }
         }
     }
@@ -109,6 +113,15 @@ impl Connection<'_> {
                 }
                 result => return result,
             }
+        }
+    }
+
+    /// Ends the largest clients, which may be this one, when all take too much.
+    fn evict_clients(&mut self) {
+        let server = &self.engine.server;
+        let settings = self.session.settings(&server.config);
+        if settings.maxmemory_clients != ClientMemory::Bytes(0) {
+            memory::evict_clients(server, settings);
         }
     }
 
@@ -204,6 +217,7 @@ impl Connection<'_> {
 
     /// Sends the replies so far; whether the connection is still there.
     fn send(&mut self) -> bool {
+        delivery::settle(self.engine, &mut self.session, &mut self.out);
         if self.out.is_empty() {
             return !self.handle.outbox.is_gone();
         }

@@ -9,6 +9,7 @@ use crate::engine::{Engine, evict, expire};
 use crate::service::feeder;
 use crate::state::clients::{Kind, flag};
 use crate::state::config::Settings;
+use crate::state::memory;
 use crate::state::replication::{ReplicaState, Wants};
 use crate::state::{CRON_HZ, Job, Server, persistence};
 
@@ -32,7 +33,10 @@ pub fn run_expiry(engine: &Arc<Engine>) {
             (true, _) => {}
             (false, true) => expire::sweep_own(engine),
             (false, false) => {
-                expire::sweep(engine);
+                if expire::sweep(engine) > 0 {
+                    // A failure is tried again with everything else.
+                    let _ = server.aof.flush(server);
+                }
             }
         }
     }
@@ -52,7 +56,9 @@ pub fn run(engine: &Arc<Engine>) {
             keep_replicas(server, &settings);
         }
         save_if_due(server, &settings);
+        rewrite_if_due(server);
         evict::make_room(engine, &settings);
+        memory::evict_clients(server, &settings);
         server.used_memory();
         tick += 1;
     }
@@ -86,7 +92,7 @@ fn save_if_due(server: &Arc<Server>, settings: &Settings) {
     let state = server.persistence.state.lock().clone();
     let now_ms = clock::unix_ms();
     let waited = state.last_ok || now_ms - state.last_try_ms > SAVE_RETRY_SECONDS * 1000;
-    if state.running || !waited {
+    if state.running || !waited || server.aof.is_rewriting() {
         return;
     }
     if state.scheduled {
@@ -99,6 +105,13 @@ fn save_if_due(server: &Arc<Server>, settings: &Settings) {
         let message = format!("{} changes in {} seconds. Saving...", point.changes, point.seconds);
         server.logger.notice(&message);
         persistence::start_background_save(server);
+    }
+}
+
+/// Starts a rewrite of the append-only file when one has been put off, or it has grown enough.
+fn rewrite_if_due(server: &Server) {
+    if !server.persistence.loading.load(Ordering::Relaxed) {
+        server.aof.rewrite_if_due(server);
     }
 }
 
@@ -147,7 +160,7 @@ fn keep_replicas(server: &Server, settings: &Settings) {
     }
     let alone_since = replication.no_replicas_since_ms.load(Ordering::Relaxed);
     let ttl = settings.repl_backlog_ttl;
-    if alone_since > 0 && ttl > 0 && server.log.is_active() && past(alone_since, ttl) {
+    if alone_since > 0 && ttl > 0 && server.log.is_streaming() && past(alone_since, ttl) {
         server.log.deactivate();
         server.logger.notice("Replication backlog freed after no replica was connected for long.");
     }

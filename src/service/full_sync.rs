@@ -16,7 +16,7 @@ use std::time::Duration;
 use crate::engine::Engine;
 use crate::resp::out::{Chunk, Out};
 use crate::state::outbox::Limit;
-use crate::state::persistence::{self, Epoch, Until};
+use crate::state::persistence::{self, Contents, Epoch, Until};
 use crate::state::replication::{Replica, ReplicaState, Wants};
 use crate::state::{Job, Server};
 use crate::store::snapshot::Snapshot;
@@ -78,7 +78,10 @@ fn spool_and_send(
     let (result, mut told) = std::thread::scope(|scope| {
         // Without it replicas only hear of the snapshot when it is made.
         let attending = Builder::new().spawn_scoped(scope, || attend(server, epoch, &done));
-        let result = persistence::write_snapshot(server, snapshot, epoch, spool, Until::Unwanted);
+        let result = {
+            let whole = Contents::Whole;
+            persistence::write_snapshot(server, snapshot, epoch, spool, Until::Unwanted, whole)
+        };
         done.store(true, Ordering::SeqCst);
         (result, attending.map_or_else(|_| Vec::new(), |thread| thread.join().unwrap_or_default()))
     });

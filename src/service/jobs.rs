@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use crate::engine::Engine;
-use crate::service::{Threads, failover, feeder, full_sync, primary};
+use crate::service::{Threads, aof, failover, feeder, full_sync, primary};
 use crate::state::Job;
 use crate::state::persistence::{self, Until};
 
@@ -37,6 +37,7 @@ pub fn install(engine: &Arc<Engine>, threads: &Arc<Threads>) {
 fn run(engine: &Arc<Engine>, job: Job) {
     match job {
         Job::BackgroundSave => background_save(engine),
+        Job::RewriteAof => aof::rewrite(engine),
         Job::Free(garbage) => drop(garbage),
         Job::FullSync => full_sync::run(engine),
         Job::SendSnapshot(replica, file, reader) => {
@@ -59,6 +60,7 @@ fn give_up(engine: &Arc<Engine>, job: Job, error: io::Error) {
         Job::BackgroundSave => {
             server.persistence.end_background(&Err(error));
         }
+        Job::RewriteAof => server.aof.end_rewrite(server, &Err(error)),
         Job::Free(garbage) => drop(garbage),
         Job::FullSync => full_sync::refuse_waiting(server),
         Job::SendSnapshot(replica, _, reader) | Job::Feed(replica, reader) => {

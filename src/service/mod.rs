@@ -1,6 +1,7 @@
 //! L7: all threads. Accepting and serving connections, feeding replicas, following a primary,
 //! saving, expiring, and the beginning and end of a server.
 
+mod aof;
 mod connection;
 mod cron;
 mod drain;
@@ -23,8 +24,8 @@ use crate::base::process;
 use crate::commands;
 use crate::engine::evict::Evictor;
 use crate::engine::{Engine, blocking::Blocked, load, permissions, table::Table};
-use crate::state::Server;
 use crate::state::config::{Config, Startup};
+use crate::state::{self, Server};
 
 use listener::Listeners;
 use pidfile::PidFile;
@@ -76,6 +77,7 @@ pub fn start(mut startup: Startup, any_port: bool, gauge: fn() -> u64) -> io::Re
     let mut running =
         Running { engine, listeners, threads: Vec::new(), passing: Arc::clone(&passing), pid_file };
     running.spawn("drain", drain::run)?;
+    running.spawn("aof", aof::run)?;
     running.spawn("cron", cron::run)?;
     running.spawn("expire", cron::run_expiry)?;
     let server = &running.engine.server;
@@ -123,13 +125,27 @@ impl Running {
         Ok(())
     }
 
-    /// Loads the data file, while clients are told to wait, and begins to follow a primary.
+    /// Loads the data files, while clients are told to wait, and begins to follow a primary.
     ///
     /// # Errors
-    /// A damaged file, or one that cannot be read.
+    /// A damaged file, or one that cannot be read; the reason is in the log too.
     pub fn load(&self) -> io::Result<()> {
         let server = &self.engine.server;
-        load::load_at_start(&self.engine)?;
+        if server.config.get().appendonly {
+            aof::open(&self.engine)?;
+        } else {
+            // A rewrite is possible without the file being on.
+            server.aof.set_manifest(state::aof::load_manifest(server)?);
+            load::load_at_start(&self.engine).inspect_err(|e| {
+                if !server.has_ended() {
+                    let message = format!("Fatal error loading the DB: {e}. Exiting.");
+                    server.logger.warning(&message);
+                }
+            })?;
+        }
+        if !server.config.get().aof_disable_auto_gc {
+            server.aof.remove_history(server);
+        }
         if let Some(primary) = server.config.get().replicaof.clone() {
             // Before anybody may write: what was loaded is a state of the primary's stream.
             let guards = server.keyspace.lock_all();
@@ -176,6 +192,8 @@ impl Drop for Running {
         for thread in self.threads.drain(..) {
             let _ = thread.join();
         }
+        // Whatever nobody has waited for.
+        let _ = server.aof.flush(server);
         let deadline = Instant::now() + JOIN_TIMEOUT;
         while self.passing.0.load(Ordering::SeqCst) > 0 && Instant::now() < deadline {
             server.clients.kill_all(|_| true);

@@ -274,6 +274,18 @@ impl Link<'_> {
     fn replace_data(&self, spool: File, length: u64, id: &str, offset: u64) -> io::Result<()> {
         let server = &self.engine.server;
         server.persistence.abort_save.store(true, Ordering::SeqCst);
+        // The file is the state of another stream; a new one begins behind the snapshot.
+        server.aof.stop(server);
+        let result = self.load_snapshot(spool, length, id, offset);
+        // Where this failed, the next synchronization or a promotion turns it on again.
+        if result.is_ok() && server.config.get().appendonly && !server.aof.start(server, false) {
+            server.aof.start_soon();
+        }
+        result
+    }
+
+    fn load_snapshot(&self, spool: File, length: u64, id: &str, offset: u64) -> io::Result<()> {
+        let server = &self.engine.server;
         server.logger.notice("MASTER <-> REPLICA sync: Flushing old data");
         let mut held = server.keyspace.hold(&Plan::All);
         self.check_generation()?;
@@ -387,6 +399,8 @@ impl Link<'_> {
         }
         loop {
             self.apply_input(&mut session, &mut request, &mut out)?;
+            // A failure is tried again with everything else.
+            let _ = server.aof.flush(server);
             let now = Instant::now();
             if now >= next_ack {
                 self.acknowledge()?;
@@ -446,8 +460,9 @@ impl Link<'_> {
     }
 
     fn acknowledge(&self) -> io::Result<()> {
-        let offset = self.engine.server.log.offset().to_string();
-        self.send(&[b"REPLCONF", b"ACK", offset.as_bytes()])
+        let confirmation = self.engine.server.confirmation();
+        let argv: Vec<&[u8]> = confirmation.iter().map(|word| word.as_bytes()).collect();
+        self.send(&argv)
     }
 
     /// Sends a command and returns the line that answers it.

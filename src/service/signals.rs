@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
 
-use crate::base::sys::{SIGINT, SIGTERM, Signals};
+use crate::base::sys::{SIGINT, SIGTERM, SIGXFSZ, Signals};
 use crate::engine::{Engine, shutdown};
 use crate::state::persistence;
 
@@ -16,6 +16,8 @@ const PATIENCE_MAX: Duration = Duration::from_millis(700);
 
 /// Keeps the signals from ending the process. Before any thread is started.
 pub fn block() -> io::Result<Signals> {
+    // A file that must not grow is like a full disk: an error of the write.
+    Signals::block(&[SIGXFSZ])?;
     Signals::block(&[SIGINT, SIGTERM])
 }
 

@@ -182,6 +182,13 @@ pub mod flag {
     pub const HELD: u64 = 1 << 20;
 }
 
+/// What a connection with nothing in its buffers takes, as far as it is known: the structures and
+/// the touched part of its thread's stack.
+const BARE_BYTES: u64 = 8 * 1024;
+
+/// What a subscription takes besides its name, as a rule of thumb.
+const SUBSCRIPTION_BYTES: u64 = 128;
+
 /// How CLIENT UNBLOCK ends a wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unblock {
@@ -238,6 +245,8 @@ pub struct ClientHandle {
     pub multi: AtomicU64,
     /// Bytes of their arguments.
     pub multi_bytes: AtomicU64,
+    /// Bytes that WATCH takes.
+    pub watch_bytes: AtomicU64,
     /// Channels, patterns and shard channels that it is subscribed to.
     pub subscriptions: [AtomicUsize; 3],
     /// Total bytes read.
@@ -249,6 +258,43 @@ pub struct ClientHandle {
 }
 
 impl ClientHandle {
+    fn new(id: u64, stream: Stream, unix_path: &str, flags: u64) -> Self {
+        let (addr, laddr) = stream.addresses(unix_path);
+        let unix = if matches!(stream, Stream::Unix(_)) { flag::UNIX } else { 0 };
+        let now_ms = clock::unix_ms();
+        ClientHandle {
+            id,
+            outbox: Outbox::new(stream.fd()),
+            stream: Arc::new(stream),
+            addr,
+            laddr,
+            created_ms: now_ms,
+            meta: Lock::new(rank::CLIENT, Meta::default()),
+            flags: AtomicU64::new(flags | unix),
+            active_ms: AtomicI64::new(now_ms),
+            db: AtomicU64::new(0),
+            proto: AtomicU64::new(2),
+            last_command: AtomicU64::new(0),
+            query_bytes: AtomicU64::new(0),
+            query_capacity: AtomicU64::new(0),
+            multi: AtomicU64::new(0),
+            multi_bytes: AtomicU64::new(0),
+            watch_bytes: AtomicU64::new(0),
+            subscriptions: Default::default(),
+            bytes_in: AtomicU64::new(0),
+            bytes_out: AtomicU64::new(0),
+            waiting: Lock::new(rank::LEAF + 10, Waiting::No),
+            waker: OnceLock::new(),
+        }
+    }
+
+    /// One that nobody is connected to and no list shows: on its behalf commands of a file are
+    /// executed.
+    pub fn of_nobody() -> io::Result<Self> {
+        let (stream, _) = UnixStream::pair()?;
+        Ok(ClientHandle::new(u64::MAX, Stream::Unix(stream), "", 0))
+    }
+
     /// Whether a flag is set.
     pub fn has(&self, bit: u64) -> bool {
         self.flags.load(Ordering::Relaxed) & bit != 0
@@ -261,6 +307,20 @@ impl ClientHandle {
         } else {
             self.flags.fetch_and(!bit, Ordering::Relaxed);
         }
+    }
+
+    /// Bytes of memory that the client takes.
+    pub fn memory(&self) -> u64 {
+        let load = |fact: &AtomicU64| fact.load(Ordering::Relaxed);
+        let count = |count: &AtomicUsize| count.load(Ordering::Relaxed) as u64;
+        let subscriptions: u64 = self.subscriptions.iter().map(count).sum();
+        let (_, waiting) = self.outbox.waiting();
+        BARE_BYTES
+            + load(&self.query_capacity)
+            + load(&self.multi_bytes)
+            + load(&self.watch_bytes)
+            + subscriptions * SUBSCRIPTION_BYTES
+            + waiting
     }
 
     /// What the client is.
@@ -397,32 +457,8 @@ impl Clients {
 
     /// Registers a connection.
     pub fn add(&self, stream: Stream, unix_path: &str, flags: u64) -> Arc<ClientHandle> {
-        let (addr, laddr) = stream.addresses(unix_path);
-        let unix = if matches!(stream, Stream::Unix(_)) { flag::UNIX } else { 0 };
-        let now_ms = clock::unix_ms();
-        let handle = Arc::new(ClientHandle {
-            id: self.next_id.fetch_add(1, Ordering::Relaxed),
-            outbox: Outbox::new(stream.fd()),
-            stream: Arc::new(stream),
-            addr,
-            laddr,
-            created_ms: now_ms,
-            meta: Lock::new(rank::CLIENT, Meta::default()),
-            flags: AtomicU64::new(flags | unix),
-            active_ms: AtomicI64::new(now_ms),
-            db: AtomicU64::new(0),
-            proto: AtomicU64::new(2),
-            last_command: AtomicU64::new(0),
-            query_bytes: AtomicU64::new(0),
-            query_capacity: AtomicU64::new(0),
-            multi: AtomicU64::new(0),
-            multi_bytes: AtomicU64::new(0),
-            subscriptions: Default::default(),
-            bytes_in: AtomicU64::new(0),
-            bytes_out: AtomicU64::new(0),
-            waiting: Lock::new(rank::LEAF + 10, Waiting::No),
-            waker: OnceLock::new(),
-        });
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let handle = Arc::new(ClientHandle::new(id, stream, unix_path, flags));
         self.list.lock().insert(handle.id, Arc::clone(&handle));
         handle
     }

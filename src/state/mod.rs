@@ -5,6 +5,7 @@
 //! `service` runs.
 
 pub mod acl;
+pub mod aof;
 pub mod clients;
 pub mod config;
 pub mod histogram;
@@ -40,6 +41,8 @@ use outbox::Limit;
 pub enum Job {
     /// Save the keyspace to the RDB file; it is marked as running already.
     BackgroundSave,
+    /// Rewrite the append-only file; it is marked as running already.
+    RewriteAof,
     /// Make a snapshot for the replicas that wait for one.
     FullSync,
     /// Send a replica this snapshot and then the stream, by this reader of the log.
@@ -107,6 +110,8 @@ pub struct Server {
     pub logger: Logger,
     /// Saving and loading.
     pub persistence: persistence::Persistence,
+    /// The append-only file.
+    pub aof: aof::Aof,
     /// Primary and replicas.
     pub replication: replication::Replication,
     /// CLIENT PAUSE.
@@ -153,6 +158,7 @@ impl Server {
             latency: latency::Latency::default(),
             logger: Logger::new(settings.loglevel, &settings.logfile),
             persistence: persistence::Persistence::default(),
+            aof: aof::Aof::default(),
             replication: replication::Replication::default(),
             pause: pause::Pause::default(),
             pubsub: pubsub::Pubsub::default(),
@@ -178,7 +184,7 @@ impl Server {
     pub fn become_replica(&self, primary: (String, u16)) {
         // The stream that we have, our own or a former primary's, may be one that the new primary
         // continues.
-        let own_stream = !self.replication.is_replica() && self.log.is_active();
+        let own_stream = !self.replication.is_replica() && self.log.is_streaming();
         self.replication.link().resumable |= own_stream;
         self.replication.follow(Some(primary.clone()));
         self.log.set_followed(true);
@@ -202,6 +208,25 @@ impl Server {
         self.replication.cut_replicas();
         self.config.update(|settings| settings.replicaof = None);
         self.logger.set_role(b'M');
+        if self.config.get().appendonly {
+            // A synchronization that was not finished has turned it off.
+            self.aof.start_soon();
+        }
+    }
+
+    /// What we confirm to our primary: how far we are, and how far our append-only file is.
+    pub fn confirmation(&self) -> Vec<String> {
+        let mut words =
+            vec!["REPLCONF".to_owned(), "ACK".to_owned(), self.log.offset().to_string()];
+        if let Some(synced) = self.aof.synced_stream() {
+            words.extend(["FACK".to_owned(), synced.to_string()]);
+        }
+        words
+    }
+
+    /// Whether a snapshot is being written in the background, for whatever purpose.
+    pub fn has_background_job(&self) -> bool {
+        self.persistence.is_saving() || self.replication.is_syncing() || self.aof.is_rewriting()
     }
 
     /// Says who runs jobs; `service` does, once.

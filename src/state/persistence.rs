@@ -16,6 +16,7 @@ use crate::base::lock::{Lock, rank};
 use crate::rdb::{self, Eviction};
 use crate::state::Server;
 use crate::state::config::{By, Settings};
+use crate::state::memory;
 use crate::store::Entry;
 use crate::store::dict::Slot;
 use crate::store::snapshot::Snapshot;
@@ -116,6 +117,13 @@ impl Persistence {
         self.loading.store(loading, Ordering::SeqCst);
     }
 
+    /// A load of so many bytes begins.
+    pub fn begin_progress(&self, total: u64) {
+        self.loading_start.store(clock::unix_ms() / 1000, Ordering::Relaxed);
+        self.loading_total.store(total, Ordering::Relaxed);
+        self.loading_done.store(0, Ordering::Relaxed);
+    }
+
     /// Marks a background save as running; `false` when one runs already.
     pub fn begin_background(&self) -> bool {
         let mut state = self.state.lock();
@@ -163,6 +171,17 @@ pub enum Until {
     Aborted,
     /// The end of the server, or of all who wait for it: a snapshot for replicas.
     Unwanted,
+    /// The append-only file's rewrite is not wanted any more.
+    Rewritten,
+}
+
+/// What a snapshot is written for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Contents {
+    /// To be all that there is.
+    Whole,
+    /// The append-only file's base, which increments follow.
+    Base,
 }
 
 /// The place in the replication stream that a snapshot belongs to.
@@ -233,7 +252,7 @@ fn save_as(
 ) -> io::Result<()> {
     let file = File::create(temporary)?;
     let (snapshot, epoch) = begin_snapshot(server, || ());
-    let file = write_snapshot(server, snapshot, &epoch, file, until)?;
+    let file = write_snapshot(server, snapshot, &epoch, file, until, Contents::Whole)?;
     file.sync_all()?;
     fs::rename(temporary, target)?;
     // The rename itself has to reach the disk too.
@@ -257,15 +276,15 @@ pub fn write_snapshot<W: Write>(
     epoch: &Epoch,
     out: W,
     until: Until,
+    contents: Contents,
 ) -> io::Result<W> {
     let settings = server.config.get();
     let options =
         rdb::Options { compress: settings.rdbcompression, checksum: settings.rdbchecksum };
     let mut writer = rdb::Writer::new(out, options);
     writer.header()?;
-    write_aux(server, epoch, &mut writer)?;
-    let delay = Duration::from_micros(settings.rdb_key_save_delay);
-    let mut progress = Progress::new(server, &snapshot, until, delay);
+    write_aux(server, epoch, &mut writer, contents)?;
+    let mut progress = Progress::new(server, &snapshot, until);
     let counts = snapshot.counts().to_vec();
     let (mut selected, mut announced) = (None, vec![false; counts.len()]);
     while let Some(batch) = snapshot.next_batch() {
@@ -293,7 +312,7 @@ fn accesses(entry: &Entry, settings: &Settings) -> Option<Eviction> {
     let now_ms = clock::unix_ms();
     match settings.maxmemory_policy.by? {
         By::Access => Some(Eviction::Idle(entry.idle_seconds(now_ms))),
-        By::Frequency => Some(Eviction::Freq(entry.frequency(now_ms, settings.aging()))),
+        By::Frequency => Some(Eviction::Freq(entry.frequency(now_ms, memory::aging(settings)))),
         By::Chance | By::Deadline => None,
     }
 }
@@ -302,21 +321,23 @@ fn write_aux<W: Write>(
     server: &Server,
     epoch: &Epoch,
     writer: &mut rdb::Writer<W>,
+    contents: Contents,
 ) -> io::Result<()> {
     writer.aux(b"redis-ver", crate::state::REDIS_VERSION.as_bytes())?;
     writer.aux(b"redis-bits", b"64")?;
     writer.aux(b"ctime", (clock::unix_ms() / 1000).to_string().as_bytes())?;
     writer.aux(b"used-mem", server.used_memory().to_string().as_bytes())?;
-    if server.log.is_active() {
+    if server.log.is_streaming() {
         writer.aux(b"repl-stream-db", epoch.stream_db.to_string().as_bytes())?;
         writer.aux(b"repl-id", epoch.id.as_bytes())?;
         writer.aux(b"repl-offset", epoch.offset.to_string().as_bytes())?;
     }
-    writer.aux(b"aof-base", b"0")
+    let is_base: &[u8] = if contents == Contents::Base { b"1" } else { b"0" };
+    writer.aux(b"aof-base", is_base)
 }
 
 /// Tells how far a save is, and ends it when it is to end.
-struct Progress {
+pub struct Progress {
     until: Until,
     delay: Duration,
     total: u64,
@@ -325,16 +346,22 @@ struct Progress {
 }
 
 impl Progress {
-    fn new(server: &Server, snapshot: &Snapshot, until: Until, delay: Duration) -> Self {
+    /// The beginning of a save.
+    pub fn new(server: &Server, snapshot: &Snapshot, until: Until) -> Self {
+        let delay = Duration::from_micros(server.config.get().rdb_key_save_delay);
         let total = snapshot.counts().iter().map(|(keys, _)| keys).sum();
         server.persistence.save_total.store(total, Ordering::Relaxed);
         server.persistence.save_done.store(0, Ordering::Relaxed);
         Progress { until, delay, total, done: 0, reported: Instant::now() }
     }
 
-    fn key(&mut self, server: &Server) -> io::Result<()> {
+    /// One more key is written.
+    ///
+    /// # Errors
+    /// The save is to end.
+    pub fn key(&mut self, server: &Server) -> io::Result<()> {
         self.done += 1;
-        let mut left = self.delay;
+        let until = Instant::now() + self.delay;
         loop {
             let ended = match self.until {
                 Until::Done => false,
@@ -343,21 +370,26 @@ impl Progress {
                     let unwanted = &server.replication.abort_sync;
                     unwanted.load(Ordering::Relaxed) || server.is_ending()
                 }
+                Until::Rewritten => server.aof.is_aborted() || server.has_ended(),
             };
             if ended {
                 return Err(io::Error::new(io::ErrorKind::Interrupted, "the save was ended"));
             }
+            if self.delay.is_zero() {
+                return Ok(());
+            }
+            // In slices, so that a save made slow on purpose can still be ended, or made fast.
+            let left = until.saturating_duration_since(Instant::now());
+            std::thread::sleep(left.min(Duration::from_millis(10)));
+            self.delay = Duration::from_micros(server.config.get().rdb_key_save_delay);
             if left.is_zero() {
                 return Ok(());
             }
-            // In slices, so that a save made slow on purpose can still be ended.
-            let slice = left.min(Duration::from_millis(10));
-            std::thread::sleep(slice);
-            left -= slice;
         }
     }
 
-    fn report(&mut self, server: &Server) {
+    /// A batch of keys is written.
+    pub fn report(&mut self, server: &Server) {
         server.persistence.save_done.store(self.done, Ordering::Relaxed);
         if self.reported.elapsed() >= Duration::from_secs(1) {
             self.reported = Instant::now();
@@ -367,9 +399,11 @@ impl Progress {
     }
 }
 
-/// Starts a background save unless one runs or the server is about to end; whether it was started.
+/// Starts a background save unless one runs, or a rewrite of the append-only file, or the server is
+/// about to end; whether it was started.
 pub fn start_background_save(server: &Arc<Server>) -> bool {
-    let started = !server.is_ending() && server.persistence.begin_background();
+    let free = !server.is_ending() && !server.aof.is_rewriting();
+    let started = free && server.persistence.begin_background();
     if started {
         server.start_job(crate::state::Job::BackgroundSave);
     }

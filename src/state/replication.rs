@@ -33,6 +33,8 @@ pub struct Replica {
     state: AtomicU8,
     /// Offset that it has confirmed.
     pub acked: AtomicU64,
+    /// Offset up to which it has confirmed that its append-only file is on its disk.
+    pub synced: AtomicU64,
     /// Unix ms of its last confirmation.
     pub acked_ms: AtomicI64,
     /// Its reader of the log, once it has one; 0 before.
@@ -68,6 +70,7 @@ impl Replica {
             port,
             state: AtomicU8::new(state as u8),
             acked,
+            synced: AtomicU64::new(0),
             acked_ms,
             reader: AtomicU64::new(0),
             wants,
@@ -345,10 +348,20 @@ impl Replication {
         self.replicas.lock().iter().filter(good).count()
     }
 
+    /// Replicas that get the stream and whose disk has everything up to `offset`.
+    pub fn count_synced(&self, offset: u64) -> usize {
+        let reached = |r: &&Arc<Replica>| {
+            let synced = r.synced.load(Ordering::SeqCst);
+            r.state() == ReplicaState::Online && synced > 0 && synced >= offset
+        };
+        self.replicas.lock().iter().filter(reached).count()
+    }
+
     /// Notes a confirmation and wakes the clients in WAIT.
-    pub fn acknowledge(&self, client: u64, offset: u64) {
+    pub fn acknowledge(&self, client: u64, offset: u64, synced: Option<u64>) {
         if let Some(replica) = self.find(client) {
             replica.acked.fetch_max(offset, Ordering::SeqCst);
+            replica.synced.fetch_max(synced.unwrap_or(0), Ordering::SeqCst);
             replica.acked_ms.store(clock::unix_ms(), Ordering::Relaxed);
         }
         self.wake_waiting();

@@ -2,9 +2,9 @@
 //! but how to count for them.
 //!
 //! Invariants: every node has an entry and is kept under an id that none of its live entries is
-//! below; `length` is the number of live entries, `bytes` the size of all nodes; live entries ascend
-//! and none is above `last_id`; `first_id` is the first live entry, as far as Redis keeps track of
-//! it.
+//! below; `length` is the number of live entries, `bytes` the size of all nodes; live entries
+//! ascend and none is above `last_id`; `first_id` is the first live entry, as far as Redis keeps
+//! track of it.
 
 use std::sync::Arc;
 

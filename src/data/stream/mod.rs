@@ -80,10 +80,10 @@ impl Stream {
 
     /// Bytes on the heap.
     pub fn heap_size(&self) -> usize {
-        let of_group = |(name, group): (&Box<[u8]>, &Arc<Group>)| {
-            size_of_val(name) + name.len() + size_of::<Group>() + group.heap_size()
+        let of_group = |name: &[u8], group: &Group| {
+            size_of::<Box<[u8]>>() + name.len() + size_of::<Group>() + group.heap_size()
         };
-        let groups: usize = self.0.groups.iter().map(of_group).sum();
+        let groups: usize = self.0.groups.iter().map(|(name, group)| of_group(name, group)).sum();
         size_of::<Body>() + self.0.entries.heap_size() + groups
     }
 }

@@ -1,4 +1,5 @@
-//! The sorted set: members with scores, in the order of scores and, where these are equal, of bytes.
+//! The sorted set: members with scores, in the order of scores and, where these are equal, of
+//! bytes.
 //!
 //! A small one is a listpack of members and scores in turn, as Redis has it; a large one is a
 //! [`Table`]. Which one it is, is decided by the limits that come with each change; a large one

@@ -254,10 +254,6 @@ mod tests {
             "line 2\n>>> 'include \"x\" \"y\"'\nBad directive or wrong number of arguments",
         ),
         (
-            &["--appendonly", "yes"],
-            "line 2\n>>> 'appendonly \"yes\"'\nappendonly is not supported yet",
-        ),
-        (
             &["--daemonize", "maybe"],
             "line 2\n>>> 'daemonize \"maybe\"'\nargument must be 'yes' or 'no'",
         ),

@@ -12,14 +12,6 @@ pub const NO_EFFECT: &[(&str, &str)] = &[
         "the key table grows one bucket at a time, so there is nothing to catch up",
     ),
     ("always-show-logo", "there is no logo"),
-    ("aof-load-truncated", "appendonly is not supported yet"),
-    ("aof-timestamp-enabled", "appendonly is not supported yet"),
-    ("aof-use-rdb-preamble", "appendonly is not supported yet"),
-    ("appenddirname", "appendonly is not supported yet"),
-    ("appendfilename", "appendonly is not supported yet"),
-    ("appendfsync", "appendonly is not supported yet"),
-    ("auto-aof-rewrite-min-size", "appendonly is not supported yet"),
-    ("auto-aof-rewrite-percentage", "appendonly is not supported yet"),
     ("bind-source-addr", "the standard library cannot choose the local address of a connection"),
     ("busy-reply-threshold", "there are no scripts yet"),
     ("disable-thp", "the standard library cannot change a process's page sizes"),
@@ -35,7 +27,6 @@ pub const NO_EFFECT: &[(&str, &str)] = &[
         "loading-process-events-interval-bytes",
         "clients have threads of their own while a file is loaded",
     ),
-    ("no-appendfsync-on-rewrite", "appendonly is not supported yet"),
     ("notify-keyspace-events", "keyspace events are not sent yet"),
     ("propagation-error-behavior", "an error in the primary's stream is logged and passed over"),
     ("rdb-del-sync-files", "a full resync leaves no files behind"),
@@ -55,7 +46,6 @@ pub const NO_EFFECT: &[(&str, &str)] = &[
 /// Directives that configuration files of Redis contain and that are passed over, with the reason.
 /// They are no parameters: CONFIG does not know them.
 pub const IGNORED_DIRECTIVES: &[(&str, &str)] = &[
-    ("aof-rewrite-incremental-fsync", "appendonly is not supported yet"),
     ("crash-log-enabled", "a panic is always reported"),
     ("crash-memcheck-enabled", "a panic does not test the memory"),
     ("jemalloc-bg-thread", "the allocator is the system's"),

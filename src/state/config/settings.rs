@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use crate::base::logger::Level;
 use crate::data::Limits;
-use crate::store::{Aging, EventClasses};
+use crate::store::EventClasses;
 
 /// One `save` point: snapshot when this many changes have gathered over this long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +39,26 @@ pub enum By {
     Chance,
     /// The one with the earliest deadline.
     Deadline,
+}
+
+/// `maxmemory-clients`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientMemory {
+    /// So many; 0 for no limit.
+    Bytes(u64),
+    /// So many percent of `maxmemory`.
+    Percent(u8),
+}
+
+impl ClientMemory {
+    /// The limit in bytes, if there is one.
+    pub fn limit(self, maxmemory: u64) -> Option<u64> {
+        let bytes = match self {
+            ClientMemory::Bytes(bytes) => bytes,
+            ClientMemory::Percent(percent) => maxmemory / 100 * u64::from(percent),
+        };
+        (bytes > 0).then_some(bytes)
+    }
 }
 
 /// `maxmemory-policy`.
@@ -317,6 +337,7 @@ pub struct Settings {
     // Memory.
     /// 0 is no limit.
     pub maxmemory: u64,
+    pub maxmemory_clients: ClientMemory,
     pub maxmemory_policy: Policy,
     /// Keys looked at for each that is removed.
     pub maxmemory_samples: u64,
@@ -341,6 +362,7 @@ pub struct Settings {
     pub latency_tracking_info_percentiles: Vec<f64>,
     pub notify_keyspace_events: EventClasses,
     // Append only file.
+    pub appendonly: bool,
     pub appendfilename: String,
     pub appenddirname: String,
     pub appendfsync: Fsync,
@@ -350,6 +372,7 @@ pub struct Settings {
     pub aof_load_truncated: bool,
     pub aof_use_rdb_preamble: bool,
     pub aof_timestamp_enabled: bool,
+    pub aof_disable_auto_gc: bool,
     // Encodings.
     /// Positive: entries per node; -1 to -5: 4 to 64 KiB per node.
     pub list_max_listpack_size: i64,
@@ -367,16 +390,6 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// What is kept about accesses.
-    pub fn aging(&self) -> Aging {
-        match self.maxmemory_policy.by {
-            Some(By::Frequency) => {
-                Aging::Lfu { log_factor: self.lfu_log_factor, decay_minutes: self.lfu_decay_time }
-            }
-            _ => Aging::Lru,
-        }
-    }
-
     /// How large collections may be in their small form.
     pub fn limits(&self) -> Limits {
         Limits {
@@ -474,6 +487,7 @@ const CONSTANT_DEFAULTS: Settings = Settings {
     min_replicas_max_lag: 10,
     propagation_error_behavior: PropagationError::Ignore,
     maxmemory: 0,
+    maxmemory_clients: ClientMemory::Bytes(0),
     maxmemory_policy: Policy::NO_EVICTION,
     maxmemory_samples: 5,
     maxmemory_eviction_tenacity: 10,
@@ -492,6 +506,7 @@ const CONSTANT_DEFAULTS: Settings = Settings {
     latency_tracking: true,
     latency_tracking_info_percentiles: Vec::new(),
     notify_keyspace_events: EventClasses::NONE,
+    appendonly: false,
     appendfilename: String::new(),
     appenddirname: String::new(),
     appendfsync: Fsync::EverySec,
@@ -501,6 +516,7 @@ const CONSTANT_DEFAULTS: Settings = Settings {
     aof_load_truncated: true,
     aof_use_rdb_preamble: true,
     aof_timestamp_enabled: false,
+    aof_disable_auto_gc: false,
     list_max_listpack_size: -2,
     list_compress_depth: 0,
     hash_max_listpack_entries: 512,

@@ -335,6 +335,7 @@ pub const PARAMS: &[Param] = &[
     ),
     // Memory.
     memory("maxmemory", (0, u64::MAX), |s| s.maxmemory, |s, v| s.maxmemory = v),
+    special("maxmemory-clients", of::client_memory, of::set_client_memory, of::client_memory_lines),
     choice(
         "maxmemory-policy",
         Policy::NAMES,
@@ -427,7 +428,7 @@ pub const PARAMS: &[Param] = &[
     .multi(),
     special("notify-keyspace-events", of::notify, of::set_notify, of::notify_lines),
     // Append only file.
-    never("appendonly", "appendonly is not supported yet").deny_loading(),
+    flag("appendonly", |s| s.appendonly, |s, v| s.appendonly = v).deny_loading(),
     text(
         "appendfilename",
         |s| s.appendfilename.as_bytes(),
@@ -466,6 +467,8 @@ pub const PARAMS: &[Param] = &[
     flag("aof-load-truncated", |s| s.aof_load_truncated, |s, v| s.aof_load_truncated = v),
     flag("aof-use-rdb-preamble", |s| s.aof_use_rdb_preamble, |s, v| s.aof_use_rdb_preamble = v),
     flag("aof-timestamp-enabled", |s| s.aof_timestamp_enabled, |s, v| s.aof_timestamp_enabled = v),
+    flag("aof-disable-auto-gc", |s| s.aof_disable_auto_gc, |s, v| s.aof_disable_auto_gc = v)
+        .hidden(),
     // Encodings.
     int(
         "list-max-listpack-size",

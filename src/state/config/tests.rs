@@ -129,7 +129,6 @@ const REFUSED: &[(&str, &str, &str)] = &[
         "latency-tracking-info-percentiles parameters should sit between [0.0,100.0]",
     ),
     ("bind", "a b c d e f g h i j k l m n o p q", "Too many bind addresses specified."),
-    ("appendonly", "yes", "appendonly is not supported yet"),
     ("databases", "3", "can't set immutable config"),
     ("DATABASES", "3", "can't set immutable config"),
     ("dir", "/tmp", "can't set protected config"),
