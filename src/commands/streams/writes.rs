@@ -152,26 +152,19 @@ impl Options {
         Ok(self.to.map(|to| Trim { to, approximate, limit }))
     }
 
-    /// Says in a command for the log what exactly was trimmed.
-    fn make_exact(&self, argv: &mut [Vec<u8>], entries: &Exact) {
-        argv[self.threshold_at - 1] = b"=".to_vec();
-        argv[self.threshold_at] = match self.to {
-            Some(TrimTo::MinId(_)) => entries.first_kept_id.to_vec(),
-            _ => entries.len.to_string().into_bytes(),
-        };
+    /// The threshold that would have trimmed exactly what an approximate one has trimmed.
+    fn exact_threshold(&self, entries: &Entries) -> Option<Vec<u8>> {
+        let by_id = matches!(self.to?, TrimTo::MinId(_));
+        self.approximate.then(|| match by_id {
+            true => entries.first_kept_id().unwrap_or(Id::MAX).to_vec(),
+            false => entries.len().to_string().into_bytes(),
+        })
     }
-}
 
-/// What an approximate trimming has left over.
-struct Exact {
-    len: u64,
-    first_kept_id: Id,
-}
-
-impl Exact {
-    fn of(entries: &Entries) -> Exact {
-        let first_kept_id = entries.first_kept_id().unwrap_or(Id::MAX);
-        Exact { len: entries.len(), first_kept_id }
+    /// Puts that threshold into a command for the log.
+    fn make_exact(&self, argv: &mut [Vec<u8>], threshold: Vec<u8>) {
+        argv[self.threshold_at - 1] = b"=".to_vec();
+        argv[self.threshold_at] = threshold;
     }
 }
 
@@ -225,23 +218,25 @@ fn xadd(ctx: &mut Ctx, args: &mut Args) -> Reply {
         if trim.is_some_and(|trim| entries.trim(trim) > 0) {
             note.event(EventClasses::STREAM, "xtrim");
         }
-        Ok((id, Exact::of(entries)))
+        Ok((id, options.exact_threshold(entries)))
     };
-    let added: Result<(Id, Exact), AddError> = if !options.no_mkstream {
+    let added: Result<(Id, Option<Vec<u8>>), AddError> = if !options.no_mkstream {
         ctx.db.edit_or_create(key, add)?
     } else if let Some(added) = ctx.db.edit(key, add)? {
         added
     } else {
         return ctx.reply.null();
     };
-    let (added_id, exact) = added.map_err(add_error)?;
-    let is_exact = matches!(id, NewId::Given(_)) && !options.approximate;
-    if !is_exact && ctx.server.log.is_active() {
+    let (added_id, threshold) = added.map_err(add_error)?;
+    let is_given = matches!(id, NewId::Given(_));
+    if (threshold.is_some() || !is_given) && ctx.server.log.is_active() {
         let mut argv = to_owned(args.argv());
-        if options.approximate {
-            options.make_exact(&mut argv, &exact);
+        if let Some(threshold) = threshold {
+            options.make_exact(&mut argv, threshold);
         }
-        argv[id_at] = added_id.to_vec();
+        if !is_given {
+            argv[id_at] = added_id.to_vec();
+        }
         ctx.effects.replace_all(vec![argv]);
     }
     ctx.reply.bulk(added_id.text(&mut [0; 41]))
@@ -261,12 +256,12 @@ fn xtrim(ctx: &mut Ctx, args: &mut Args) -> Reply {
             note.dirty(removed);
             note.event(EventClasses::STREAM, "xtrim");
         }
-        (removed, Exact::of(entries))
+        (removed, options.exact_threshold(entries))
     })?;
-    let Some((removed, exact)) = trimmed else { return ctx.reply.int(0) };
-    if removed > 0 && options.approximate && ctx.server.log.is_active() {
+    let Some((removed, threshold)) = trimmed else { return ctx.reply.int(0) };
+    if let Some(threshold) = threshold.filter(|_| removed > 0 && ctx.server.log.is_active()) {
         let mut argv = to_owned(args.argv());
-        options.make_exact(&mut argv, &exact);
+        options.make_exact(&mut argv, threshold);
         ctx.effects.replace_all(vec![argv]);
     }
     ctx.reply.int(removed as i64)

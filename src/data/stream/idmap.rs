@@ -41,12 +41,12 @@ impl<V> IdMap<V> {
 
     /// The entry with the smallest id.
     pub fn first(&self) -> Option<(Id, &V)> {
-        self.iter().next()
+        self.chunks.front()?.first().map(pair)
     }
 
     /// The entry with the largest id.
     pub fn last(&self) -> Option<(Id, &V)> {
-        self.iter_back(Id::MAX).next()
+        self.chunks.back()?.last().map(pair)
     }
 
     /// The value of an id.
