@@ -105,12 +105,7 @@ const INTENDED: &[Intended] = &[
         theirs: "\"skiplist\"",
         why: "SORT makes a sorted set large there, which is no business of a command that reads",
     },
-    Intended {
-        command: "DUMP",
-        ours: "\"\\x11",
-        theirs: "\"\\x05",
-        why: "the same",
-    },
+    Intended { command: "DUMP", ours: "\"\\x11", theirs: "\"\\x05", why: "the same" },
     Intended {
         command: "SORT",
         ours: "",
