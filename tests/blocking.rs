@@ -18,7 +18,7 @@ use support::server::Server;
 
 /// How often a race is tried.
 fn tries() -> usize {
-    setting("FERRODIS_BLOCKING_TRIES", 200) as usize
+    setting("FERRODIS_BLOCKING_TRIES", 120) as usize
 }
 
 fn start() -> Server {
@@ -145,7 +145,7 @@ fn a_client_that_has_closed_before_the_push_swallows_nothing() {
         let next = (i % 8 == 0).then(|| blocked(&server, &mut pusher, &["BLPOP", "k", "0"]));
         match i % 3 {
             0 => assert_eq!(pusher.cmd(&["CLIENT", "KILL", "ID", &gone_id]), Value::Int(1)),
-            _ => drop(gone),
+            _ => gone.close(),
         }
         let element = i.to_string();
         assert_eq!(pusher.cmd(&["RPUSH", "k", &element]), Value::Int(1), "try {i}");
@@ -171,15 +171,11 @@ fn an_element_is_sent_or_stays_when_a_client_hangs_up_during_the_push() {
         let client_id = id(&mut client);
         client.send(&["BLPOP", "k", "0"]);
         wait_until_blocked(&mut pusher, &client_id);
-        let (early, late) = (random.below(60), random.below(60));
-        let closer = thread::spawn(move || {
-            spin(early);
-            stream.shutdown(Shutdown::Write).expect("half of it can be closed");
-        });
-        spin(late);
         let element = i.to_string();
-        assert_eq!(pusher.cmd(&["RPUSH", "k", &element]), Value::Int(1));
-        closer.join().expect("it closes");
+        pusher.send(&["RPUSH", "k", &element]);
+        spin(random.below(120));
+        stream.shutdown(Shutdown::Write).expect("half of it can be closed");
+        assert_eq!(pusher.recv(), Value::Int(1));
         let stays = list(&mut pusher, "k");
         match client.recv_timeout(PATIENCE) {
             Ok(reply) => {
@@ -220,7 +216,7 @@ fn one_push_runs_through_a_chain_of_waiting_moves() {
     assert_eq!(pusher.cmd(&["DBSIZE"]), Value::Int(1));
     assert_eq!(replica.next(), "RPUSH hop0 x");
     for hop in keys.windows(2) {
-        assert_eq!(replica.next(), format!("LMOVE {} {} left right", hop[0], hop[1]));
+        assert_eq!(replica.next(), format!("LMOVE {} {} LEFT RIGHT", hop[0], hop[1]));
     }
 }
 
@@ -231,7 +227,7 @@ fn elements_that_are_moved_in_circles_are_neither_lost_nor_doubled() {
     const TOKENS: usize = 20;
     let server = start();
     let (stop, moves) = (AtomicBool::new(false), AtomicU64::new(0));
-    let time = Duration::from_millis(setting("FERRODIS_BLOCKING_TRIES", 200) * 4);
+    let time = Duration::from_millis(setting("FERRODIS_BLOCKING_TRIES", 120) * 6);
     let key = |ring: usize, at: usize| format!("{}{ring}", ["a", "b", "c"][at % 3]);
     thread::scope(|scope| {
         for worker in 0..RINGS * 6 {
@@ -350,8 +346,8 @@ fn a_time_out_is_exact() {
     let server = start();
     let commands: [(&[&str], &str); 4] = [
         (&["BLPOP", "k", "l"], "*-1\r\n"),
-        (&["BRPOPLPUSH", "k", "l"], "$-1\r\n"),
-        (&["BLMOVE", "k", "l", "LEFT", "LEFT"], "$-1\r\n"),
+        (&["BRPOPLPUSH", "k", "l"], "*-1\r\n"),
+        (&["BLMOVE", "k", "l", "LEFT", "LEFT"], "*-1\r\n"),
         (&["BZPOPMAX", "k"], "*-1\r\n"),
     ];
     thread::scope(|scope| {
@@ -412,16 +408,18 @@ fn client_unblock_that_meets_a_push_loses_neither_the_reply_nor_the_element() {
         client.send(&["BLPOP", "k", "0"]);
         wait_until_blocked(&mut pusher, &client_id);
         let (how, element) = (["TIMEOUT", "ERROR"][i % 2], i.to_string());
-        let (first, second) = (random.below(40), random.below(40));
-        let told = thread::scope(|scope| {
-            let unblock = scope.spawn(|| {
-                spin(first);
-                unblocker.cmd(&["CLIENT", "UNBLOCK", &client_id, how])
-            });
-            spin(second);
-            assert_eq!(pusher.cmd(&["RPUSH", "k", &element]), Value::Int(1));
-            unblock.join().expect("it unblocks")
-        });
+        let (unblock, push) = (["CLIENT", "UNBLOCK", &client_id, how], ["RPUSH", "k", &element]);
+        if random.one_in(2) {
+            unblocker.send(&unblock);
+            spin(random.below(60));
+            pusher.send(&push);
+        } else {
+            pusher.send(&push);
+            spin(random.below(60));
+            unblocker.send(&unblock);
+        }
+        assert_eq!(pusher.recv(), Value::Int(1));
+        let told = unblocker.recv();
         let reply = client.recv();
         let stays = pusher.cmd(&["LPOP", "k"]);
         match told {
@@ -441,11 +439,49 @@ fn client_unblock_that_meets_a_push_loses_neither_the_reply_nor_the_element() {
             }
             other => panic!("CLIENT UNBLOCK answered {other}"),
         }
-        client.expect(&["PING"], "+PONG\r\n");
+        assert_eq!(client.cmd(&["PING"]).text(), "PONG");
     }
     println!("{served} of {} were served", tries());
     assert_eq!(pusher.cmd(&["CLIENT", "UNBLOCK", &client_id]), Value::Int(0));
     assert_eq!(pusher.cmd(&["CLIENT", "UNBLOCK", "999999"]), Value::Int(0));
+}
+
+/// An entry that is not of use makes the server look whether a client can be served; meanwhile it
+/// waits as before.
+#[test]
+fn client_unblock_finds_a_client_that_is_just_looked_at() {
+    let server = start();
+    let (mut client, mut unblocker) = (server.client(), server.client());
+    let client_id = id(&mut client);
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                let mut pusher = server.client();
+                while !stop.load(Ordering::Relaxed) {
+                    (0..20)
+                        .for_each(|_| pusher.send(&["XADD", "s", "MAXLEN", "5", "1-*", "f", "v"]));
+                    (0..20).for_each(|_| drop(pusher.recv()));
+                }
+            });
+        }
+        let _stop = SetOnDrop(&stop);
+        for _ in 0..tries() {
+            client.send(&["XREAD", "BLOCK", "0", "STREAMS", "s", "2-0"]);
+            wait_until_blocked(&mut unblocker, &client_id);
+            assert_eq!(unblocker.cmd(&["CLIENT", "UNBLOCK", &client_id]), Value::Int(1));
+            assert_eq!(client.recv(), Value::NullArray);
+        }
+    });
+}
+
+/// Tells threads to end, also when the one that waits for them fails.
+struct SetOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for SetOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 #[test]
@@ -502,7 +538,7 @@ fn keys_that_are_ready_in_one_exec_are_served_in_the_order_of_their_changes() {
         "RPUSH a a1",
         "RPUSH c c2",
         "EXEC",
-        "LMOVE c a left right",
+        "LMOVE c a LEFT RIGHT",
         "LPOP b",
         "LPOP a",
         "RPOP a",
@@ -725,7 +761,7 @@ fn replicas_get_what_was_done_right_behind_what_made_it_possible() {
         "RPUSH k 1 2 3 4 5 6 7",
         "LPOP k",
         "RPOP k",
-        "LMOVE k to left right",
+        "LMOVE k to LEFT RIGHT",
         "RPOPLPUSH k to",
         "LPOP k 2",
         "RPOP k 1",

@@ -100,6 +100,13 @@ const INTENDED: &[Intended] = &[
         why: "7.2 keeps short lists in one listpack",
     },
     Intended {
+        command: "OBJECT ENCODING",
+        ours: "\"listpack\"",
+        theirs: "\"skiplist\"",
+        why: "SORT makes a sorted set large there, which is no business of a command that reads",
+    },
+    Intended { command: "DUMP", ours: "\"\\x11", theirs: "\"\\x05", why: "the same" },
+    Intended {
         command: "SORT",
         ours: "",
         theirs: "One or more scores can't be converted",

@@ -187,15 +187,28 @@ pub fn wait(engine: &Engine, session: &mut Session, waiter: &Waiter, out: &mut O
         served.chunks.iter().for_each(|chunk| out.raw(chunk.as_ref()));
         return served.end;
     }
-    session.close |= woken == Woken::HungUp;
+    if woken == Woken::HungUp {
+        // A client that has gone, even by half, is owed nothing.
+        session.close = true;
+        return End::Fine;
+    }
     match told {
         None | Some(Unblock::Timeout) => {
             out.null_array();
-            return End::Fine;
+            End::Fine
         }
-        Some(Unblock::Error) => out.error(&Error::UNBLOCKED),
-        Some(Unblock::RoleChange) => out.error(&Error::UNBLOCKED_BY_ROLE),
+        Some(Unblock::Error) => fail(server, out, &Error::UNBLOCKED),
+        Some(Unblock::RoleChange) => {
+            // It is to look for the primary anew.
+            session.close = true;
+            fail(server, out, &Error::UNBLOCKED_BY_ROLE)
+        }
     }
+}
+
+fn fail(server: &Server, out: &mut Out, error: &Error) -> End {
+    server.stats.error(error.code());
+    out.error(error);
     End::Failed
 }
 
@@ -277,6 +290,7 @@ pub fn serve<'k>(
                 waiter.handle.unclaim();
                 continue;
             };
+            waiter.handle.settle();
             held.shard(shard).waiting.unblock(db, &key, id);
             ready.append(&mut unit.take_ready().into());
             outcome.unit.append(unit);

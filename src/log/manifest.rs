@@ -18,15 +18,13 @@ use crate::base::{num, quote};
 /// The longest line that is read, its end included.
 const LINE_MAX: usize = 1024;
 
-/// What a file is for.
+/// What a file that is loaded is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A whole state of the keyspace.
     Base,
     /// The commands behind it.
     Incr,
-    /// Not needed any more; to be removed.
-    History,
 }
 
 /// One file.

@@ -143,10 +143,10 @@ mod tests {
         tail.append(&[(0, &[b"A"])]);
         tail.cut();
         tail.append(&[(0, &[b"B"]), (3, &[b"C"])]);
-        assert_eq!(tail.take(&mut out), (37, true));
+        assert_eq!(tail.take(&mut out), (34, true));
         assert_eq!(text(&out), "*2 $6 SELECT $1 0 *1 $1 A ");
         out.clear();
-        assert_eq!(tail.take(&mut out), (37, true));
+        assert_eq!(tail.take(&mut out), (34, true));
         assert!(out.is_empty());
         tail.forget_cut();
         assert_eq!(tail.take(&mut out), (tail.end(), false));

@@ -207,8 +207,10 @@ enum Waiting {
     Yes,
     /// It still does, but was told to end that.
     Told(Unblock),
-    /// It still does, but somebody serves it or has done so.
+    /// It still does, but somebody is about to serve it, if it turns out that he can.
     Claimed,
+    /// It was served, and gets to know that soon.
+    Served,
 }
 
 /// One connection, as other threads see it.
@@ -378,6 +380,11 @@ impl ClientHandle {
         takes
     }
 
+    /// A claimed client is served.
+    pub fn settle(&self) {
+        *self.waiting.lock() = Waiting::Served;
+    }
+
     /// Lets a claimed client wait on.
     pub fn unclaim(&self) {
         *self.waiting.lock() = Waiting::Yes;
@@ -394,14 +401,22 @@ impl ClientHandle {
     /// Ends the wait of a blocking command from any thread. `false`: there is none, or it ends
     /// already.
     pub fn unblock(&self, how: Unblock) -> bool {
-        let mut waiting = self.waiting.lock();
-        if *waiting != Waiting::Yes {
-            return false;
+        loop {
+            let mut waiting = self.waiting.lock();
+            match *waiting {
+                Waiting::Yes => *waiting = Waiting::Told(how),
+                // What will become of it is known in a moment, and needs nothing that we hold.
+                Waiting::Claimed => {
+                    drop(waiting);
+                    std::thread::yield_now();
+                    continue;
+                }
+                Waiting::No | Waiting::Told(_) | Waiting::Served => return false,
+            }
+            drop(waiting);
+            self.wake();
+            return true;
         }
-        *waiting = Waiting::Told(how);
-        drop(waiting);
-        self.wake();
-        true
     }
 
     /// Whether the peer has closed its side, or somebody has ended the connection.

@@ -6,6 +6,8 @@ use super::{Args, Family};
 /// Lists.
 pub const FAMILY: Family = Family { shapes: SHAPES, argument, rule: |_| None };
 
+/// SORT has effects only with ALPHA: without it, the real server may fail because of an error that
+/// an earlier number has left behind.
 const SHAPES: &[(usize, &str)] = &[
     (40, "RPUSH lkey {value}*"),
     (40, "LPUSH lkey {value}*"),
@@ -31,10 +33,11 @@ const SHAPES: &[(usize, &str)] = &[
     (5, "BRPOP {lkey}* wait"),
     (5, "BLMOVE lkey lkey LEFT|RIGHT LEFT|RIGHT wait"),
     (5, "BRPOPLPUSH lkey lkey wait"),
-    (20, "SORT lkey [ASC|DESC|ALPHA|LIMIT_int_int|GET_sortpattern|STORE_key]*"),
-    (10, "SORT llist [ASC|DESC|ALPHA|LIMIT_int_int|GET_sortpattern|STORE_lkey]*"),
-    (10, "SORT llist BY sortpattern [ASC|DESC|LIMIT_int_int|GET_sortpattern|STORE_key]*"),
-    (5, "SORT_RO llist [ASC|DESC|ALPHA|LIMIT_int_int|GET_sortpattern|STORE_key]*"),
+    (10, "SORT lkey [ASC|DESC|LIMIT_int_int]*"),
+    (15, "SORT lkey ALPHA [ASC|DESC|LIMIT_int_int|STORE_lkey]*"),
+    (10, "SORT llist BY sortpattern [ASC|DESC|LIMIT_int_int]*"),
+    (15, "SORT llist ALPHA [ASC|DESC|LIMIT_int_int|GET_sortpattern|STORE_lkey]*"),
+    (5, "SORT_RO llist ALPHA [ASC|DESC|LIMIT_int_int|GET_sortpattern|STORE_lkey]*"),
     (5, "BLMPOP wait 2 lkey lkey LEFT|RIGHT [COUNT_int]"),
 ];
 

@@ -336,7 +336,7 @@ mod tests {
 
     const BASE: Id = Id::new(100, 5);
 
-    fn pairs<'a>(text: &'a str) -> Vec<&'a [u8]> {
+    fn pairs(text: &str) -> Vec<&[u8]> {
         text.split(' ').map(str::as_bytes).collect()
     }
 
