@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
@@ -201,4 +202,13 @@ pub fn fill_with_all_types(client: &mut Client) {
     ok(client, &["SET", "string", "text"]);
     ok(client, &["SET", "integer", "-17"]);
     assert_eq!(client.cmd(&["PEXPIREAT", "RPUSH:words:65", "9999999999999"]), Value::Int(1));
+}
+
+/// Limits the size of the files that the server writes; `None` lifts that.
+pub fn limit_files(server: &Server, bytes: Option<u64>) {
+    let limit = bytes.map_or("unlimited".to_owned(), |bytes| bytes.to_string());
+    let status = Command::new("prlimit")
+        .args(["--pid", &server.pid().to_string(), &format!("--fsize={limit}:unlimited")])
+        .status();
+    assert!(status.expect("prlimit can be run").success());
 }
