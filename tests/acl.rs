@@ -268,6 +268,49 @@ fn rights_change_under_open_connections() {
 }
 
 #[test]
+fn who_has_to_wait_is_asked_again() {
+    let server = Server::start(&[]);
+    let mut admin = server.client();
+    let mut bob = bob(&server, &["+blpop", "~list*"]);
+    bob.send(&["BLPOP", "list1", "0"]);
+    while !admin.cmd(&["INFO", "clients"]).text().contains("blocked_clients:1") {}
+    ok(&mut admin, &["ACL", "SETUSER", "bob", "resetkeys", "~other"]);
+    admin.expect(&["RPUSH", "list1", "a"], ":1\r\n");
+    let refused = "(error) NOPERM No permissions to access a key";
+    assert_eq!(bob.recv().to_string(), refused);
+    admin.expect(&["LLEN", "list1"], ":1\r\n");
+    let entry = &admin.cmd(&["ACL", "LOG"]).items()[0].clone();
+    assert_eq!(field(entry, "object"), Value::bulk("list1"));
+    let stats = admin.cmd(&["INFO", "commandstats"]).text();
+    let counted = "cmdstat_blpop:calls=0,usec=0,usec_per_call=0.00,rejected_calls=1,failed_calls=0";
+    assert!(stats.contains(counted), "{stats}");
+    ok(&mut admin, &["ACL", "SETUSER", "bob", "~list*", "-blpop"]);
+    bob.expect(
+        &["BLPOP", "list1", "0"],
+        "-NOPERM User bob has no permissions to run the 'blpop' command\r\n",
+    );
+}
+
+#[test]
+fn subscribers_hear_that_they_may_not() {
+    let server = Server::start(&[]);
+    let mut bob = bob(&server, &["+@pubsub", "+acl", "&x"]);
+    for args in [&["SUBSCRIBE", "x", "y"][..], &["PSUBSCRIBE", "*"], &["SPUBLISH", "y", "hi"]] {
+        bob.expect(args, "-NOPERM No permissions to access a channel\r\n");
+    }
+    let stats = server.client().cmd(&["INFO", "stats"]).text();
+    assert!(stats.contains("acl_access_denied_channel:3"), "{stats}");
+    // Who takes its own channels away still hears of it.
+    bob.cmd(&["HELLO", "3", "AUTH", "bob", "b"]);
+    let head = ["ACL", "SETUSER", "bob"];
+    ok(&mut server.client(), &[&head[..], &["+hello"]].concat());
+    bob.cmd(&["HELLO", "3"]);
+    bob.cmd(&["SUBSCRIBE", "x"]);
+    assert_eq!(bob.cmd(&[&head[..], &["resetchannels"]].concat()), Value::simple("OK"));
+    bob.expect_closed();
+}
+
+#[test]
 fn passwords_stay_out_of_sight() {
     let server = Server::start(&["--slowlog-log-slower-than", "0"]);
     let (mut admin, mut watcher) = (server.client(), server.client());

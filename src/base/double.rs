@@ -1,10 +1,9 @@
-//! Prints doubles in the ways that Redis knows: with the fewest digits that read back as the same
-//! number, with seventeen digits as older versions did, and with digits behind the point for
-//! people.
+//! Prints doubles in the ways that Redis knows: with few digits that read back as the same number,
+//! with seventeen digits as older versions did, and with digits behind the point for people.
 //!
-//! Knows nothing of replies or scores. Every way is exact: a text never depends on rounding before
-//! the last digit.
+//! Knows nothing of replies or scores.
 
+use crate::base::grisu;
 use crate::base::num::push_u64;
 
 /// Whole numbers up to here are printed in full, as in Redis.
@@ -41,14 +40,15 @@ fn digits_of(text: &str) -> (Vec<u8>, i32) {
     (digits, exponent.parse().unwrap_or(0))
 }
 
-/// Appends the shortest digits that read back as `value`, laid out as Redis 7.2 does: plain where
-/// that stays short, `d.ddde-NN` otherwise.
+/// Appends digits that read back as `value`, nearly always the fewest, laid out as Redis 7.2 does:
+/// plain where that stays short, `d.ddde-NN` otherwise.
 pub fn push_shortest(out: &mut Vec<u8>, value: f64) {
     let Some(value) = begin(out, value) else { return };
     if let Some(whole) = as_i64(value) {
         return push_u64(out, whole.unsigned_abs());
     }
-    let (digits, exponent) = digits_of(&format!("{value:e}"));
+    let (digits, last) = grisu::digits(value);
+    let exponent = last + digits.len() as i32 - 1;
     lay_out_shortest(out, &digits, exponent);
 }
 

@@ -8,6 +8,7 @@ pub mod clock;
 pub mod crc64;
 pub mod double;
 pub mod glob;
+pub mod grisu;
 pub mod hash;
 pub mod lock;
 pub mod logger;

@@ -101,9 +101,7 @@ pub fn push_i64(out: &mut Vec<u8>, v: i64) {
 
 /// Appends the decimal text of `v`.
 pub fn push_u64(out: &mut Vec<u8>, v: u64) {
-    let mut buf = [0; 20];
-    let start = write_digits(v, &mut buf);
-    out.extend_from_slice(&buf[start..]);
+    out.extend_from_slice(u64_bytes(v, &mut [0; 20]));
 }
 
 /// Writes the decimal text of `v` into `buf` and returns the part of it that was used; twenty
@@ -114,6 +112,12 @@ pub fn i64_bytes(v: i64, buf: &mut [u8; 20]) -> &[u8] {
         start -= 1;
         buf[start] = b'-';
     }
+    &buf[start..]
+}
+
+/// Writes the decimal text of `v` into `buf` and returns the part of it that was used.
+pub fn u64_bytes(v: u64, buf: &mut [u8; 20]) -> &[u8] {
+    let start = write_digits(v, buf);
     &buf[start..]
 }
 

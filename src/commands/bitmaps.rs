@@ -86,8 +86,8 @@ const fn bitmap(name: &'static str, handler: fn(&mut Ctx, &mut Args) -> Reply) -
     Command::new(name, handler).group(Group::Bitmap)
 }
 
-/// What a BITFIELD does with its key: it only reads if all it has is GET. What is no operation could
-/// be anything.
+/// What a BITFIELD does with its key: it only reads if all it has is GET. What is no operation
+/// could be anything.
 fn access_of_bitfield(argv: &[&[u8]]) -> u32 {
     let mut rest = argv.get(2..).unwrap_or_default();
     while let Some((word, behind)) = rest.split_first() {

@@ -6,7 +6,9 @@ use crate::engine::session::{ReplyMode, Session};
 use crate::engine::spec::flag::{
     ALLOW_BUSY, FAST, HEALTH, LOADING, NO_AUTH, NOSCRIPT, NOT_QUEUED, STALE, SUBSCRIBED,
 };
-use crate::engine::{Args, Command, Ctx, Group, Reply, delivery, monitor, permissions, transaction};
+use crate::engine::{
+    Args, Command, Ctx, Group, Reply, delivery, monitor, permissions, transaction,
+};
 use crate::resp::error::{self, Error};
 use crate::state::acl;
 use crate::state::clients::flag;

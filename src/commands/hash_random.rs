@@ -21,6 +21,9 @@ const MOST_DRAWS: u64 = 1 << 24;
 /// left of all when others are taken away.
 const SPARSE: usize = 3;
 
+/// Draws for one field, as many of them may meet one that has expired or was drawn before.
+const MOST_TRIES: usize = 100;
+
 /// The commands of this file.
 pub const COMMANDS: &[Command] = &[Command::new("hrandfield", hrandfield)
     .group(Group::Hash)
@@ -59,23 +62,23 @@ impl Wanted {
 
 /// HRANDFIELD key [count [WITHVALUES]]
 fn hrandfield(ctx: &mut Ctx, args: &mut Args) -> Reply {
-    let key = args.key();
+    let (key, horizon) = (args.key(), ctx.db.horizon());
     let mut rng = Rng::from_os();
-    if args.is_empty() {
-        let field = ctx.db.get::<Hash>(key)?.and_then(|hash| hash.random(&mut || rng.next_u64()));
-        match field {
+    let wanted = if args.is_empty() { None } else { Some(Wanted::parse(args)?) };
+    ctx.db.expire_some(key);
+    let hash: Option<&Hash> = ctx.db.get(key)?;
+    let Some(wanted) = wanted else {
+        match hash.and_then(|hash| random(hash, horizon, &mut rng)) {
             Some(field) => push_item(ctx.reply.parts(), field.name),
             None => ctx.reply.parts().null(),
         }
         return ctx.reply.done();
-    }
-    let wanted = Wanted::parse(args)?;
-    let hash: Option<&Hash> = ctx.db.get(key)?;
+    };
     let out = ctx.reply.parts();
     match hash {
-        Some(hash) if wanted.repeated => draw(out, hash, &wanted, &mut rng),
+        Some(hash) if wanted.repeated => draw(out, hash, &wanted, horizon, &mut rng),
         Some(hash) => {
-            let fields = choose(hash, wanted.count, &mut rng);
+            let fields = choose(hash, wanted.count, horizon, &mut rng);
             header(out, fields.len(), wanted.values);
             fields.into_iter().for_each(|field| push(out, field, wanted.values));
         }
@@ -84,48 +87,51 @@ fn hrandfield(ctx: &mut Ctx, args: &mut Args) -> Reply {
     ctx.reply.done()
 }
 
+/// A random field that has not expired.
+fn random<'a>(hash: &'a Hash, horizon: i64, rng: &mut Rng) -> Option<Field<'a>> {
+    let mut draws = std::iter::from_fn(|| hash.random(&mut || rng.next_u64())).take(MOST_TRIES);
+    draws.find(|field| !field.is_due(horizon)).or_else(|| live_fields(hash, horizon).next())
+}
+
+fn live_fields(hash: &Hash, horizon: i64) -> impl Iterator<Item = Field<'_>> {
+    hash.fields().filter(move |field| !field.is_due(horizon))
+}
+
 /// Answers random fields that may repeat.
-fn draw(out: &mut Out, hash: &Hash, wanted: &Wanted, rng: &mut Rng) {
-    let count = wanted.count as usize;
-    header(out, count, wanted.values);
+fn draw(out: &mut Out, hash: &Hash, wanted: &Wanted, horizon: i64, rng: &mut Rng) {
     // The fields of a small hash are found only by walking through it.
-    let small: Vec<Field> = if hash.is_packed() { hash.fields().collect() } else { Vec::new() };
-    for _ in 0..count {
-        let field = match small.len() as u64 {
-            0 => hash.random(&mut || rng.next_u64()),
-            len => small.get((rng.next_u64() % len) as usize).copied(),
-        };
-        if let Some(field) = field {
-            push(out, field, wanted.values);
-        }
+    let small: Vec<Field> =
+        if hash.is_packed() { live_fields(hash, horizon).collect() } else { Vec::new() };
+    let mut next = || match small.len() as u64 {
+        0 => random(hash, horizon, rng),
+        len => small.get((rng.next_u64() % len) as usize).copied(),
+    };
+    let Some(first) = next() else { return out.array(0) };
+    header(out, wanted.count as usize, wanted.values);
+    push(out, first, wanted.values);
+    for _ in 1..wanted.count {
+        push(out, next().unwrap_or(first), wanted.values);
     }
 }
 
 /// Different random fields, as many as asked for or all.
-fn choose<'a>(hash: &'a Hash, count: u64, rng: &mut Rng) -> Vec<Field<'a>> {
-    let count = usize::try_from(count).unwrap_or(usize::MAX).min(hash.len());
-    if count == hash.len() {
-        return hash.fields().collect();
-    }
+fn choose<'a>(hash: &'a Hash, count: u64, horizon: i64, rng: &mut Rng) -> Vec<Field<'a>> {
+    let count = usize::try_from(count).unwrap_or(usize::MAX);
     if hash.is_packed() || count.saturating_mul(SPARSE) > hash.len() {
-        let mut fields: Vec<Field> = hash.fields().collect();
+        let mut fields: Vec<Field> = live_fields(hash, horizon).collect();
         while fields.len() > count {
             let index = (rng.next_u64() % fields.len() as u64) as usize;
             fields.swap_remove(index);
         }
         return fields;
     }
-    let (mut fields, mut known) = (Vec::with_capacity(count), HashSet::with_capacity(count));
-    while fields.len() < count
-        && let Some(field) = hash.random(&mut || rng.next_u64())
-    {
-        if let Item::Bytes(name) = field.name
-            && known.insert(name)
-        {
-            fields.push(field);
-        }
-    }
-    fields
+    let mut known = HashSet::with_capacity(count);
+    std::iter::from_fn(|| hash.random(&mut || rng.next_u64()))
+        .take(count.saturating_mul(MOST_TRIES))
+        .filter(|field| !field.is_due(horizon))
+        .filter(|field| matches!(field.name, Item::Bytes(name) if known.insert(name)))
+        .take(count)
+        .collect()
 }
 
 /// RESP3 has each field and its value in an array of their own.
@@ -140,5 +146,42 @@ fn push(out: &mut Out, field: Field, values: bool) {
     push_item(out, field.name);
     if values {
         push_item(out, field.value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::Limits;
+    use crate::data::hash::Deadline;
+
+    /// Fields `0` and up; every third has expired at the time 10.
+    fn hash(fields: usize) -> Hash {
+        let mut hash = Hash::default();
+        for number in 0..fields {
+            let name = number.to_string();
+            hash.set(name.as_bytes(), b"v", Deadline::Clear, &Limits::default());
+            if number % 3 == 0 {
+                hash.set_deadline(name.as_bytes(), Some(9));
+            }
+        }
+        hash
+    }
+
+    #[test]
+    fn chosen_fields_differ_and_live() {
+        let mut rng = Rng::seeded(2);
+        for fields in [30, 900] {
+            let hash = hash(fields);
+            let live = fields / 3 * 2;
+            for count in [0, 1, 2, fields / 4, fields / 2, live, fields, 10 * fields] {
+                let chosen = choose(&hash, count as u64, 10, &mut rng);
+                let names: HashSet<_> = chosen.iter().map(|field| field.name.to_vec()).collect();
+                assert_eq!((chosen.len(), names.len()), (count.min(live), count.min(live)));
+                assert!(chosen.iter().all(|field| field.deadline.is_none()));
+            }
+            assert_eq!(choose(&hash, u64::MAX, 9, &mut rng).len(), fields);
+            assert!((0..50).all(|_| random(&hash, 10, &mut rng).unwrap().deadline.is_none()));
+        }
     }
 }

@@ -158,7 +158,6 @@ fn hmset(ctx: &mut Ctx, args: &mut Args) -> Reply {
 fn set_all(ctx: &mut Ctx, args: &mut Args, command: &str) -> Result<usize, Error> {
     let (key, rest) = (args.key(), args.take_rest());
     let (pairs, []) = rest.as_chunks::<2>() else { return Err(error::wrong_args(command)) };
-    ctx.db.expire_named(key, &pairs.iter().map(|[name, _]| *name).collect::<Vec<_>>());
     let limits = ctx.settings.limits();
     let new = ctx.db.edit_or_create(key, |hash: &mut Hash, note| {
         hash.prepare(pairs, &limits);
@@ -259,7 +258,7 @@ fn number(field: Field) -> Option<LongDouble> {
 /// HDEL key field [field ...]
 fn hdel(ctx: &mut Ctx, args: &mut Args) -> Reply {
     let (key, names) = (args.key(), args.take_rest());
-    ctx.db.expire_named(key, names);
+    // As in Redis, fields that have expired and are still there count.
     let removed = ctx.db.edit(key, |hash: &mut Hash, note| {
         let removed = names.iter().filter(|name| hash.remove(name)).count();
         if removed > 0 {
@@ -271,9 +270,18 @@ fn hdel(ctx: &mut Ctx, args: &mut Args) -> Reply {
     ctx.reply.count(removed.unwrap_or(0))
 }
 
-/// The field of a hash that may not be there, unless it has expired.
-fn live_field<'a>(hash: Option<&'a Hash>, name: &[u8], horizon: i64) -> Option<Field<'a>> {
-    hash?.get(name).filter(|field| !field.is_due(horizon))
+/// The field of a hash that may not be there; one that has expired is as good as absent and is
+/// noted in `due`.
+fn live_field<'a>(
+    hash: Option<&'a Hash>,
+    name: &[u8],
+    horizon: i64,
+    due: &mut bool,
+) -> Option<Field<'a>> {
+    let field = hash?.get(name)?;
+    let expired = field.is_due(horizon);
+    *due |= expired;
+    (!expired).then_some(field)
 }
 
 fn push_value(out: &mut Out, field: Field) {
@@ -285,10 +293,35 @@ fn push_value(out: &mut Out, field: Field) {
 
 /// HGET key field
 fn hget(ctx: &mut Ctx, args: &mut Args) -> Reply {
+    read_field(ctx, args, |out, field| match field {
+        Some(field) => push_value(out, field),
+        None => out.null(),
+    })
+}
+
+/// HEXISTS key field
+fn hexists(ctx: &mut Ctx, args: &mut Args) -> Reply {
+    read_field(ctx, args, |out, field| out.int(i64::from(field.is_some())))
+}
+
+/// HSTRLEN key field
+fn hstrlen(ctx: &mut Ctx, args: &mut Args) -> Reply {
+    read_field(ctx, args, |out, field| {
+        let len = field.map_or(0, |field| match field.value {
+            Item::Int(number) => num::i64_len(number),
+            Item::Bytes(bytes) => bytes.len(),
+        });
+        out.int(i64::try_from(len).unwrap_or(i64::MAX));
+    })
+}
+
+/// Answers something of a field; one that has expired is removed.
+fn read_field(ctx: &mut Ctx, args: &mut Args, push: fn(&mut Out, Option<Field>)) -> Reply {
     let (key, name, horizon) = (args.key(), args.bytes()?, ctx.db.horizon());
-    match live_field(ctx.db.get(key)?, name, horizon) {
-        Some(field) => push_value(ctx.reply.parts(), field),
-        None => ctx.reply.parts().null(),
+    let mut due = false;
+    push(ctx.reply.parts(), live_field(ctx.db.get(key)?, name, horizon, &mut due));
+    if due {
+        ctx.db.expire_named(key, &[name]);
     }
     ctx.reply.done()
 }
@@ -299,31 +332,17 @@ fn hmget(ctx: &mut Ctx, args: &mut Args) -> Reply {
     let hash = ctx.db.get(key)?;
     let out = ctx.reply.parts();
     out.array(names.len());
+    let mut due = false;
     for name in names {
-        match live_field(hash, name, horizon) {
+        match live_field(hash, name, horizon, &mut due) {
             Some(field) => push_value(out, field),
             None => out.null(),
         }
     }
+    if due {
+        ctx.db.expire_named(key, names);
+    }
     ctx.reply.done()
-}
-
-/// HEXISTS key field
-fn hexists(ctx: &mut Ctx, args: &mut Args) -> Reply {
-    let (key, name, horizon) = (args.key(), args.bytes()?, ctx.db.horizon());
-    let there = live_field(ctx.db.get(key)?, name, horizon).is_some();
-    ctx.reply.flag(there)
-}
-
-/// HSTRLEN key field
-fn hstrlen(ctx: &mut Ctx, args: &mut Args) -> Reply {
-    let (key, name, horizon) = (args.key(), args.bytes()?, ctx.db.horizon());
-    let field = live_field(ctx.db.get(key)?, name, horizon);
-    let len = field.map_or(0, |field| match field.value {
-        Item::Int(number) => num::i64_len(number),
-        Item::Bytes(bytes) => bytes.len(),
-    });
-    ctx.reply.count(len)
 }
 
 /// HLEN key

@@ -211,11 +211,10 @@ fn lrange(ctx: &mut Ctx, args: &mut Args) -> Reply {
 /// LREM key count element
 fn lrem(ctx: &mut Ctx, args: &mut Args) -> Reply {
     let (key, count, value, fill) = (args.key(), args.int()?, args.bytes()?, fill(ctx));
-    let from = match count {
-        i64::MIN => return Err(out_of_bounds(-i64::MAX, i64::MAX)),
-        ..0 => End::Right,
-        _ => End::Left,
-    };
+    if count == i64::MIN {
+        return Err(out_of_bounds(-i64::MAX, i64::MAX));
+    }
+    let from = if count < 0 { End::Right } else { End::Left };
     let limit = match usize::try_from(count.unsigned_abs()) {
         Ok(limit) if limit > 0 => limit,
         _ => usize::MAX,

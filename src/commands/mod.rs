@@ -35,6 +35,7 @@ mod set_algebra;
 mod sets;
 mod slowlog;
 mod sort;
+mod streams;
 mod strings;
 mod transactions;
 mod zsets;
@@ -76,6 +77,12 @@ pub const ALL: &[&[Command]] = &[
     sets::COMMANDS,
     slowlog::COMMANDS,
     sort::COMMANDS,
+    streams::GROUPS,
+    streams::INFO,
+    streams::PENDING,
+    streams::RANGES,
+    streams::READS,
+    streams::WRITES,
     strings::COMMANDS,
     transactions::COMMANDS,
     zsets::COMMANDS,

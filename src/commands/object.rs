@@ -6,6 +6,7 @@ use crate::engine::spec::flag::{KEYSPACE, LOADING, STALE};
 use crate::engine::{Args, Command, Ctx, Group, KeySpec, Reply};
 use crate::resp::error::Error;
 use crate::state::config::By;
+use crate::state::memory;
 use crate::store::Aging;
 
 /// The commands of this file.
@@ -57,7 +58,7 @@ fn encoding(ctx: &mut Ctx, args: &mut Args) -> Reply {
 
 /// OBJECT FREQ key
 fn freq(ctx: &mut Ctx, args: &mut Args) -> Reply {
-    let (now_ms, aging) = (ctx.now_ms, ctx.settings.aging());
+    let (now_ms, aging) = (ctx.now_ms, memory::aging(ctx.settings));
     match ctx.db.inspect(args.key()) {
         Some(_) if aging == Aging::Lru => Err(Error::FREQ_WITHOUT_LFU),
         Some(entry) => {
@@ -70,7 +71,7 @@ fn freq(ctx: &mut Ctx, args: &mut Args) -> Reply {
 
 /// OBJECT IDLETIME key
 fn idletime(ctx: &mut Ctx, args: &mut Args) -> Reply {
-    let (now_ms, aging) = (ctx.now_ms, ctx.settings.aging());
+    let (now_ms, aging) = (ctx.now_ms, memory::aging(ctx.settings));
     match ctx.db.inspect(args.key()).map(|entry| entry.idle_seconds(now_ms)) {
         Some(_) if aging != Aging::Lru => Err(Error::IDLETIME_WITH_LFU),
         Some(seconds) => ctx.reply.int(i64::try_from(seconds).unwrap_or(i64::MAX)),

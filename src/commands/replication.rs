@@ -258,10 +258,17 @@ fn wait_for_confirmations(
     server.replication.end_wait(&handle);
     match woken {
         Woken::Unblocked(Unblock::Error) => Err(Error::UNBLOCKED),
-        Woken::Unblocked(Unblock::RoleChange) => Err(Error::UNBLOCKED_BY_ROLE),
-        _ if server.replication.is_replica() => Err(Error::UNBLOCKED_BY_ROLE),
+        Woken::Unblocked(Unblock::RoleChange) => Err(void_on_replica(ctx)),
+        _ if server.replication.is_replica() => Err(void_on_replica(ctx)),
         _ => Ok(()),
     }
+}
+
+/// Ends a wait that the change to a replica has made void; the client is to look for the primary
+/// anew.
+fn void_on_replica(ctx: &mut Ctx) -> Error {
+    ctx.session.close = true;
+    Error::UNBLOCKED_BY_ROLE
 }
 
 /// FAILOVER [TO host port [FORCE]] [ABORT] [TIMEOUT milliseconds]
@@ -441,7 +448,9 @@ fn become_replica(ctx: &mut Ctx, wants: Wants, state: ReplicaState, acked: u64) 
     let ip = ctx.session.replica.ip.clone().unwrap_or_else(|| peer.trim_matches(['[', ']']).into());
     let port = ctx.session.replica.port;
     ctx.server.logger.notice(&format!("Replica {ip}:{port} asks for synchronization"));
-    let replica = Replica::new(Arc::clone(handle), ip, port, wants, state);
+    // Who takes a snapshot of unknown length is a real replica, and those confirm.
+    let confirms = ctx.session.replica.eof;
+    let replica = Replica::new(Arc::clone(handle), ip, port, wants, confirms, state);
     replica.acked.store(acked, Ordering::SeqCst);
     ctx.server.replication.add(Arc::new(replica));
 }

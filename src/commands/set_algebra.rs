@@ -7,11 +7,11 @@ use crate::base::table::Table;
 use crate::data::listpack::Item;
 use crate::data::set::Form;
 use crate::data::{Kind, Limits, Set};
+use crate::engine::ctx::push_item;
 use crate::engine::spec::access::{ACCESS, OW, RO, RW, UPDATE};
 use crate::engine::spec::flag::MOVABLEKEYS;
 use crate::engine::{Args, Command, Ctx, Group, KeySpec, Reply};
 use crate::resp::error::Error;
-use crate::resp::out::Out;
 use crate::store::events::EventClasses;
 
 /// The commands of this file.
@@ -116,18 +116,11 @@ fn answer<'a>(ctx: &mut Ctx, members: impl Iterator<Item = Item<'a>>) -> Reply {
     let out = ctx.reply.parts();
     let (start, mut count) = (out.defer(), 0);
     for member in members {
-        push(out, member);
+        push_item(out, member);
         count += 1;
     }
     out.finish_set(start, count);
     ctx.reply.done()
-}
-
-fn push(out: &mut Out, member: Item) {
-    match member {
-        Item::Int(number) => out.bulk_int(number),
-        Item::Bytes(bytes) => out.bulk(bytes),
-    }
 }
 
 /// SINTERCARD numkeys key [key ...] [LIMIT limit]

@@ -6,11 +6,11 @@ use crate::base::num;
 use crate::base::rng::Rng;
 use crate::data::Set;
 use crate::data::listpack::Item;
+use crate::engine::ctx::push_item;
 use crate::engine::scan::{self, Names};
 use crate::engine::spec::access::{ACCESS, DELETE, INSERT, RO, RW};
 use crate::engine::{Args, Command, Ctx, Group, KeySpec, Reply};
 use crate::resp::error::{self, Error};
-use crate::resp::out::Out;
 use crate::store::events::EventClasses;
 
 /// The commands of this file.
@@ -183,16 +183,9 @@ fn smembers(ctx: &mut Ctx, args: &mut Args) -> Reply {
     let out = ctx.reply.parts();
     out.set(set.map_or(0, Set::len));
     if let Some(set) = set {
-        set.iter().for_each(|member| push(out, member));
+        set.iter().for_each(|member| push_item(out, member));
     }
     ctx.reply.done()
-}
-
-fn push(out: &mut Out, member: Item) {
-    match member {
-        Item::Int(number) => out.bulk_int(number),
-        Item::Bytes(bytes) => out.bulk(bytes),
-    }
 }
 
 /// SMOVE source destination member
@@ -262,7 +255,7 @@ fn pop_all(ctx: &mut Ctx, key: &[u8]) -> Reply {
     let len = set.len();
     let out = ctx.reply.parts();
     out.set(len);
-    set.iter().for_each(|member| push(out, member));
+    set.iter().for_each(|member| push_item(out, member));
     ctx.db.event(EventClasses::SET, "spop", key);
     ctx.db.remove(key);
     ctx.db.event(EventClasses::GENERIC, "del", key);
@@ -325,7 +318,7 @@ fn srandmember(ctx: &mut Ctx, args: &mut Args) -> Reply {
         let member = ctx.db.get::<Set>(key)?.and_then(|set| set.random(&mut rng));
         return match member {
             Some(member) => {
-                push(ctx.reply.parts(), member);
+                push_item(ctx.reply.parts(), member);
                 ctx.reply.done()
             }
             None => ctx.reply.null(),
@@ -347,13 +340,13 @@ fn srandmember(ctx: &mut Ctx, args: &mut Args) -> Reply {
             }
             out.array(times as usize);
             for member in (0..times).filter_map(|_| set.random(&mut rng)) {
-                push(out, member);
+                push_item(out, member);
             }
         }
         Some(set) => {
             let members = sample(set, usize::try_from(count).unwrap_or(usize::MAX), &mut rng);
             out.array(members.len());
-            members.into_iter().for_each(|member| push(out, member));
+            members.into_iter().for_each(|member| push_item(out, member));
         }
         None => out.array(0),
     }

@@ -15,7 +15,7 @@ use crate::data::quicklist::Fill;
 use crate::data::{Hash, Kind, List, Str, Value};
 use crate::engine::spec::access::{ACCESS, OW, RO, UPDATE};
 use crate::engine::spec::flag::{DANGEROUS, MOVABLEKEYS};
-use crate::engine::{Args, Command, Ctx, Group, KeySpec, Reply};
+use crate::engine::{Args, Command, Ctx, Group, KeySpec, Reply, permissions};
 use crate::resp::error::Error;
 use crate::store::EventClasses;
 
@@ -66,14 +66,14 @@ pub const COMMANDS: &[Command] = &[
 /// [STORE destination]
 fn sort(ctx: &mut Ctx, args: &mut Args) -> Reply {
     let key = args.key();
-    let options = Options::parse(args, true)?;
+    let options = Options::parse(args, true, permissions::may_read_any_key(ctx, args.argv()))?;
     run(ctx, key, options)
 }
 
 /// SORT_RO key [BY pattern] [LIMIT offset count] [GET pattern [GET pattern ...]] [ASC|DESC] [ALPHA]
 fn sort_ro(ctx: &mut Ctx, args: &mut Args) -> Reply {
     let key = args.key();
-    let options = Options::parse(args, false)?;
+    let options = Options::parse(args, false, permissions::may_read_any_key(ctx, args.argv()))?;
     run(ctx, key, options)
 }
 
@@ -100,7 +100,8 @@ struct Options<'a> {
 }
 
 impl<'a> Options<'a> {
-    fn parse(args: &mut Args<'a>, may_store: bool) -> Result<Self, Error> {
+    /// `may_look` says whether the keys may be looked at that patterns stand for.
+    fn parse(args: &mut Args<'a>, may_store: bool, may_look: bool) -> Result<Self, Error> {
         let mut options = Options {
             descending: false,
             alpha: false,
@@ -125,8 +126,14 @@ impl<'a> Options<'a> {
             } else if behind >= 1 && args.word("BY") {
                 let pattern = args.bytes()?;
                 let varies = until_nul(pattern).contains(&b'*');
+                if varies && !may_look {
+                    return Err(Error::SORT_BY_DENIED);
+                }
                 options.by = if varies { By::Pattern(pattern) } else { By::Nothing };
             } else if behind >= 1 && args.word("GET") {
+                if !may_look {
+                    return Err(Error::SORT_GET_DENIED);
+                }
                 options.gets.push(args.bytes()?);
             } else {
                 return Err(Error::SYNTAX);
@@ -214,11 +221,12 @@ fn elements(value: Option<&Value>, options: &Options) -> Result<Vec<Vec<u8>>, Er
 
 /// Puts the elements in order.
 fn sorted(ctx: &mut Ctx, texts: Vec<Vec<u8>>, options: &Options) -> Result<Vec<Vec<u8>>, Error> {
-    let mut elements = Vec::with_capacity(texts.len());
-    for text in texts {
-        let weight = weight(ctx, &text, options)?;
-        elements.push(Element { text, weight });
-    }
+    // All are weighed even if one has no number, since every look at a key counts.
+    let weights: Vec<_> = texts.iter().map(|text| weight(ctx, text, options)).collect();
+    let elements = texts.into_iter().zip(weights);
+    let mut elements = elements
+        .map(|(text, weight)| weight.map(|weight| Element { text, weight }))
+        .collect::<Result<Vec<_>, _>>()?;
     // Only what is stored is the same whatever the collation, which sees no further than a NUL.
     let stored = options.store.is_some();
     elements.sort_by(|a, b| {
@@ -384,7 +392,7 @@ mod tests {
     #[test]
     fn limits_stay_within_the_elements() {
         let range = |offset, count| {
-            let mut options = Options::parse(&mut Args::new(&[], 0), true).unwrap();
+            let mut options = Options::parse(&mut Args::new(&[], 0), true, true).unwrap();
             (options.offset, options.count) = (offset, count);
             options.range(10)
         };

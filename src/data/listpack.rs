@@ -647,11 +647,6 @@ impl Builder {
         self.count = self.count.map(|count| count + 1);
     }
 
-    /// The length that the block has so far.
-    pub fn byte_len(&self) -> usize {
-        self.block.len() + 1
-    }
-
     /// The listpack.
     pub fn finish(mut self) -> Listpack {
         self.block.push(END);

@@ -38,25 +38,6 @@ use crate::state::clients::{ClientHandle, Unblock};
 use crate::state::config::Settings;
 use crate::store::{Changes, Db, Expiry, Held, Plan};
 
-/// What a client gets that has waited in vain.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Nothing {
-    /// The absent value.
-    Null,
-    /// The absent array.
-    NullArray,
-}
-
-impl Nothing {
-    /// Writes it.
-    pub fn write(self, out: &mut Out) {
-        match self {
-            Nothing::Null => out.null(),
-            Nothing::NullArray => out.null_array(),
-        }
-    }
-}
-
 /// What a command waits for.
 #[derive(Debug)]
 pub struct Block {
@@ -65,7 +46,6 @@ pub struct Block {
     timeout: Option<Duration>,
     again: Option<Vec<Vec<u8>>>,
     even_if_gone: bool,
-    nothing: Nothing,
 }
 
 impl Block {
@@ -78,7 +58,6 @@ impl Block {
             timeout,
             again: None,
             even_if_gone: false,
-            nothing: Nothing::NullArray,
         }
     }
 
@@ -94,17 +73,17 @@ impl Block {
         self.even_if_gone = true;
         self
     }
+}
 
-    /// The reply after the time-out.
-    pub fn or(mut self, nothing: Nothing) -> Self {
-        self.nothing = nothing;
-        self
-    }
-
-    /// What is answered where nothing may wait.
-    pub fn nothing(&self) -> Nothing {
-        self.nothing
-    }
+/// How a command that had to wait has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// With a reply.
+    Fine,
+    /// With an error.
+    Failed,
+    /// It was not executed, because its user may not run it any more.
+    Refused,
 }
 
 /// What a blocked client was served with.
@@ -112,7 +91,7 @@ struct Served {
     chunks: Vec<Chunk>,
     last_write: u64,
     last_file: u64,
-    failed: bool,
+    end: End,
 }
 
 /// A blocked client.
@@ -192,9 +171,8 @@ pub fn enter(
     waiter
 }
 
-/// Waits for a blocked client to be served, and writes what it gets; whether that is an error. No
-/// shard may be held.
-pub fn wait(engine: &Engine, session: &mut Session, waiter: &Waiter, out: &mut Out) -> bool {
+/// Waits for a blocked client to be served, and writes what it gets. No shard may be held.
+pub fn wait(engine: &Engine, session: &mut Session, waiter: &Waiter, out: &mut Out) -> End {
     let server = &engine.server;
     let is_served = || lock(&waiter.served).is_some();
     let began = Instant::now();
@@ -207,18 +185,31 @@ pub fn wait(engine: &Engine, session: &mut Session, waiter: &Waiter, out: &mut O
         session.last_write = session.last_write.max(served.last_write);
         session.last_file = session.last_file.max(served.last_file);
         served.chunks.iter().for_each(|chunk| out.raw(chunk.as_ref()));
-        return served.failed;
+        return served.end;
     }
-    session.close |= woken == Woken::HungUp;
+    if woken == Woken::HungUp {
+        // A client that has gone, even by half, is owed nothing.
+        session.close = true;
+        return End::Fine;
+    }
     match told {
         None | Some(Unblock::Timeout) => {
-            waiter.block.nothing.write(out);
-            return false;
+            out.null_array();
+            End::Fine
         }
-        Some(Unblock::Error) => out.error(&Error::UNBLOCKED),
-        Some(Unblock::RoleChange) => out.error(&Error::UNBLOCKED_BY_ROLE),
+        Some(Unblock::Error) => fail(server, out, &Error::UNBLOCKED),
+        Some(Unblock::RoleChange) => {
+            // It is to look for the primary anew.
+            session.close = true;
+            fail(server, out, &Error::UNBLOCKED_BY_ROLE)
+        }
     }
-    true
+}
+
+fn fail(server: &Server, out: &mut Out, error: &Error) -> End {
+    server.stats.error(error.code());
+    out.error(error);
+    End::Failed
 }
 
 /// Takes a client off the lists; how it was told to end its wait, if it was. Nobody serves it from
@@ -299,6 +290,7 @@ pub fn serve<'k>(
                 waiter.handle.unclaim();
                 continue;
             };
+            waiter.handle.settle();
             held.shard(shard).waiting.unblock(db, &key, id);
             ready.append(&mut unit.take_ready().into());
             outcome.unit.append(unit);
@@ -346,16 +338,18 @@ fn execute<'k>(
     session.look_after_user(&engine.server.acl);
     let request = Request { engine, settings, session: &session, known, argv: &argv };
     let mut unit = Unit::default();
-    let failed = match request.refuse() {
+    let end = match request.refuse() {
         Some(error) => {
             engine.server.stats.rejected(waiter.handle.id, known.id);
             engine.server.stats.error(error.code());
             out.error(&error);
-            true
+            End::Refused
         }
         None => {
             let run = Run { engine, settings, now_ms: clock::unix_ms(), in_exec: false };
-            dispatch::call(&run, &mut session, held, known, &argv, &mut out, &mut unit)
+            let failed =
+                dispatch::call(&run, &mut session, held, known, &argv, &mut out, &mut unit);
+            if failed { End::Failed } else { End::Fine }
         }
     };
     let still_waits = session.block.take().is_some();
@@ -366,8 +360,7 @@ fn execute<'k>(
     if still_waits {
         return None;
     }
-    *lock(&waiter.served) =
-        Some(Served { chunks: out.take_chunks(), last_write, last_file, failed });
+    *lock(&waiter.served) = Some(Served { chunks: out.take_chunks(), last_write, last_file, end });
     Some(unit)
 }
 

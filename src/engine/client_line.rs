@@ -6,10 +6,6 @@ use std::sync::atomic::Ordering;
 use crate::engine::table::Table;
 use crate::state::clients::{ClientHandle, flag};
 
-/// What a connection with nothing in its buffers takes, as far as it is known: the structures and
-/// the touched part of its thread's stack.
-const BARE_CLIENT_BYTES: u64 = 8 * 1024;
-
 /// Writes the line of a client, with Redis's fields in their order. What does not exist here is
 /// shown as it is in a Redis that does not use it: there is no fixed reply buffer and no tracking.
 pub fn push(text: &mut String, table: &Table, client: &ClientHandle, now_ms: i64) {
@@ -43,7 +39,7 @@ pub fn push(text: &mut String, table: &Table, client: &ClientHandle, now_ms: i64
         shards,
         load(&client.multi).cast_signed() - 1,
         query,
-        BARE_CLIENT_BYTES + query + query_free + multi_bytes + output,
+        client.memory(),
         if output == 0 { "r" } else { "rw" },
         command.map_or("NULL", |known| known.full_name.as_str()),
         meta.user.map_or_else(

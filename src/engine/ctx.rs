@@ -18,6 +18,7 @@ use crate::resp::out::Out;
 use crate::state::Server;
 use crate::state::clients::{Unblock, flag};
 use crate::state::config::Settings;
+use crate::state::memory;
 use crate::store::keyspace::SHARDS;
 use crate::store::shard::{Shard, ShardStats};
 use crate::store::{Changes, Db, Plan};
@@ -205,7 +206,7 @@ impl<'k> Ctx<'_, 'k> {
         let mut db = Db::new(&mut held, index, self.now_ms, expiry, &mut changes);
         let wanted = pubsub::wanted(self.server, self.settings);
         db.set_wanted(wanted);
-        db.set_aging(self.settings.aging());
+        db.set_aging(memory::aging(self.settings));
         let result = visit(&mut db);
         // Before the shard is let go, so that nobody's write to such a key comes first.
         dispatch::append_expired(self.engine, self.settings, &changes.expired);
@@ -257,7 +258,7 @@ impl<'k> Ctx<'_, 'k> {
     /// wait. To be returned by the handler.
     pub fn block(&mut self, block: Block) -> Reply {
         if self.in_exec {
-            block.nothing().write(self.reply.parts());
+            self.reply.parts().null_array();
         } else {
             self.session.block = Some(block);
         }

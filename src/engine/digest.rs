@@ -11,8 +11,8 @@ use std::fmt;
 
 use crate::base::double::push_17_digits;
 use crate::base::sha1::sha1;
-use crate::data::Value;
 use crate::data::hash::Field;
+use crate::data::{Stream, Value};
 use crate::store::dict::Slot;
 use crate::store::keyspace::SHARDS;
 use crate::store::{Entry, Held};
@@ -30,6 +30,9 @@ const TYPE_ZSET: u32 = 3;
 
 /// Number of the hash type.
 const TYPE_HASH: u32 = 4;
+
+/// That of streams.
+const TYPE_STREAM: u32 = 6;
 
 /// Twenty bytes that tell data sets apart.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -66,10 +69,6 @@ impl Digest {
                 self.mix(&TYPE_LIST.to_be_bytes());
                 list.iter().for_each(|item| self.mix(item.bytes(&mut [0; 20])));
             }
-            Value::Set(set) => {
-                self.mix(&TYPE_SET.to_be_bytes());
-                set.iter().for_each(|member| self.xor(member.bytes(&mut [0; 20])));
-            }
             Value::Hash(hash) => {
                 self.mix(&TYPE_HASH.to_be_bytes());
                 hash.fields().for_each(|field| self.xor(&digest_of_field(field).0));
@@ -84,10 +83,24 @@ impl Digest {
                     self.xor(&digest_of_member(member, score).0);
                 });
             }
-            Value::Stream(_) => {}
+            Value::Stream(stream) => self.mix_stream(stream),
         }
         if entry.expire_at().is_some() {
             self.xor(b"!!expire!!");
+        }
+    }
+}
+
+impl Digest {
+    /// Redis counts the entries alone, neither groups nor counters.
+    fn mix_stream(&mut self, stream: &Stream) {
+        self.mix(&TYPE_STREAM.to_be_bytes());
+        for entry in stream.entries().iter() {
+            self.mix(format!("{}.{}", entry.id.ms, entry.id.seq).as_bytes());
+            for (name, value) in entry.pairs() {
+                self.mix(name.bytes(&mut [0; 20]));
+                self.mix(value.bytes(&mut [0; 20]));
+            }
         }
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::base::clock;
 use crate::engine::Engine;
 use crate::engine::args::Args;
-use crate::engine::blocking;
+use crate::engine::blocking::{self, End};
 use crate::engine::ctx::{Ctx, Replier};
 use crate::engine::delivery;
 use crate::engine::effects::Effects;
@@ -25,6 +25,7 @@ use crate::resp::out::{Mark, Out};
 use crate::state::Server;
 use crate::state::clients::flag as client;
 use crate::state::config::Settings;
+use crate::state::memory;
 use crate::state::pause::Mode;
 use crate::state::pubsub::Notice;
 use crate::store::{Changes, Db, EventClasses, Expiry, Held, Plan};
@@ -294,10 +295,14 @@ fn run<'e>(
     if let Some(waiter) = waiter {
         let limit = engine.server.output_limit(settings, session.handle.kind());
         delivery::send(engine, session, out, limit);
-        failed = blocking::wait(engine, session, &waiter, out);
+        let end = blocking::wait(engine, session, &waiter, out);
         silence(session, out, mark);
         delivery::note(session, out, mark);
         pubsub::deliver(engine, session, settings, out);
+        if end == End::Refused {
+            return Step::Done;
+        }
+        failed = end == End::Failed;
     }
     account(engine, session, settings, known, argv, began, failed);
     Step::Done
@@ -403,7 +408,7 @@ pub fn call<'k>(
     db.set_touch(!session.no_touch);
     let wanted = pubsub::wanted(&engine.server, run.settings);
     db.set_wanted(wanted);
-    db.set_aging(run.settings.aging());
+    db.set_aging(memory::aging(run.settings));
     let mut ctx = Ctx {
         engine,
         server: &engine.server,

@@ -18,11 +18,6 @@ impl Effects {
         self.instead = Some(commands);
     }
 
-    /// Nothing goes to the log.
-    pub fn nothing(&mut self) {
-        self.instead = Some(Vec::new());
-    }
-
     /// Takes what goes to the log instead, if anything was said.
     pub fn take(&mut self) -> Option<Vec<Vec<Vec<u8>>>> {
         self.instead.take()

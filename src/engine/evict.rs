@@ -201,7 +201,7 @@ fn sample_shard(
 fn score(entry: &Entry, settings: &Settings, by: By, now_ms: i64) -> u64 {
     match by {
         By::Access => entry.idle_seconds(now_ms),
-        By::Frequency => u64::from(u8::MAX - entry.frequency(now_ms, settings.aging())),
+        By::Frequency => u64::from(u8::MAX - entry.frequency(now_ms, memory::aging(settings))),
         By::Deadline => u64::MAX - entry.expire_at().unwrap_or(i64::MAX).max(0) as u64,
         By::Chance => 0,
     }

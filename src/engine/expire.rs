@@ -71,6 +71,7 @@ pub fn sweep_own(engine: &Engine) {
         let mut view = Db::new(&mut held, db, now_ms, Expiry::Delete, &mut changes);
         view.set_wanted(wanted);
         let volatile = |e: &Entry| e.expire_at().is_some() || e.value.next_deadline().is_some();
+        view.expire_some(&key);
         if view.peek(&key).is_some_and(volatile) {
             later.push((db, key));
         }

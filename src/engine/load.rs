@@ -12,6 +12,7 @@ use crate::base::{clock, quote};
 use crate::data::Value;
 use crate::engine::{Engine, dispatch};
 use crate::rdb::{Eviction, Item, Reader};
+use crate::state::memory;
 use crate::state::persistence;
 use crate::store::{Aging, Changes, Db, Expiry, Plan};
 
@@ -143,7 +144,7 @@ impl<'e> Loader<'e> {
             keep_expired,
             existing,
             before: 0,
-            aging: settings.aging(),
+            aging: memory::aging(&settings),
             place: StreamPlace::default(),
             items: 0,
             keys: 0,

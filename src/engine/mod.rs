@@ -40,7 +40,7 @@ use crate::state::Server;
 use crate::store::WrongType;
 
 pub use args::Args;
-pub use blocking::{Block, Nothing};
+pub use blocking::Block;
 pub use ctx::{Ctx, Reply};
 pub use session::Session;
 pub use spec::{Command, Group, KeySpec};

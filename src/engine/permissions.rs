@@ -12,7 +12,7 @@ use crate::base::clock;
 use crate::engine::session::Session;
 use crate::engine::spec::{Command, access, flag};
 use crate::engine::table::Known;
-use crate::engine::{Ctx, Engine, KeySpec, client_line};
+use crate::engine::{Ctx, Engine, KeySpec, client_line, dispatch};
 use crate::resp::error::Error;
 use crate::state::Server;
 use crate::state::acl::{
@@ -116,13 +116,17 @@ pub fn refusal_of(user: &User, known: &Known, argv: &[&[u8]]) -> Option<Denied> 
     ask(known, argv, |wanted| user.refuses(wanted))
 }
 
-/// Whether a connection may run the command that it runs and read every key that there is: for keys
-/// that are found out while it runs.
-pub fn may_read_any_key(session: &Session, known: &Known, argv: &[&[u8]]) -> bool {
-    session.is_unrestricted()
-        || session
-            .user()
-            .is_none_or(|user| ask(known, argv, |wanted| user.may_touch_all(wanted, need::READ)))
+/// Whether the connection may read every key that there is with the command that it runs: for keys
+/// that are found out only while it runs (SORT's patterns).
+pub fn may_read_any_key(ctx: &Ctx, argv: &[&[u8]]) -> bool {
+    let session = &*ctx.session;
+    if session.is_unrestricted() {
+        return true;
+    }
+    let (Some(user), Ok(known)) = (session.user(), dispatch::resolve(ctx.engine, argv)) else {
+        return true;
+    };
+    ask(known, argv, |wanted| user.may_touch_all(wanted, need::READ))
 }
 
 fn ask<R>(known: &Known, argv: &[&[u8]], answer: impl FnOnce(&Wanted) -> R) -> R {

@@ -164,7 +164,8 @@ fn wait_for_replicas(server: &Server, offset: u64, patience: Duration) -> bool {
 /// everything.
 fn lags(replica: &Replica, offset: u64) -> bool {
     let acked = replica.acked.load(Ordering::SeqCst);
-    replica.state() == ReplicaState::Online && acked > 0 && acked < offset
+    let confirms = replica.confirms || acked > 0;
+    replica.state() == ReplicaState::Online && confirms && acked < offset
 }
 
 fn report_replicas(server: &Server, offset: u64) {

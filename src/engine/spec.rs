@@ -222,6 +222,9 @@ pub enum Find {
     Unknown,
 }
 
+/// Tells from the arguments of a command what is done with its keys, in bits of [`access`].
+pub type Vary = fn(&[&[u8]]) -> u32;
+
 /// Where a run of keys is among the arguments, and what is done with them.
 #[derive(Clone, Copy, Debug)]
 pub struct KeySpec {
@@ -229,10 +232,13 @@ pub struct KeySpec {
     pub begin: Begin,
     /// How far it goes.
     pub find: Find,
+    /// Options before the keyword that take so many arguments each; among these the keyword is not
+    /// looked for, though COMMAND INFO has no way to say so.
+    pub options: &'static [(&'static str, usize)],
     /// Bits of [`access`].
     pub access: u32,
     /// What tells the bits from the arguments where they depend on them.
-    pub vary: Option<fn(&[&[u8]]) -> u32>,
+    pub vary: Option<Vary>,
     /// What COMMAND INFO says about it.
     pub note: &'static str,
 }
@@ -266,7 +272,7 @@ impl KeySpec {
     /// As many as the argument at `count` says, right behind it.
     pub const fn counted(count: usize, access: u32) -> Self {
         let find = Find::Counted { count: 0, first: 1, step: 1 };
-        KeySpec { begin: Begin::Index(count), find, access, vary: None, note: "" }
+        KeySpec::new(Begin::Index(count), find, access)
     }
 
     /// One key behind a word that is looked for from argument `from` on.
@@ -286,16 +292,26 @@ impl KeySpec {
 
     /// Keys that cannot be told from the arguments alone.
     pub const fn unknown(access: u32) -> Self {
-        KeySpec { begin: Begin::Unknown, find: Find::Unknown, access, vary: None, note: "" }
+        KeySpec::new(Begin::Unknown, Find::Unknown, access)
     }
 
     const fn range(begin: Begin, last: i32, step: usize, limit: usize, access: u32) -> Self {
-        KeySpec { begin, find: Find::Range { last, step, limit }, access, vary: None, note: "" }
+        KeySpec::new(begin, Find::Range { last, step, limit }, access)
+    }
+
+    const fn new(begin: Begin, find: Find, access: u32) -> Self {
+        KeySpec { begin, find, options: &[], access, vary: None, note: "" }
+    }
+
+    /// Has the keyword looked for behind these options only, which take so many arguments each.
+    pub const fn past(mut self, options: &'static [(&'static str, usize)]) -> Self {
+        self.options = options;
+        self
     }
 
     /// What is done with the keys depends on the arguments: `access` shows what may be, this tells
     /// what is.
-    pub const fn varying(mut self, vary: fn(&[&[u8]]) -> u32) -> Self {
+    pub const fn varying(mut self, vary: Vary) -> Self {
         self.access |= access::VARIABLE_FLAGS;
         self.vary = Some(vary);
         self
@@ -323,6 +339,9 @@ impl KeySpec {
         let argc = argv.len();
         let begin = match self.begin {
             Begin::Index(index) => index,
+            Begin::Keyword(word, _) if !self.options.is_empty() => {
+                find_past(argv, word, self.options)? + 1
+            }
             Begin::Keyword(word, from) => find_word(argv, word, from)? + 1,
             Begin::Option(word) => find_word(argv, word, -2).filter(|&at| at > 1)? + 1,
             Begin::Unknown => return None,
@@ -357,6 +376,19 @@ fn find_word(argv: &[&[u8]], word: &str, from: i32) -> Option<usize> {
         argv.iter().skip(distance).position(is).map(|at| at + distance)
     } else {
         argv.get(..=argv.len().checked_sub(distance)?)?.iter().rposition(is).filter(|&at| at > 0)
+    }
+}
+
+/// The place of a word that comes behind any of these options.
+fn find_past(argv: &[&[u8]], word: &str, options: &[(&str, usize)]) -> Option<usize> {
+    let mut at = 1;
+    loop {
+        let arg = *argv.get(at)?;
+        if arg.eq_ignore_ascii_case(word.as_bytes()) {
+            return Some(at);
+        }
+        let is = |(name, _): &&(&str, usize)| arg.eq_ignore_ascii_case(name.as_bytes());
+        at += 1 + options.iter().find(is)?.1;
     }
 }
 
@@ -637,6 +669,11 @@ mod tests {
         let streams = KeySpec::half_behind("STREAMS", 1, 0);
         assert_eq!(keys(streams, "xread count 1 streams a b 0 0"), [4, 5]);
         assert_eq!(keys(streams, "xread streams"), [0; 0]);
+        let past = streams.past(&[("GROUP", 2), ("COUNT", 1)]);
+        assert_eq!(keys(past, "xread group g streams count 1 streams k 0"), [7]);
+        assert_eq!(keys(past, "xread streams count 1 1 1"), [2, 3]);
+        assert_eq!(keys(past, "xread other 1 streams k 0"), [0; 0]);
+        assert_eq!(keys(past, "xread count"), [0; 0]);
         assert_eq!(keys(KeySpec::behind("STORE", 6, 0), "georadius k 0 0 1 m STORE d"), [7]);
         assert_eq!(keys(KeySpec::behind("KEYS", -2, 0), "migrate h p KEYS KEYS a"), [5]);
     }

@@ -89,6 +89,7 @@ const INTEGERS: &[&str] = &[
     "index1",
     "index2",
     "len",
+    "limit",
     "milliseconds",
     "min-match-len",
     "numkeys",
@@ -104,10 +105,15 @@ const INTEGERS: &[&str] = &[
     "timeout",
     "ttl",
     "value-as-integer",
+    "weight",
 ];
 
 /// The names of arguments that are keys.
-const KEYS: &[&str] = &["key", "key1", "key2", "newkey", "source", "destination", "destkey"];
+const KEYS: &[&str] =
+    &["key", "key1", "key2", "newkey", "source", "destination", "destkey", "src", "dst"];
+
+/// The names of arguments that are floating-point numbers.
+const DOUBLES: &[&str] = &["score", "longitude", "latitude", "radius", "width", "height"];
 
 /// The arguments of a notation, in order.
 pub fn parse(syntax: &str) -> Vec<Arg> {
@@ -320,7 +326,7 @@ fn type_of(name: &str) -> Type {
         Type::Pattern
     } else if name.starts_with("unix-time") {
         Type::UnixTime
-    } else if name.starts_with("float") || name.starts_with("double") {
+    } else if DOUBLES.contains(&name) || name.starts_with("float") || name.starts_with("double") {
         Type::Double
     } else if INTEGERS.contains(&name) {
         Type::Integer

@@ -48,6 +48,9 @@ pub fn begin(session: &mut Session) -> bool {
     true
 }
 
+/// What a watched key takes besides its name, here and in its shard.
+const WATCH_BYTES: usize = 128;
+
 /// Has EXEC depend on a key, whose shard is held.
 pub fn watch(ctx: &mut Ctx, key: &[u8]) {
     let db = ctx.db.index();
@@ -58,11 +61,14 @@ pub fn watch(ctx: &mut Ctx, key: &[u8]) {
     let is_there = ctx.db.exists(key);
     ctx.db.watch(key, &ctx.session.watch.touched);
     ctx.session.watch.keys.push((db, key.to_vec(), is_there));
+    let bytes = (key.len() + WATCH_BYTES) as u64;
+    ctx.session.handle.watch_bytes.fetch_add(bytes, Ordering::Relaxed);
 }
 
 /// Ends WATCH. No shard may be held.
 pub fn unwatch(keyspace: &Keyspace, session: &mut Session) {
     let watch = std::mem::take(&mut session.watch);
+    session.handle.watch_bytes.store(0, Ordering::Relaxed);
     for (db, key, _) in &watch.keys {
         let mut shard = keyspace.lock_shard(keyspace.shard_of(key));
         shard.waiting.unwatch(*db, key, &watch.touched);
@@ -72,6 +78,7 @@ pub fn unwatch(keyspace: &Keyspace, session: &mut Session) {
 /// Ends WATCH while the shards of its keys are held; whether one of them has changed.
 fn take_watch(ctx: &mut Ctx) -> bool {
     let watch = std::mem::take(&mut ctx.session.watch);
+    ctx.session.handle.watch_bytes.store(0, Ordering::Relaxed);
     let db = ctx.db.index();
     let mut changed = false;
     for (index, key, was_there) in &watch.keys {

@@ -157,7 +157,6 @@ impl<R: BufRead> Reader<R> {
     ///
     /// # Errors
     /// The file cannot be read.
-    #[expect(clippy::should_implement_trait, reason = "it lends what it found")]
     pub fn next(&mut self) -> io::Result<Found> {
         self.count = 0;
         loop {

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 /// Size of a block; also the grain in which old bytes are forgotten.
-const BLOCK: usize = 16 * 1024;
+pub const BLOCK: usize = 16 * 1024;
 
 /// The bytes from `start` to `end` of a stream.
 pub struct Buffer {

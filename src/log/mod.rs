@@ -215,6 +215,13 @@ impl WriteLog {
         self.inner.lock().buffer.memory()
     }
 
+    /// Bytes of memory that the log takes beyond what a backlog of that size needs.
+    pub fn memory_beyond(&self, backlog_size: usize) -> usize {
+        // Whole blocks, of which the first and the last may be used in part.
+        let needed = backlog_size.next_multiple_of(buffer::BLOCK) + buffer::BLOCK;
+        self.memory().saturating_sub(needed)
+    }
+
     /// Appends the effect of one command as a unit, in MULTI and EXEC when it is more than one
     /// command. Each comes with its database. A stream that is our primary's does not get it.
     /// Returns the place behind it.

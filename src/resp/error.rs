@@ -214,6 +214,77 @@ impl Error {
     );
 }
 
+/// Streams.
+impl Error {
+    pub const STREAM_ID: Self =
+        Self::new("ERR Invalid stream ID specified as stream command argument");
+    pub const STREAM_RANGE_START: Self = Self::new("ERR invalid start ID for the interval");
+    pub const STREAM_RANGE_END: Self = Self::new("ERR invalid end ID for the interval");
+    pub const XADD_ZERO: Self = Self::new("ERR The ID specified in XADD must be greater than 0-0");
+    pub const XADD_SMALL: Self = Self::new(
+        "ERR The ID specified in XADD is equal or smaller than the target stream top item",
+    );
+    pub const XADD_EXHAUSTED: Self =
+        Self::new("ERR The stream has exhausted the last possible ID, unable to add more items");
+    pub const XADD_TOO_LARGE: Self = Self::new("ERR Elements are too large to be stored");
+    pub const TRIM_TWICE: Self =
+        Self::new("ERR syntax error, MAXLEN and MINID options at the same time are not compatible");
+    pub const TRIM_MAXLEN: Self = Self::new("ERR The MAXLEN argument must be >= 0.");
+    pub const TRIM_LIMIT: Self = Self::new("ERR The LIMIT argument must be >= 0.");
+    pub const TRIM_LIMIT_ALONE: Self =
+        Self::new("ERR syntax error, LIMIT cannot be used without specifying a trimming strategy");
+    pub const TRIM_LIMIT_EXACT: Self =
+        Self::new("ERR syntax error, LIMIT cannot be used without the special ~ option");
+    pub const XTRIM_NO_STRATEGY: Self =
+        Self::new("ERR syntax error, XTRIM must be called with a trimming strategy");
+    pub const XSETID_ADDED: Self = Self::new("ERR entries_added must be positive");
+    pub const XSETID_BELOW_GIVEN: Self = Self::new(
+        "ERR The ID specified in XSETID is smaller than the provided max_deleted_entry_id",
+    );
+    pub const XSETID_BELOW_DELETED: Self =
+        Self::new("ERR The ID specified in XSETID is smaller than current max_deleted_entry_id");
+    pub const XSETID_BELOW_TOP: Self =
+        Self::new("ERR The ID specified in XSETID is smaller than the target stream top item");
+    pub const XSETID_BELOW_LENGTH: Self = Self::new(
+        "ERR The entries_added specified in XSETID is smaller than the target stream length",
+    );
+    pub const XREAD_GROUP: Self = Self::new(
+        "ERR The GROUP option is only supported by XREADGROUP. You called XREAD instead.",
+    );
+    pub const XREAD_NOACK: Self = Self::new(
+        "ERR The NOACK option is only supported by XREADGROUP. You called XREAD instead.",
+    );
+    pub const XREAD_NEW: Self = Self::new(
+        "ERR The > ID can be specified only when calling XREADGROUP using the GROUP <group> \
+         <consumer> option.",
+    );
+    pub const XREADGROUP_NO_GROUP: Self = Self::new("ERR Missing GROUP option for XREADGROUP");
+    pub const XREADGROUP_DOLLAR: Self = Self::new(
+        "ERR The $ ID is meaningless in the context of XREADGROUP: you want to read the history \
+         of this consumer by specifying a proper ID, or use the > ID to get new messages. The $ \
+         ID would just return an empty result set.",
+    );
+    pub const XREADGROUP_PLUS: Self = Self::new(
+        "ERR The + ID is meaningless in the context of XREADGROUP: you want to read the history \
+         of this consumer by specifying a proper ID, or use the > ID to get new messages. The + \
+         ID would just return an empty result set.",
+    );
+    pub const XGROUP_NO_KEY: Self = Self::new(
+        "ERR The XGROUP subcommand requires the key to exist. Note that for CREATE you may want \
+         to use the MKSTREAM option to create an empty stream automatically.",
+    );
+    pub const BUSYGROUP: Self = Self::new("BUSYGROUP Consumer Group name already exists");
+    pub const ENTRIES_READ: Self = Self::new("ERR value for ENTRIESREAD must be positive or -1");
+    pub const XCLAIM_MIN_IDLE: Self = Self::new("ERR Invalid min-idle-time argument for XCLAIM");
+    pub const XCLAIM_IDLE: Self = Self::new("ERR Invalid IDLE option argument for XCLAIM");
+    pub const XCLAIM_TIME: Self = Self::new("ERR Invalid TIME option argument for XCLAIM");
+    pub const XCLAIM_RETRYCOUNT: Self =
+        Self::new("ERR Invalid RETRYCOUNT option argument for XCLAIM");
+    pub const XAUTOCLAIM_MIN_IDLE: Self =
+        Self::new("ERR Invalid min-idle-time argument for XAUTOCLAIM");
+    pub const XAUTOCLAIM_COUNT: Self = Self::new("ERR COUNT must be > 0");
+}
+
 /// Refusals that depend on the server's or the client's state, and transactions.
 impl Error {
     pub const NOAUTH: Self = Self::new("NOAUTH Authentication required.");
@@ -295,6 +366,10 @@ impl Error {
         Self::new("ERR Protocol version is not an integer or out of range");
     pub const CLIENT_NAME: Self =
         Self::new("ERR Client names cannot contain spaces, newlines or special characters.");
+    pub const SORT_BY_DENIED: Self =
+        Self::new("ERR BY option of SORT denied due to insufficient ACL permissions.");
+    pub const SORT_GET_DENIED: Self =
+        Self::new("ERR GET option of SORT denied due to insufficient ACL permissions.");
     pub const NO_ACL_FILE: Self = Self::new(
         "ERR This Redis instance is not configured to use an ACL file. You may want to specify \
          users via the ACL SETUSER command and then issue a CONFIG REWRITE (assuming you have a \

@@ -16,6 +16,8 @@ use crate::resp::out::Out;
 use crate::resp::request::{Limits, Request, Status};
 use crate::service::feeder;
 use crate::state::clients::{ClientHandle, flag};
+use crate::state::config::ClientMemory;
+use crate::state::memory;
 use crate::state::outbox::Sent;
 
 /// The request buffer of a connection that has sent something lately; a silent one has none.
@@ -81,6 +83,7 @@ impl Connection<'_> {
         if self.session.takeover.is_some() {
             feeder::take_over(self.engine, &mut self.session);
         }
+        self.evict_clients();
         match self.read(want) {
             Ok(0) | Err(_) => false,
             Ok(n) => {
@@ -89,7 +92,8 @@ impl Connection<'_> {
                 stats.net_in.fetch_add(n as u64, Ordering::Relaxed);
                 stats.reads.fetch_add(1, Ordering::Relaxed);
                 self.note_input();
-                self.is_within_limit()
+                self.evict_clients();
+                self.is_within_limit() && !self.handle.has(flag::KILLED)
             }
         }
     }
@@ -109,6 +113,15 @@ impl Connection<'_> {
                 }
                 result => return result,
             }
+        }
+    }
+
+    /// Ends the largest clients, which may be this one, when all take too much.
+    fn evict_clients(&mut self) {
+        let server = &self.engine.server;
+        let settings = self.session.settings(&server.config);
+        if settings.maxmemory_clients != ClientMemory::Bytes(0) {
+            memory::evict_clients(server, settings);
         }
     }
 

@@ -9,6 +9,7 @@ use crate::engine::{Engine, evict, expire};
 use crate::service::feeder;
 use crate::state::clients::{Kind, flag};
 use crate::state::config::Settings;
+use crate::state::memory;
 use crate::state::replication::{ReplicaState, Wants};
 use crate::state::{CRON_HZ, Job, Server, persistence};
 
@@ -57,6 +58,7 @@ pub fn run(engine: &Arc<Engine>) {
         save_if_due(server, &settings);
         rewrite_if_due(server);
         evict::make_room(engine, &settings);
+        memory::evict_clients(server, &settings);
         server.used_memory();
         tick += 1;
     }

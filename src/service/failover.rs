@@ -25,7 +25,12 @@ pub fn run(engine: &Arc<Engine>, plan: &FailoverPlan) {
         }
         if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             return match candidate(engine, plan, 0) {
-                Some(replica) if plan.force => hand_over(engine, &replica),
+                Some(replica) if plan.force => {
+                    let name = format!("{}:{}", replica.ip, replica.port);
+                    let message = format!("Failover to {name} time out exceeded, failing over.");
+                    engine.server.logger.notice(&message);
+                    hand_over(engine, &replica)
+                }
                 _ => give_up(engine, "Failover target didn't catch up in time"),
             };
         }

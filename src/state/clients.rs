@@ -182,6 +182,13 @@ pub mod flag {
     pub const HELD: u64 = 1 << 20;
 }
 
+/// What a connection with nothing in its buffers takes, as far as it is known: the structures and
+/// the touched part of its thread's stack.
+const BARE_BYTES: u64 = 8 * 1024;
+
+/// What a subscription takes besides its name, as a rule of thumb.
+const SUBSCRIPTION_BYTES: u64 = 128;
+
 /// How CLIENT UNBLOCK ends a wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unblock {
@@ -200,8 +207,10 @@ enum Waiting {
     Yes,
     /// It still does, but was told to end that.
     Told(Unblock),
-    /// It still does, but somebody serves it or has done so.
+    /// It still does, but somebody is about to serve it, if it turns out that he can.
     Claimed,
+    /// It was served, and gets to know that soon.
+    Served,
 }
 
 /// One connection, as other threads see it.
@@ -238,6 +247,8 @@ pub struct ClientHandle {
     pub multi: AtomicU64,
     /// Bytes of their arguments.
     pub multi_bytes: AtomicU64,
+    /// Bytes that WATCH takes.
+    pub watch_bytes: AtomicU64,
     /// Channels, patterns and shard channels that it is subscribed to.
     pub subscriptions: [AtomicUsize; 3],
     /// Total bytes read.
@@ -270,6 +281,7 @@ impl ClientHandle {
             query_capacity: AtomicU64::new(0),
             multi: AtomicU64::new(0),
             multi_bytes: AtomicU64::new(0),
+            watch_bytes: AtomicU64::new(0),
             subscriptions: Default::default(),
             bytes_in: AtomicU64::new(0),
             bytes_out: AtomicU64::new(0),
@@ -297,6 +309,20 @@ impl ClientHandle {
         } else {
             self.flags.fetch_and(!bit, Ordering::Relaxed);
         }
+    }
+
+    /// Bytes of memory that the client takes.
+    pub fn memory(&self) -> u64 {
+        let load = |fact: &AtomicU64| fact.load(Ordering::Relaxed);
+        let count = |count: &AtomicUsize| count.load(Ordering::Relaxed) as u64;
+        let subscriptions: u64 = self.subscriptions.iter().map(count).sum();
+        let (_, waiting) = self.outbox.waiting();
+        BARE_BYTES
+            + load(&self.query_capacity)
+            + load(&self.multi_bytes)
+            + load(&self.watch_bytes)
+            + subscriptions * SUBSCRIPTION_BYTES
+            + waiting
     }
 
     /// What the client is.
@@ -354,6 +380,11 @@ impl ClientHandle {
         takes
     }
 
+    /// A claimed client is served.
+    pub fn settle(&self) {
+        *self.waiting.lock() = Waiting::Served;
+    }
+
     /// Lets a claimed client wait on.
     pub fn unclaim(&self) {
         *self.waiting.lock() = Waiting::Yes;
@@ -370,14 +401,22 @@ impl ClientHandle {
     /// Ends the wait of a blocking command from any thread. `false`: there is none, or it ends
     /// already.
     pub fn unblock(&self, how: Unblock) -> bool {
-        let mut waiting = self.waiting.lock();
-        if *waiting != Waiting::Yes {
-            return false;
+        loop {
+            let mut waiting = self.waiting.lock();
+            match *waiting {
+                Waiting::Yes => *waiting = Waiting::Told(how),
+                // What will become of it is known in a moment, and needs nothing that we hold.
+                Waiting::Claimed => {
+                    drop(waiting);
+                    std::thread::yield_now();
+                    continue;
+                }
+                Waiting::No | Waiting::Told(_) | Waiting::Served => return false,
+            }
+            drop(waiting);
+            self.wake();
+            return true;
         }
-        *waiting = Waiting::Told(how);
-        drop(waiting);
-        self.wake();
-        true
     }
 
     /// Whether the peer has closed its side, or somebody has ended the connection.

@@ -5,8 +5,9 @@ use std::sync::atomic::Ordering;
 
 use crate::base::process;
 use crate::state::Server;
-use crate::state::clients::{ClientHandle, Kind};
-use crate::state::config::Settings;
+use crate::state::clients::{Kind, flag};
+use crate::state::config::{By, Settings};
+use crate::store::Aging;
 use crate::store::totals::Totals;
 
 /// Bytes in use, by what they are used for.
@@ -39,8 +40,8 @@ impl Usage {
         let (mut replicas, mut clients) = (0, 0);
         for client in server.clients.all() {
             match client.kind() {
-                Kind::Replica => replicas += of_client(&client),
-                _ => clients += of_client(&client),
+                Kind::Replica => replicas += client.memory(),
+                _ => clients += client.memory(),
             }
         }
         Usage {
@@ -85,10 +86,18 @@ impl Usage {
 /// What the log keeps for replicas beyond the backlog. It does not count for `maxmemory`, or the
 /// removal of keys would fill the memory that it is to free.
 pub fn not_counted(server: &Server, settings: &Settings) -> u64 {
-    if server.replication.replicas().is_empty() {
-        return 0;
+    server.log.memory_beyond(settings.repl_backlog_size as usize) as u64
+}
+
+/// What is kept about accesses to keys, as `maxmemory-policy` needs it.
+pub fn aging(settings: &Settings) -> Aging {
+    match settings.maxmemory_policy.by {
+        Some(By::Frequency) => Aging::Lfu {
+            log_factor: settings.lfu_log_factor,
+            decay_minutes: settings.lfu_decay_time,
+        },
+        _ => Aging::Lru,
     }
-    (server.log.memory() as u64).saturating_sub(settings.repl_backlog_size as u64)
 }
 
 /// `part` of `whole` in percent; nothing of nothing is 0.
@@ -96,7 +105,30 @@ pub fn percent(part: u64, whole: u64) -> f64 {
     if whole == 0 { 0.0 } else { part as f64 * 100.0 / whole as f64 }
 }
 
-fn of_client(client: &ClientHandle) -> u64 {
-    let (_, waiting) = client.outbox.waiting();
-    size_of::<ClientHandle>() as u64 + client.query_capacity.load(Ordering::Relaxed) + waiting
+/// Ends the clients that take the most memory until all together take less than
+/// `maxmemory-clients`, if that is set. Replicas, the primary and those that asked to be spared
+/// (CLIENT NO-EVICT) stay.
+pub fn evict_clients(server: &Server, settings: &Settings) {
+    let Some(limit) = settings.maxmemory_clients.limit(settings.maxmemory) else { return };
+    let mut clients = server.clients.all();
+    clients.retain(|client| matches!(client.kind(), Kind::Normal | Kind::Pubsub));
+    let mut sized: Vec<_> = clients.into_iter().map(|client| (client.memory(), client)).collect();
+    let mut total: u64 = sized.iter().map(|(bytes, _)| bytes).sum();
+    if total < limit {
+        return;
+    }
+    sized.sort_by_key(|(bytes, _)| std::cmp::Reverse(*bytes));
+    for (bytes, client) in sized {
+        if total < limit {
+            return;
+        }
+        if !client.has(flag::NO_EVICT) {
+            let message =
+                format!("Evicting client: id={} addr={} tot-mem={bytes}", client.id, client.addr);
+            server.logger.notice(&message);
+            server.stats.evicted_clients.fetch_add(1, Ordering::Relaxed);
+            server.clients.kill_all(|other| other.id == client.id);
+            total -= bytes;
+        }
+    }
 }

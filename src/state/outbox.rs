@@ -100,6 +100,11 @@ impl Outbox {
             out.clear();
             return Sent::Gone;
         }
+        // As in Redis replies count before the socket has taken any of them.
+        if limit.hard > 0 && queue.bytes + out.len() as u64 > limit.hard {
+            out.clear();
+            return Sent::OverLimit;
+        }
         if queue.bytes == 0 {
             // The usual case: straight from the reply buffer to the socket, nothing allocated.
             match self.send_pieces(out.chunks()) {

@@ -16,6 +16,7 @@ use crate::base::lock::{Lock, rank};
 use crate::rdb::{self, Eviction};
 use crate::state::Server;
 use crate::state::config::{By, Settings};
+use crate::state::memory;
 use crate::store::Entry;
 use crate::store::dict::Slot;
 use crate::store::snapshot::Snapshot;
@@ -311,7 +312,7 @@ fn accesses(entry: &Entry, settings: &Settings) -> Option<Eviction> {
     let now_ms = clock::unix_ms();
     match settings.maxmemory_policy.by? {
         By::Access => Some(Eviction::Idle(entry.idle_seconds(now_ms))),
-        By::Frequency => Some(Eviction::Freq(entry.frequency(now_ms, settings.aging()))),
+        By::Frequency => Some(Eviction::Freq(entry.frequency(now_ms, memory::aging(settings)))),
         By::Chance | By::Deadline => None,
     }
 }

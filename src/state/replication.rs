@@ -41,6 +41,8 @@ pub struct Replica {
     pub reader: AtomicU64,
     /// How it wants its snapshot.
     pub wants: Wants,
+    /// It is one that confirms what it gets, by itself and when it is asked to.
+    pub confirms: bool,
 }
 
 /// What a replica has asked for.
@@ -61,6 +63,7 @@ impl Replica {
         ip: String,
         port: u16,
         wants: Wants,
+        confirms: bool,
         state: ReplicaState,
     ) -> Self {
         let (acked, acked_ms) = (AtomicU64::new(0), AtomicI64::new(clock::unix_ms()));
@@ -74,6 +77,7 @@ impl Replica {
             acked_ms,
             reader: AtomicU64::new(0),
             wants,
+            confirms,
         }
     }
 

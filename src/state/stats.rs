@@ -76,6 +76,8 @@ pub struct Stats {
     pub lazy_freed: AtomicU64,
     /// Keys that wait to be freed in the background.
     pub lazy_pending: AtomicU64,
+    /// Clients ended because all together took too much memory.
+    pub evicted_clients: AtomicU64,
     /// Keys removed because memory was used up.
     pub evicted: AtomicU64,
     /// Milliseconds for which memory in use was above the limit, without the present time.
@@ -143,6 +145,7 @@ impl Stats {
             lazy_freed: AtomicU64::new(0),
             lazy_pending: AtomicU64::new(0),
             evicted: AtomicU64::new(0),
+            evicted_clients: AtomicU64::new(0),
             excess_ms: AtomicU64::new(0),
             excess_since_ms: AtomicI64::new(0),
             peak_memory: AtomicU64::new(0),
@@ -184,7 +187,8 @@ impl Stats {
         }
     }
 
-    /// Milliseconds for which memory in use was above the limit: in all, and for how long it is now.
+    /// Milliseconds for which memory in use was above the limit: in all, and for how long it is
+    /// now.
     pub fn excess_ms(&self) -> (u64, u64) {
         let now = match self.excess_since_ms.load(Ordering::Relaxed) {
             0 => 0,
@@ -266,6 +270,7 @@ impl Stats {
             &self.expire_nanos,
             &self.lazy_freed,
             &self.evicted,
+            &self.evicted_clients,
             &self.excess_ms,
         ] {
             counter.store(0, Ordering::Relaxed);

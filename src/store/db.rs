@@ -25,9 +25,8 @@ pub enum Expiry {
     Ignore,
 }
 
-/// Expired fields that are removed when a command meets their hash. It sees the others as expired,
-/// and active expiry removes them soon.
-const FIELDS_PER_LOOK: usize = 100;
+/// Expired fields that a command removes at most. Active expiry removes the others soon.
+const FIELDS_PER_COMMAND: usize = 1000;
 
 /// What a command has done to the keyspace.
 #[derive(Default, Debug)]
@@ -202,17 +201,11 @@ impl<'h, 'k> Db<'h, 'k> {
         &mut self.shard(hash).parts[index]
     }
 
-    /// The hash of a key that is there; an expired key is treated as the view's `expiry` says, and
-    /// so are expired fields of a hash.
+    /// The hash of a key that is there; an expired key is treated as the view's `expiry` says.
     fn locate(&mut self, key: &[u8]) -> Option<u64> {
         let hash = self.held.keyspace().hash(key);
         let now_ms = self.now_ms;
-        let entry = self.part(hash).dict.get(hash, key)?;
-        let expired = entry.is_expired(now_ms);
-        if !expired && entry.value.next_deadline().is_some_and(|at| at < now_ms) && self.deletes() {
-            self.expire_fields(hash, key, FIELDS_PER_LOOK);
-            return self.part(hash).dict.get(hash, key).map(|_| hash);
-        }
+        let expired = self.part(hash).dict.get(hash, key)?.is_expired(now_ms);
         match self.expiry {
             Expiry::Delete | Expiry::DeleteOwn if expired => {
                 self.expire(hash, key);
@@ -256,15 +249,25 @@ impl<'h, 'k> Db<'h, 'k> {
         })
     }
 
-    /// Removes those of the named fields of a hash that have expired, for a command that is about
-    /// to change them, if what has expired is to be removed at all.
-    pub fn expire_named(&mut self, key: &[u8], names: &[&[u8]]) {
-        let Some(hash) = self.locate(key).filter(|_| self.deletes()) else { return };
+    /// The hash of a key with expired fields, if they are to be removed at all.
+    fn with_expired_fields(&mut self, key: &[u8]) -> Option<u64> {
+        let hash = self.locate(key).filter(|_| self.deletes())?;
         let now_ms = self.now_ms;
-        let value = self.part(hash).dict.get(hash, key).map(|entry| &entry.value);
-        if value.and_then(Value::next_deadline).is_none_or(|at| at >= now_ms) {
-            return;
+        let deadline = self.part(hash).dict.get(hash, key)?.value.next_deadline()?;
+        (deadline < now_ms).then_some(hash)
+    }
+
+    /// Removes expired fields of a hash, not all if they are many, for a command that may meet any.
+    pub fn expire_some(&mut self, key: &[u8]) {
+        if let Some(hash) = self.with_expired_fields(key) {
+            self.expire_fields(hash, key, FIELDS_PER_COMMAND);
         }
+    }
+
+    /// Removes those of the named fields of a hash that have expired.
+    pub fn expire_named(&mut self, key: &[u8], names: &[&[u8]]) {
+        let Some(hash) = self.with_expired_fields(key) else { return };
+        let now_ms = self.now_ms;
         self.take_fields(hash, key, |value| {
             let is_due = |name: &[u8]| value.get(name).is_some_and(|field| field.is_due(now_ms));
             let due: Vec<_> = names.iter().filter(|name| is_due(name)).collect();
@@ -547,7 +550,8 @@ fn of_kind<T: Kind>(entry: Option<&Entry>) -> Result<Option<&T>, WrongType> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::Str;
+    use crate::data::hash::Deadline;
+    use crate::data::{Limits, Str};
     use crate::store::Plan;
     use crate::store::totals::Totals;
 
@@ -598,6 +602,67 @@ mod tests {
         assert_eq!(changes.expired, [(0, b"k".to_vec())]);
         let totals = totals(&keyspace);
         assert_eq!((count(&totals), totals.stats.expired), ((1, 0), 1));
+    }
+
+    /// Fields `f1` to `f9`, each due at the time of its number.
+    fn timed_hash() -> Hash {
+        let mut hash = Hash::default();
+        for at in 1..=9 {
+            let name = format!("f{at}");
+            hash.set(name.as_bytes(), b"v", Deadline::Clear, &Limits::default());
+            hash.set_deadline(name.as_bytes(), Some(at));
+        }
+        hash
+    }
+
+    fn len(db: &mut Db) -> usize {
+        db.get::<Hash>(b"h").unwrap().map_or(0, Hash::len)
+    }
+
+    #[test]
+    fn expired_fields_are_removed_and_reported() {
+        let keyspace = Keyspace::new(1);
+        let shard = keyspace.shard_of(b"h");
+        with_db(&keyspace, 0, |db| db.set(b"h", timed_hash().into_value(), None));
+        assert_eq!(keyspace.noted_deadline(shard), 1);
+        let due = |now_ms, limit| with_db(&keyspace, now_ms, |db| db.expire_due(shard, limit));
+        let (removed, changes) = due(4, 2);
+        let fields = [1, 2].map(|n| (0, b"h".to_vec(), format!("f{n}").into_bytes()));
+        assert_eq!((removed, changes.expired_fields), (2, fields.to_vec()));
+        assert_eq!(due(4, 100).0, 1);
+        // Those that a command names.
+        let ((), changes) =
+            with_db(&keyspace, 7, |db| db.expire_named(b"h", &[b"f5", b"f8", b"x"]));
+        assert_eq!(changes.expired_fields, [(0, b"h".to_vec(), b"f5".to_vec())]);
+        assert_eq!(with_db(&keyspace, 7, len).0, 5);
+        with_db(&keyspace, 8, |db| db.expire_some(b"h"));
+        assert_eq!(with_db(&keyspace, 8, len).0, 2);
+        let (removed, _) = due(100, 100);
+        assert_eq!((removed, with_db(&keyspace, 100, |db| db.exists(b"h")).0), (2, false));
+        assert_eq!(totals(&keyspace).stats.expired_fields, 9);
+        keyspace.renew_deadline(shard, &keyspace.lock_shard(shard));
+        assert_eq!(keyspace.noted_deadline(shard), i64::MAX);
+    }
+
+    #[test]
+    fn the_index_follows_the_hash() {
+        let keyspace = Keyspace::new(1);
+        let shard = keyspace.shard_of(b"h");
+        let next = || keyspace.lock_shard(shard).next_deadline();
+        let edit = |change: fn(&mut Hash)| {
+            with_db(&keyspace, 0, |db| db.edit(b"h", |hash: &mut Hash, _| change(hash)).unwrap()).0
+        };
+        with_db(&keyspace, 0, |db| db.set(b"h", timed_hash().into_value(), None));
+        assert_eq!(next(), Some(1));
+        edit(|hash| assert!(hash.remove(b"f1")));
+        assert_eq!(next(), Some(2));
+        edit(|hash| assert!(hash.set_deadline(b"f2", Some(50))));
+        assert_eq!(next(), Some(3));
+        with_db(&keyspace, 0, |db| db.set(b"h", Str::from_i64(1).into_value(), None));
+        assert_eq!(next(), None);
+        with_db(&keyspace, 0, |db| db.set(b"h", timed_hash().into_value(), Some(7)));
+        with_db(&keyspace, 0, |db| db.remove(b"h"));
+        assert_eq!(next(), None);
     }
 
     #[test]

@@ -134,6 +134,11 @@ impl Part {
         self.deadlines.len()
     }
 
+    /// Number of keys with deadlines inside of their values.
+    pub fn inner_volatile(&self) -> usize {
+        self.inner_deadlines.len()
+    }
+
     /// The earliest deadline, of a key or inside of a value.
     pub fn next_deadline(&self) -> Option<i64> {
         let firsts = [self.deadlines.first(), self.inner_deadlines.first()];

@@ -10,6 +10,8 @@ pub struct DbTotals {
     pub keys: u64,
     /// Keys with a deadline.
     pub volatile: u64,
+    /// Keys with deadlines inside of their values.
+    pub inner_volatile: u64,
     /// Sum of the deadlines, in Unix ms.
     deadlines: i128,
     /// Bytes of the tables, without the entries in them.
@@ -51,6 +53,7 @@ impl Totals {
             let (table, index) = part.overhead();
             total.keys += part.dict.len() as u64;
             total.volatile += part.volatile() as u64;
+            total.inner_volatile += part.inner_volatile() as u64;
             total.deadlines += part.deadline_sum();
             total.tables += table as u64;
             total.deadline_indexes += index as u64;

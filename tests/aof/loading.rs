@@ -5,8 +5,8 @@ use std::thread;
 use std::time::Duration;
 
 use crate::common::{
-    LONG, digest, file, is_long, lay_out, lay_out_one, manifest, ok, refused, rewrite,
-    set, start_in,
+    LONG, digest, file, is_long, lay_out, lay_out_one, manifest, ok, refused, rewrite, set,
+    start_in,
 };
 use crate::support::client::{Client, Value, encode};
 use crate::support::random::Random;

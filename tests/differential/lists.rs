@@ -1,38 +1,73 @@
-//! Commands about lists.
+//! What the generator makes for lists and SORT.
 
-use super::Family;
+use super::support::random::Random;
+use super::{Args, Family};
 
 /// Lists.
-pub const FAMILY: Family = Family { shapes: SHAPES, argument: |_, _, _| false, rule: |_| None };
+pub const FAMILY: Family = Family { shapes: SHAPES, argument, rule: |_| None };
 
-/// Their syntaxes, as in the table of the others.
+/// SORT has effects only with ALPHA: without it, the real server may fail because of an error that
+/// an earlier number has left behind.
 const SHAPES: &[(usize, &str)] = &[
-    (40, "RPUSH key {value}*"),
-    (40, "LPUSH key {value}*"),
-    (30, "RPUSH key value {value}* {value}* {value}* {value}*"),
-    (10, "RPUSHX key {value}*"),
-    (10, "LPUSHX key {value}*"),
-    (15, "LPOP key [int]"),
-    (15, "RPOP key [int]"),
-    (8, "LLEN key"),
-    (15, "LINDEX key int"),
-    (20, "LSET key int value"),
-    (15, "LRANGE key int int"),
-    (20, "LREM key int value"),
-    (8, "LTRIM key int int"),
-    (30, "LINSERT key BEFORE|AFTER value value"),
-    (20, "LPOS key value [RANK_int|COUNT_int|MAXLEN_int]*"),
-    (20, "LMOVE key key LEFT|RIGHT LEFT|RIGHT"),
-    (10, "RPOPLPUSH key key"),
-    (10, "LMPOP 1 key LEFT|RIGHT [COUNT_int]"),
-    (10, "LMPOP 2 key key LEFT|RIGHT [COUNT_int]"),
-    (5, "LMPOP int {key}* LEFT|RIGHT [COUNT_int]*"),
-    (5, "BLPOP {key}* wait"),
-    (5, "BRPOP {key}* wait"),
-    (5, "BLMOVE key key LEFT|RIGHT LEFT|RIGHT wait"),
-    (5, "BRPOPLPUSH key key wait"),
-    (5, "BLMPOP wait 2 key key LEFT|RIGHT [COUNT_int]"),
+    (40, "RPUSH lkey {value}*"),
+    (40, "LPUSH lkey {value}*"),
+    (30, "RPUSH lkey value {value}* {value}* {value}* {value}*"),
+    (10, "RPUSHX lkey {value}*"),
+    (10, "LPUSHX lkey {value}*"),
+    (15, "LPOP lkey [int]"),
+    (15, "RPOP lkey [int]"),
+    (8, "LLEN lkey"),
+    (15, "LINDEX lkey int"),
+    (20, "LSET lkey int value"),
+    (15, "LRANGE lkey int int"),
+    (20, "LREM lkey rank value"),
+    (8, "LTRIM lkey int int"),
+    (30, "LINSERT lkey BEFORE|AFTER value value"),
+    (20, "LPOS lkey value [RANK_rank|COUNT_int|MAXLEN_int]*"),
+    (20, "LMOVE lkey lkey LEFT|RIGHT LEFT|RIGHT"),
+    (10, "RPOPLPUSH lkey lkey"),
+    (10, "LMPOP 1 lkey LEFT|RIGHT [COUNT_int]"),
+    (10, "LMPOP 2 lkey lkey LEFT|RIGHT [COUNT_int]"),
+    (5, "LMPOP int {lkey}* LEFT|RIGHT [COUNT_int]*"),
+    (5, "BLPOP {lkey}* wait"),
+    (5, "BRPOP {lkey}* wait"),
+    (5, "BLMOVE lkey lkey LEFT|RIGHT LEFT|RIGHT wait"),
+    (5, "BRPOPLPUSH lkey lkey wait"),
+    (10, "SORT lkey [ASC|DESC|LIMIT_int_int]*"),
+    (15, "SORT lkey ALPHA [ASC|DESC|LIMIT_int_int|STORE_lkey]*"),
+    (10, "SORT llist BY sortpattern [ASC|DESC|LIMIT_int_int]*"),
+    (15, "SORT llist ALPHA [ASC|DESC|LIMIT_int_int|GET_sortpattern|STORE_lkey]*"),
+    (5, "SORT_RO llist ALPHA [ASC|DESC|LIMIT_int_int|GET_sortpattern|STORE_lkey]*"),
+    (5, "BLMPOP wait 2 lkey lkey LEFT|RIGHT [COUNT_int]"),
 ];
 
+/// Few keys, and some that hold anything.
+const KEYS: &str = "l:1 l:2 l:3 l:1 l:2 l:3 a b c d e";
+
+/// Keys of lists alone. Other keys are not sorted with patterns: a key that is missed is an event,
+/// and a set's members are looked up in the order in which each server happens to keep them.
+const LISTS: &str = "l:1 l:2 l:3";
+
+/// Patterns of SORT. None is without a star, which leaves a set in its order.
+const SORT_PATTERNS: &str = "* key:* *->1 key:*->a k*y:* #* h*[* *-> -*";
+
+/// Numbers that can be negated: 7.2 refuses the one that cannot.
+const RANKS: &str = "0 1 2 3 -1 -2 -3 9223372036854775807 -9223372036854775807 \
+    9223372036854775808 -9223372036854775809 1.5 x";
+
 /// Time-outs of blocking commands: short, or refused.
-pub const WAITS: &str = "0.001 0.01 0.0001 1e-9 0x1p-9 -1 x nan -inf";
+const WAITS: &str = "0.001 0.01 0.0001 1e-9 0x1p-9 -1 x nan -inf";
+
+/// Adds the arguments of a kind that is known here; whether it is.
+fn argument(kind: &str, random: &mut Random, args: &mut Args) -> bool {
+    let words = match kind {
+        "lkey" => KEYS,
+        "llist" => LISTS,
+        "sortpattern" => SORT_PATTERNS,
+        "rank" => RANKS,
+        "wait" => WAITS,
+        _ => return false,
+    };
+    args.push(random.word(words));
+    true
+}

@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
+use std::net::{Shutdown, TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
 /// How long a read waits when the test does not say otherwise.
@@ -340,6 +340,12 @@ impl Client {
     /// From now on commands go out one byte per write (the first [`FRAGMENTED_PREFIX`] bytes).
     pub fn fragment(&mut self, fragmented: bool) {
         self.fragmented = fragmented;
+    }
+
+    /// Closes the connection. Just dropping it does so only when no process that another test
+    /// starts at that moment has inherited the socket, until its `exec`.
+    pub fn close(self) {
+        let _ = self.stream.shutdown(Shutdown::Both);
     }
 
     /// The address of this end.

@@ -6,6 +6,8 @@ pub mod geo;
 pub mod pops;
 pub mod ranges;
 
+use std::ops::Range;
+
 use crate::base::double;
 use crate::base::num::parse_f64;
 use crate::base::rng::Rng;
@@ -160,6 +162,33 @@ fn store(ctx: &mut Ctx, key: &[u8], zset: Zset, event: &'static str, changes: u6
         ctx.db.mark_dirty(1);
     }
     ctx.reply.count(len)
+}
+
+/// Removes the members with these ranks from a key.
+fn remove_ranks(
+    ctx: &mut Ctx,
+    key: &[u8],
+    ranks: Range<usize>,
+    event: &'static str,
+) -> Result<(), Error> {
+    let Some(len) = ctx.db.peek_as::<Zset>(key)?.map(Zset::len) else { return Ok(()) };
+    if ranks.is_empty() {
+        return Ok(());
+    }
+    if ranks.len() == len {
+        // As a whole, so that what takes long to be freed is freed elsewhere.
+        ctx.db.remove(key);
+        ctx.db.event(EventClasses::ZSET, event, key);
+        ctx.db.event(EventClasses::GENERIC, "del", key);
+        ctx.db.mark_dirty(len as u64);
+        return Ok(());
+    }
+    ctx.db.edit(key, |zset: &mut Zset, note| {
+        note.dirty(ranks.len() as u64);
+        note.event(EventClasses::ZSET, event);
+        zset.remove_ranks(ranks);
+    })?;
+    Ok(())
 }
 
 /// What ZADD is to do.

@@ -2,14 +2,13 @@
 
 use std::time::Duration;
 
-use super::{begin_members, push_member};
+use super::{begin_members, push_member, remove_ranks};
 use crate::base::num::{parse_i64, push_i64};
 use crate::data::{Kind, Zset};
 use crate::engine::spec::access::{ACCESS, DELETE, RW};
-use crate::engine::spec::flag::{BLOCKING, MOVABLEKEYS, NOSCRIPT};
+use crate::engine::spec::flag::{BLOCKING, MOVABLEKEYS};
 use crate::engine::{Args, Block, Command, Ctx, Group, KeySpec, Reply};
 use crate::resp::error::Error;
-use crate::store::events::EventClasses;
 
 const ONE_COST: &str = "O(log(N)) with N being the size of the sorted set";
 const MANY_COST: &str = "O(log(N)*M), N being the size of the sorted set and M the number popped";
@@ -43,7 +42,7 @@ pub const COMMANDS: &[Command] = &[
         .since("5.0.0")
         .write()
         .fast()
-        .flags(NOSCRIPT | BLOCKING)
+        .flags(BLOCKING)
         .arity(-3)
         .keys(&[KeySpec::from_to(1, 1, RW | ACCESS | DELETE)])
         .syntax("key [key ...] timeout")
@@ -54,7 +53,7 @@ pub const COMMANDS: &[Command] = &[
         .since("5.0.0")
         .write()
         .fast()
-        .flags(NOSCRIPT | BLOCKING)
+        .flags(BLOCKING)
         .arity(-3)
         .keys(&[KeySpec::from_to(1, 1, RW | ACCESS | DELETE)])
         .syntax("key [key ...] timeout")
@@ -110,26 +109,18 @@ type Taken = Vec<(Vec<u8>, f64)>;
 
 /// Takes up to `count` members of a key; none if there is no key.
 fn take(ctx: &mut Ctx, key: &[u8], end: End, count: usize) -> Result<Option<Taken>, Error> {
-    // A key that is not changed is not to be touched by an edit.
-    if ctx.db.peek_as::<Zset>(key)?.is_none() || count == 0 {
-        return Ok(None);
+    let Some(zset) = ctx.db.peek_as::<Zset>(key)? else { return Ok(None) };
+    let len = zset.len();
+    let count = count.min(len);
+    let ranks = if end == End::Min { 0..count } else { len - count..len };
+    let mut taken = Vec::with_capacity(count);
+    let keep = |member: &[u8], score| taken.push((member.to_vec(), score));
+    match end {
+        End::Min => zset.each(ranks.clone(), keep),
+        End::Max => zset.each_back(ranks.clone(), keep),
     }
-    let taken = ctx.db.edit(key, |zset: &mut Zset, note| {
-        let len = zset.len();
-        let count = count.min(len);
-        let ranks = if end == End::Min { 0..count } else { len - count..len };
-        let mut taken = Vec::with_capacity(count);
-        let keep = |member: &[u8], score| taken.push((member.to_vec(), score));
-        match end {
-            End::Min => zset.each(ranks.clone(), keep),
-            End::Max => zset.each_back(ranks.clone(), keep),
-        }
-        zset.remove_ranks(ranks);
-        note.dirty(count as u64);
-        note.event(EventClasses::ZSET, end.event());
-        taken
-    })?;
-    Ok(taken)
+    remove_ranks(ctx, key, ranks, end.event())?;
+    Ok(Some(taken))
 }
 
 /// ZPOPMIN key [count]

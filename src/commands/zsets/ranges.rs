@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use super::{begin_members, push_member, store};
+use super::{begin_members, push_member, remove_ranks, store};
 use crate::base::num::parse_i64;
 use crate::data::Zset;
 use crate::data::zset::{LexRange, ScoreRange};
@@ -11,7 +11,6 @@ use crate::engine::spec::Handler;
 use crate::engine::spec::access::{ACCESS, DELETE, OW, RO, RW, UPDATE};
 use crate::engine::{Args, Command, Ctx, Group, KeySpec, Reply};
 use crate::resp::error::Error;
-use crate::store::events::EventClasses;
 
 const READ_COST: &str = "O(log(N)+M), N being the size of the sorted set and M that of the reply";
 const REMOVAL_COST: &str =
@@ -333,15 +332,7 @@ fn zremrangebylex(ctx: &mut Ctx, args: &mut Args) -> Reply {
 fn remove_range(ctx: &mut Ctx, args: &mut Args, by: By, event: &'static str) -> Reply {
     let key = args.key();
     let bounds = Bounds::parse(by, args.bytes()?, args.bytes()?)?;
-    let removed = ctx.db.edit(key, |zset: &mut Zset, note| {
-        let ranks = bounds.ranks(zset, false);
-        let removed = ranks.len();
-        if removed > 0 {
-            zset.remove_ranks(ranks);
-            note.dirty(removed as u64);
-            note.event(EventClasses::ZSET, event);
-        }
-        removed
-    })?;
-    ctx.reply.count(removed.unwrap_or(0))
+    let ranks = ctx.db.peek_as::<Zset>(key)?.map_or(0..0, |zset| bounds.ranks(zset, false));
+    remove_ranks(ctx, key, ranks.clone(), event)?;
+    ctx.reply.count(ranks.len())
 }

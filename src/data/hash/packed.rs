@@ -179,7 +179,7 @@ fn first_not_before(triples: &Listpack, deadline: i64) -> Option<Pos> {
 /// deadlines in order.
 pub fn is_sound(list: &Listpack, shape: Shape) -> bool {
     let len = list.len();
-    if len == 0 || len % shape.width() != 0 {
+    if len == 0 || !len.is_multiple_of(shape.width()) {
         return false;
     }
     let mut names = HashSet::with_capacity(len / shape.width());

@@ -1,5 +1,5 @@
-//! Ranges of scores and of members, and how their ends are written: `1.5`, `(1.5`, `-inf`, and `[a`,
-//! `(a`, `-`, `+`.
+//! Ranges of scores and of members, and how their ends are written: `1.5`, `(1.5`, `-inf`, and
+//! `[a`, `(a`, `-`, `+`.
 //!
 //! Must not know where the members are.
 

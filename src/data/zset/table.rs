@@ -86,7 +86,7 @@ impl Table {
         })
     }
 
-    /// The number of members whose scores are those for which `before` holds, if they are the first.
+    /// The number of members for whose scores `before` holds, if they are the first ones.
     pub fn rank_by_score(&self, before: impl Fn(f64) -> bool) -> usize {
         self.tree.partition_point(|item| before(item.score()))
     }

@@ -24,7 +24,7 @@ pub fn stats(facts: &Facts, fields: &mut Fields) {
     fields.add("expired_time_cap_reached_count", 0);
     fields.add("expire_cycle_cpu_milliseconds", load(&stats.expire_nanos) / 1_000_000);
     fields.add("evicted_keys", load(&stats.evicted));
-    fields.add_zeros(&["evicted_clients"]);
+    fields.add("evicted_clients", load(&stats.evicted_clients));
     let (total, current) = stats.excess_ms();
     fields.add("total_eviction_exceeded_time", total);
     fields.add("current_eviction_exceeded_time", current);
@@ -134,7 +134,13 @@ pub fn latencies(facts: &Facts, fields: &mut Fields) {
 pub fn keyspace(facts: &Facts, fields: &mut Fields) {
     for (number, db) in facts.keys.in_use() {
         let mean_ttl = db.mean_ttl_ms(facts.now_ms);
-        let value = format_args!("keys={},expires={},avg_ttl={mean_ttl}", db.keys, db.volatile);
+        // Redis 7.2 knows no deadlines inside of values.
+        let inner = match db.inner_volatile {
+            0 => String::new(),
+            keys => format!(",subexpiry={keys}"),
+        };
+        let (keys, volatile) = (db.keys, db.volatile);
+        let value = format_args!("keys={keys},expires={volatile},avg_ttl={mean_ttl}{inner}");
         fields.add(format_args!("db{number}"), value);
     }
 }

@@ -91,6 +91,7 @@ fn block<R: Read>(source: &mut Source<R>) -> Result<Block, Error> {
 #[cfg(test)]
 mod tests {
     use crate::base::crc64;
+    use crate::base::rng::Rng;
     use crate::data::list::End;
     use crate::data::quicklist::Fill;
     use crate::data::{Limits, List, Value};
@@ -135,6 +136,28 @@ mod tests {
         assert_eq!((again.encoding(), &again), ("quicklist", &value));
         let plain = read(b"\x12\x02\x01\x03abc\x02\x0a\x0a\0\0\0\x01\0\x81b\x02\xff");
         assert_eq!(plain, Some(list(&[b"abc", b"b"])));
+    }
+
+    #[test]
+    fn damage_is_seen_or_does_no_harm() {
+        let mut rng = Rng::seeded(9);
+        let ziplist = b"\x10\0\0\0\x0d\0\0\0\x02\0\x00\x01a\x03\xfd\xff";
+        let nodes = [&b"\x0e\x02\x10"[..], ziplist, b"\x10", ziplist].concat();
+        let packed = dump(&list(&[b"a", b"1234567", &[b'x'; 70], b"", b"-1"]));
+        let plain = b"\x12\x02\x01\x03abc\x02\x0a\x0a\0\0\0\x01\0\x81b\x02\xff";
+        for good in [&nodes[..], &packed[..packed.len() - 10], plain, b"\x01\x02\x01a\xc0\x0c"] {
+            assert!(read(good).is_some());
+            for _ in 0..2000 {
+                let mut bad = good.to_vec();
+                let at = 1 + rng.next_u64() as usize % (bad.len() - 1);
+                bad[at] = rng.next_u64() as u8;
+                if let Some(Value::List(mut list)) = read(&bad) {
+                    assert_eq!(list.iter().rev().count(), list.len());
+                    list.insert(list.len() - 1, false, b"new", Fill::new(-2));
+                    list.pop(End::Right, 2, Fill::new(1), |_| ());
+                }
+            }
+        }
     }
 
     #[test]

@@ -106,3 +106,97 @@ fn read_block<R: Read>(
     zset.expect(zset.len(), &source.limits);
     Ok(zset)
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::base::crc64;
+    use crate::data::{Limits, Value, Zset};
+    use crate::rdb::{dump, restore};
+
+    fn limits(entries: usize) -> Limits {
+        Limits { zset_max_listpack_entries: entries, ..Limits::default() }
+    }
+
+    fn zset(entries: usize, pairs: &[(&str, f64)]) -> Value {
+        Value::Zset(Zset::from_pairs(pairs.to_vec(), &limits(entries)))
+    }
+
+    const PAIRS: &[(&str, f64)] = &[("a", 1.5), ("b", 2.0), ("5", f64::NEG_INFINITY)];
+
+    fn read(body: &[u8]) -> Option<Value> {
+        let mut payload = [body, &10u16.to_le_bytes()].concat();
+        payload.extend(crc64::update(0, &payload).to_le_bytes());
+        restore(&payload, Limits::default()).ok()
+    }
+
+    #[test]
+    fn bodies_are_those_of_redis() {
+        // What DUMP of Redis 7.0 answers.
+        let small = b"\x11\x1c\x1c\0\0\0\x06\0\x05\x01\x84-inf\x05\x81a\x02\x831.5\x04\x81b\x02\
+            \x02\x01\xff";
+        let large =
+            b"\x05\x03\x01b\0\0\0\0\0\0\0@\x01a\0\0\0\0\0\0\xf8?\xc0\x05\0\0\0\0\0\0\xf0\xff";
+        for (entries, body) in [(128, &small[..]), (0, &large[..])] {
+            let value = zset(entries, PAIRS);
+            let dumped = dump(&value);
+            assert_eq!(dumped[..dumped.len() - 10], *body);
+            assert_eq!(read(body), Some(value));
+        }
+    }
+
+    #[test]
+    fn old_forms_are_read() {
+        let expected = Some(zset(128, PAIRS));
+        assert_eq!(read(b"\x03\x03\x015\xff\x01a\x031.5\x01b\x012"), expected);
+        let ziplist =
+            b"\x20\0\0\0\x1d\0\0\0\x06\0\0\xf6\x02\x04-inf\x06\x01a\x03\x031.5\x05\x01b\x03\
+            \xf3\xff";
+        assert_eq!(read(&[b"\x0c\x20", &ziplist[..]].concat()), expected);
+        // In no order, with an infinite score.
+        assert_eq!(read(b"\x03\x02\x01b\xfe\x01a\x01-"), None);
+        assert_eq!(
+            read(b"\x03\x02\x01b\xfe\x01a\x02-1"),
+            Some(zset(9, &[("b", f64::INFINITY), ("a", -1.0)]))
+        );
+    }
+
+    #[test]
+    fn the_form_follows_the_limits() {
+        for count in [128, 129] {
+            let names: Vec<String> = (0..count).map(|n| format!("m{n}")).collect();
+            let pairs = names.iter().map(|name| (name.as_str(), 1.0)).collect();
+            let value = Value::Zset(Zset::from_pairs(pairs, &limits(0)));
+            let again = restore(&dump(&value), Limits::default()).unwrap();
+            let form = if count == 128 { "listpack" } else { "skiplist" };
+            assert_eq!((again.encoding(), again == value), (form, true));
+            let small = Value::Zset(Zset::from_pairs(
+                names.iter().map(|name| (name.as_str(), 1.0)).collect(),
+                &limits(1000),
+            ));
+            let again = restore(&dump(&small), Limits::default()).unwrap();
+            assert_eq!((again.encoding(), again == value), (form, true));
+        }
+    }
+
+    #[test]
+    fn damaged_and_empty_ones_are_refused() {
+        for body in [
+            &b"\x05\0"[..],
+            b"\x05\x01\x01a\0\0\0\0\0\0\xf8\x7f",
+            b"\x05\x02\x01a\0\0\0\0\0\0\0@\x01a\0\0\0\0\0\0\0@",
+            b"\x05\x02\x01a\0\0\0\0\0\0\0@",
+            b"\x05\x81\xff\xff\xff\xff\xff\xff\xff\xff",
+            b"\x03\x01\x01a\xfd",
+            b"\x03\x01\x01a\x01x",
+            b"\x03\x01\x01a\0",
+            b"\x0c\x01x",
+            b"\x11\x07\x07\0\0\0\0\0\xff",
+            b"\x11\x0a\x0a\0\0\0\x01\0\x81a\x02\xff",
+            b"\x11\x0d\x0d\0\0\0\x02\0\x81a\x02\x81x\x02\xff",
+            b"\x11\x11\x11\0\0\0\x04\0\x81a\x02\x02\x01\x81a\x02\x03\x01\xff",
+            b"\x11\x11\x11\0\0\0\x04\0\x81b\x02\x02\x01\x81a\x02\x01\x01\xff",
+        ] {
+            assert_eq!(read(body), None, "{}", body.escape_ascii());
+        }
+    }
+}

@@ -167,6 +167,7 @@ impl Selector {
             self.set_all_commands(false);
         } else {
             return match rule {
+                [b'~' | b'%', ..] if self.all_keys => Err(RuleError::KeysAfterAll),
                 [b'~', pattern @ ..] => self.add_keys(pattern, BOTH),
                 [b'%', rest @ ..] => {
                     let (rights, pattern) = parse_rights(rest)?;
@@ -206,9 +207,6 @@ impl Selector {
     }
 
     fn add_keys(&mut self, pattern: &[u8], rights: u8) -> Result<(), RuleError> {
-        if self.all_keys {
-            return Err(RuleError::KeysAfterAll);
-        }
         if has_spaces(pattern) {
             return Err(RuleError::Syntax);
         }
@@ -489,6 +487,7 @@ mod tests {
             ("", "+select|a\tb", Syntax),
             ("~*", "~a", KeysAfterAll),
             ("~*", "%R~a", KeysAfterAll),
+            ("~*", "%X", KeysAfterAll),
             ("&*", "&a", ChannelsAfterAll),
             ("", "~a b", Syntax),
             ("", "&a\n", Syntax),

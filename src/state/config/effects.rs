@@ -58,6 +58,7 @@ pub const IGNORED_DIRECTIVES: &[(&str, &str)] = &[
     ("set-proc-title", "the process keeps its title"),
     ("syslog-facility", "the system log is not supported"),
     ("syslog-ident", "the system log is not supported"),
+    ("use-exit-on-panic", "a panic always ends the process"),
 ];
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use crate::base::logger::Level;
 use crate::data::Limits;
-use crate::store::{Aging, EventClasses};
+use crate::store::EventClasses;
 
 /// One `save` point: snapshot when this many changes have gathered over this long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +39,26 @@ pub enum By {
     Chance,
     /// The one with the earliest deadline.
     Deadline,
+}
+
+/// `maxmemory-clients`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientMemory {
+    /// So many; 0 for no limit.
+    Bytes(u64),
+    /// So many percent of `maxmemory`.
+    Percent(u8),
+}
+
+impl ClientMemory {
+    /// The limit in bytes, if there is one.
+    pub fn limit(self, maxmemory: u64) -> Option<u64> {
+        let bytes = match self {
+            ClientMemory::Bytes(bytes) => bytes,
+            ClientMemory::Percent(percent) => maxmemory / 100 * u64::from(percent),
+        };
+        (bytes > 0).then_some(bytes)
+    }
 }
 
 /// `maxmemory-policy`.
@@ -318,6 +338,7 @@ pub struct Settings {
     // Memory.
     /// 0 is no limit.
     pub maxmemory: u64,
+    pub maxmemory_clients: ClientMemory,
     pub maxmemory_policy: Policy,
     /// Keys looked at for each that is removed.
     pub maxmemory_samples: u64,
@@ -370,16 +391,6 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// What is kept about accesses.
-    pub fn aging(&self) -> Aging {
-        match self.maxmemory_policy.by {
-            Some(By::Frequency) => {
-                Aging::Lfu { log_factor: self.lfu_log_factor, decay_minutes: self.lfu_decay_time }
-            }
-            _ => Aging::Lru,
-        }
-    }
-
     /// How large collections may be in their small form.
     pub fn limits(&self) -> Limits {
         Limits {
@@ -478,6 +489,7 @@ const CONSTANT_DEFAULTS: Settings = Settings {
     min_replicas_max_lag: 10,
     propagation_error_behavior: PropagationError::Ignore,
     maxmemory: 0,
+    maxmemory_clients: ClientMemory::Bytes(0),
     maxmemory_policy: Policy::NO_EVICTION,
     maxmemory_samples: 5,
     maxmemory_eviction_tenacity: 10,

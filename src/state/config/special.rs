@@ -11,7 +11,9 @@ use std::path::{Path, PathBuf};
 use crate::base::num;
 
 use super::kinds::{Bytes, Line, Source};
-use super::settings::{NORMAL, OutputLimit, PUBSUB, REPLICA, SavePoint, Settings, ShutdownOn};
+use super::settings::{
+    ClientMemory, NORMAL, OutputLimit, PUBSUB, REPLICA, SavePoint, Settings, ShutdownOn,
+};
 use super::values::{format_size, leading_int, parse_choice, quoted, size_of_text, store, word};
 use crate::store::EventClasses;
 
@@ -201,6 +203,43 @@ pub fn notify_lines(settings: &Settings) -> Vec<Line> {
     let set = settings.notify_keyspace_events;
     let value = quoted(set.letters().as_bytes());
     vec![Line { value, forced: set != EventClasses::NONE }]
+}
+
+// ---- maxmemory-clients
+
+pub fn client_memory(settings: &Settings) -> Bytes {
+    match settings.maxmemory_clients {
+        ClientMemory::Bytes(bytes) => bytes.to_string().into(),
+        ClientMemory::Percent(percent) => format!("{percent}%").into(),
+    }
+}
+
+pub fn set_client_memory(settings: &mut Settings, args: &[Bytes], _: Source) -> Result<(), String> {
+    let [text] = args else {
+        return Err(WRONG_NUMBER.to_owned());
+    };
+    settings.maxmemory_clients = match text.strip_suffix(b"%") {
+        Some(percent) => {
+            let percent = num::parse_i64(percent)
+                .ok_or_else(|| "argument must be a memory or percent value".to_owned())?;
+            let percent = u8::try_from(percent).ok().filter(|percent| *percent <= 100);
+            ClientMemory::Percent(
+                percent
+                    .ok_or_else(|| "percentage argument must be less or equal to 100".to_owned())?,
+            )
+        }
+        None => {
+            let bytes = size_of_text(text)
+                .ok_or_else(|| "argument must be a memory or percent value".to_owned())?;
+            ClientMemory::Bytes(bytes)
+        }
+    };
+    Ok(())
+}
+
+pub fn client_memory_lines(settings: &Settings) -> Vec<Line> {
+    let forced = settings.maxmemory_clients != ClientMemory::Bytes(0);
+    vec![Line { value: client_memory(settings), forced }]
 }
 
 // ---- bind

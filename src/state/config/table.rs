@@ -340,6 +340,7 @@ pub const PARAMS: &[Param] = &[
     ),
     // Memory.
     memory("maxmemory", (0, u64::MAX), |s| s.maxmemory, |s, v| s.maxmemory = v),
+    special("maxmemory-clients", of::client_memory, of::set_client_memory, of::client_memory_lines),
     choice(
         "maxmemory-policy",
         Policy::NAMES,
