@@ -90,6 +90,7 @@ fn usage_now(ctx: &mut Ctx) -> (Usage, Totals) {
 /// MEMORY STATS
 fn stats(ctx: &mut Ctx, _args: &mut Args) -> Reply {
     let (usage, keys) = usage_now(ctx);
+    let aof_buffer = ctx.server.log.file_end().1 as u64;
     let out = ctx.reply.parts();
     let fields = out.defer();
     let mut pairs = Pairs { out, count: 0 };
@@ -99,7 +100,9 @@ fn stats(ctx: &mut Ctx, _args: &mut Args) -> Reply {
     pairs.int("replication.backlog", usage.log);
     pairs.int("clients.slaves", usage.replicas);
     pairs.int("clients.normal", usage.clients);
-    for absent in ["cluster.links", "aof.buffer", "lua.caches", "functions.caches"] {
+    pairs.int("cluster.links", 0);
+    pairs.int("aof.buffer", aof_buffer);
+    for absent in ["lua.caches", "functions.caches"] {
         pairs.int(absent, 0);
     }
     for (number, db) in keys.in_use() {

@@ -26,6 +26,8 @@ use crate::store::Plan;
 const RETRY: Duration = Duration::from_secs(1);
 /// Between two confirmations.
 const ACK_PERIOD: Duration = Duration::from_secs(1);
+/// Between two tries to write what was applied.
+const WRITE_RETRY: Duration = Duration::from_millis(100);
 /// Bytes read at a time.
 const STEP: usize = 64 * 1024;
 /// The mark behind a snapshot whose length is not known beforehand.
@@ -399,8 +401,9 @@ impl Link<'_> {
         }
         loop {
             self.apply_input(&mut session, &mut request, &mut out)?;
-            // A failure is tried again with everything else.
-            let _ = server.aof.flush(server);
+            if self.write_file()? {
+                last_io = Instant::now();
+            }
             let now = Instant::now();
             if now >= next_ack {
                 self.acknowledge()?;
@@ -417,6 +420,33 @@ impl Link<'_> {
             last_io = now;
             server.replication.link().last_io_ms = clock::unix_ms();
         }
+    }
+
+    /// Writes what was applied to the append-only file. While that cannot be done nothing more is
+    /// applied, unless it does not matter: it would pile up here, and a crash would lose it. Whether
+    /// there was a wait.
+    fn write_file(&self) -> io::Result<bool> {
+        let server = &self.engine.server;
+        let mut waited = Duration::ZERO;
+        while let Err(e) = server.aof.flush(server)
+            && !server.config.get().replica_ignore_disk_write_errors
+        {
+            if waited.is_zero() {
+                let message =
+                    format!("The primary's stream waits until it can be written: {}", e.text());
+                server.logger.warning(&message);
+            }
+            self.check_generation()?;
+            if server.has_ended() {
+                return Err(io::Error::other("the server ends"));
+            }
+            std::thread::sleep(WRITE_RETRY);
+            waited += WRITE_RETRY;
+            if waited.as_millis().is_multiple_of(ACK_PERIOD.as_millis()) {
+                self.acknowledge()?;
+            }
+        }
+        Ok(!waited.is_zero())
     }
 
     /// Executes the commands that are whole.

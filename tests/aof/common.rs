@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
@@ -198,7 +199,25 @@ pub fn fill_with_all_types(client: &mut Client) {
     }
     let scores = ["ZADD", "scores", "-inf", "a", "inf", "b", "0.1", "c", "1e-300", "d"];
     assert_eq!(client.cmd(&scores), Value::Int(4));
+    for i in 1..300 {
+        client.cmd(&["XADD", "stream", &format!("{i}-{i}"), "field", &i.to_string(), "b", ""]);
+    }
+    client.cmd(&["XDEL", "stream", "7-7", "299-299"]);
+    ok(client, &["XGROUP", "CREATE", "stream", "group", "0"]);
+    client.cmd(&["XREADGROUP", "GROUP", "group", "a", "COUNT", "70", "STREAMS", "stream", ">"]);
+    client.cmd(&["XACK", "stream", "group", "3-3", "9-9"]);
+    client.cmd(&["XGROUP", "CREATECONSUMER", "stream", "group", "idle"]);
+    ok(client, &["XGROUP", "CREATE", "empty", "group", "$", "MKSTREAM"]);
     ok(client, &["SET", "string", "text"]);
     ok(client, &["SET", "integer", "-17"]);
     assert_eq!(client.cmd(&["PEXPIREAT", "RPUSH:words:65", "9999999999999"]), Value::Int(1));
+}
+
+/// Limits the size of the files that the server writes; `None` lifts that.
+pub fn limit_files(server: &Server, bytes: Option<u64>) {
+    let limit = bytes.map_or("unlimited".to_owned(), |bytes| bytes.to_string());
+    let status = Command::new("prlimit")
+        .args(["--pid", &server.pid().to_string(), &format!("--fsize={limit}:unlimited")])
+        .status();
+    assert!(status.expect("prlimit can be run").success());
 }

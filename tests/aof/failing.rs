@@ -1,13 +1,13 @@
 //! Kills, and disks that are full.
 
-use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-use crate::common::{Load, commands, digest, file, info, is_long, ok, start_in, wait_until};
+use crate::common::{
+    Load, commands, digest, file, info, is_long, limit_files, ok, start_in, wait_until,
+};
 use crate::support::client::{Client, Value, encode};
 use crate::support::random::Random;
-use crate::support::server::Server;
 use crate::support::tmp::TempDir;
 
 /// Kills the server at random moments of a write load; nothing that was acknowledged is missing.
@@ -51,15 +51,6 @@ fn a_kill_loses_nothing_acknowledged_everysec() {
 #[test]
 fn a_kill_loses_nothing_acknowledged_no() {
     kill_again_and_again("no");
-}
-
-/// Limits the size of the files that the server writes; `None` lifts that.
-fn limit_files(server: &Server, bytes: Option<u64>) {
-    let limit = bytes.map_or("unlimited".to_owned(), |bytes| bytes.to_string());
-    let status = Command::new("prlimit")
-        .args(["--pid", &server.pid().to_string(), &format!("--fsize={limit}:unlimited")])
-        .status();
-    assert!(status.expect("prlimit can be run").success());
 }
 
 const FULL: &str = "MISCONF Errors writing to the AOF file: File too large";

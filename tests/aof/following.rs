@@ -3,8 +3,8 @@
 use std::process::Command;
 
 use crate::common::{
-    aof_dir, commands, digest, file, fill_with_all_types, flags, info, manifest, ok, start_in,
-    wait_for_rewrite, wait_until,
+    aof_dir, commands, digest, file, fill_with_all_types, flags, info, limit_files, manifest, ok,
+    start_in, wait_for_rewrite, wait_until,
 };
 use crate::support::client::{Client, Value};
 use crate::support::server::RealRedis;
@@ -43,6 +43,28 @@ fn a_replica_writes_what_it_applies() {
     replica.kill();
     replica.relaunch();
     assert_eq!(digest(&mut replica.client()), promoted);
+}
+
+#[test]
+fn a_replica_that_cannot_write_waits_and_catches_up() {
+    let (dir, other) = (TempDir::new("aof-hold-a"), TempDir::new("aof-hold-b"));
+    let primary = start_in(&dir, &[]);
+    let of = format!("127.0.0.1 {}", primary.port());
+    let replica = start_in(&other, &["--replicaof", &of]);
+    let (mut client, mut reader) = (primary.client(), replica.client());
+    wait_until("the link", || info(&mut reader, "master_link_status") == "up");
+    wait_until("the new file", || info(&mut reader, "aof_rewrite_in_progress") == "0");
+    limit_files(&replica, Some(100));
+    for i in 0..200 {
+        ok(&mut client, &["SET", &format!("k{i}"), "value"]);
+    }
+    wait_until("a failure", || info(&mut reader, "aof_last_write_status") == "err");
+    limit_files(&replica, None);
+    wait_until("the rest", || reader.cmd(&["GET", "k199"]) == Value::bulk("value"));
+    assert_eq!(info(&mut reader, "aof_last_write_status"), "ok");
+    assert_eq!(digest(&mut reader), digest(&mut client));
+    ok(&mut reader, &["DEBUG", "LOADAOF"]);
+    assert_eq!(digest(&mut reader), digest(&mut client));
 }
 
 #[test]

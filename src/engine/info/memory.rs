@@ -43,7 +43,8 @@ pub fn memory(facts: &Facts, fields: &mut Fields) {
     fields.add("mem_total_replication_buffers", server.log.memory());
     fields.add("mem_clients_slaves", usage.replicas);
     fields.add("mem_clients_normal", usage.clients);
-    fields.add_zeros(&["mem_cluster_links", "mem_aof_buffer"]);
+    fields.add("mem_cluster_links", 0);
+    fields.add("mem_aof_buffer", server.log.file_end().1);
     fields.add("mem_allocator", "libc");
     fields.add("active_defrag_running", 0);
     fields.add("lazyfree_pending_objects", server.stats.lazy_pending.load(Ordering::Relaxed));

@@ -19,6 +19,7 @@ mod files;
 mod rewrite;
 
 use std::io;
+use std::sync::Condvar;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -37,6 +38,8 @@ pub use rewrite::{Rewriting, Started};
 const COMPLAIN_MS: i64 = 30_000;
 /// A sync in the background that takes longer holds writes up.
 const SLOW_SYNC_MS: i64 = 2_000;
+/// How long somebody waits for another one's write before he looks again.
+const LOOK: Duration = Duration::from_secs(1);
 /// What a failure without a number of the system's counts as: `EIO`.
 const UNKNOWN_ERROR: i32 = 5;
 
@@ -85,6 +88,10 @@ struct Writer {
 pub struct Aof {
     mode: AtomicU8,
     writer: Lock<Writer>,
+    /// Whether one of those who wait writes for all.
+    is_writing: Lock<bool>,
+    /// Rung when it has.
+    written: Condvar,
     /// Offset of the file up to which replies may leave.
     acknowledged: AtomicU64,
     /// Offset of the file up to which it is on the disk.
@@ -124,6 +131,8 @@ impl Default for Aof {
         Aof {
             mode: AtomicU8::new(Mode::Off as u8),
             writer: Lock::new(rank::TASK + 5, writer),
+            is_writing: Lock::new(rank::LEAF + 75, false),
+            written: Condvar::new(),
             acknowledged: AtomicU64::new(0),
             synced: AtomicU64::new(0),
             synced_stream: AtomicU64::new(0),
@@ -221,12 +230,22 @@ impl Aof {
         if offset <= self.acknowledged() || self.mode() == Mode::Off {
             return Ok(());
         }
-        let mut writer = self.writer.lock();
-        if offset <= self.acknowledged() {
-            // Somebody wrote for us.
-            return Ok(());
+        // Others that are about to write come first, so that one write is for all of them.
+        std::thread::yield_now();
+        let mut is_writing = self.is_writing.lock();
+        while offset > self.acknowledged() {
+            if !*is_writing {
+                *is_writing = true;
+                drop(is_writing);
+                let result = self.write(server, &mut self.writer.lock());
+                *self.is_writing.lock() = false;
+                self.written.notify_all();
+                return result;
+            }
+            is_writing = is_writing.wait_timeout(&self.written, LOOK);
         }
-        self.write(server, &mut writer)
+        // Somebody has written for us.
+        Ok(())
     }
 
     /// Offset of the file up to which replies may leave.

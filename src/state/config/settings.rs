@@ -321,6 +321,7 @@ pub struct Settings {
     /// 0 means the port that is listened on.
     pub replica_announce_port: u16,
     pub replica_ignore_maxmemory: bool,
+    pub replica_ignore_disk_write_errors: bool,
     pub replica_lazy_flush: bool,
     pub repl_backlog_size: u64,
     pub repl_backlog_ttl: u64,
@@ -473,6 +474,7 @@ const CONSTANT_DEFAULTS: Settings = Settings {
     replica_announce_ip: String::new(),
     replica_announce_port: 0,
     replica_ignore_maxmemory: true,
+    replica_ignore_disk_write_errors: false,
     replica_lazy_flush: false,
     repl_backlog_size: MB,
     repl_backlog_ttl: 3600,

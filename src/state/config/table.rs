@@ -271,6 +271,11 @@ pub const PARAMS: &[Param] = &[
         |s, v| s.replica_ignore_maxmemory = v,
     )
     .alias("slave-ignore-maxmemory"),
+    flag(
+        "replica-ignore-disk-write-errors",
+        |s| s.replica_ignore_disk_write_errors,
+        |s, v| s.replica_ignore_disk_write_errors = v,
+    ),
     flag("replica-lazy-flush", |s| s.replica_lazy_flush, |s, v| s.replica_lazy_flush = v)
         .alias("slave-lazy-flush"),
     memory("repl-backlog-size", (1, LONG), |s| s.repl_backlog_size, |s, v| s.repl_backlog_size = v),
