@@ -14,7 +14,7 @@
 //! socket is open (`ClientHandle::claim`), so no element goes to a client that has gone; its thread
 //! ends the wait only while it holds the shards of all its keys.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::Ordering;
@@ -112,6 +112,23 @@ pub struct Waiter {
 
 /// All blocked clients by their number.
 pub struct Blocked(Lock<HashMap<u64, Arc<Waiter>>>);
+
+impl Blocked {
+    /// How many keys clients wait for: all, and those whose absence is waited for, too.
+    pub fn count_keys(&self) -> (usize, usize) {
+        let waiters = self.0.lock();
+        let (mut all, mut even_if_gone) = (HashSet::new(), HashSet::new());
+        for waiter in waiters.values() {
+            for key in &waiter.block.keys {
+                all.insert((waiter.db, key));
+                if waiter.block.even_if_gone {
+                    even_if_gone.insert((waiter.db, key));
+                }
+            }
+        }
+        (all.len(), even_if_gone.len())
+    }
+}
 
 impl Default for Blocked {
     fn default() -> Self {

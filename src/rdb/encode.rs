@@ -157,8 +157,8 @@ pub fn encode_value(out: &mut Vec<u8>, value: &Value, opts: &Options) {
 
 /// Returns the payload of DUMP: type, body, version (2 bytes), checksum (8 bytes), the last two
 /// little endian.
-pub fn dump(value: &Value) -> Vec<u8> {
-    let opts = Options { compress: true, checksum: true };
+pub fn dump(value: &Value, compress: bool) -> Vec<u8> {
+    let opts = Options { compress, checksum: true };
     let mut out = Vec::new();
     encode_value(&mut out, value, &opts);
     out.extend_from_slice(&opcodes::VERSION.to_le_bytes());
@@ -323,7 +323,7 @@ mod tests {
             ),
         ];
         for (content, expected) in cases {
-            let ours = dump(&Value::String(Str::from_bytes(content)));
+            let ours = dump(&Value::String(Str::from_bytes(content)), true);
             assert_eq!(ours, expected);
         }
     }

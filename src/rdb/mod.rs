@@ -137,7 +137,7 @@ mod tests {
                 let value = Value::String(Str::from_bytes(&content));
                 writer.entry(&content, &value, None, None).unwrap();
                 expected.push(format!("{0}={0} None None", show(&content)));
-                assert_eq!(restore(&dump(&value), Limits::default()).unwrap(), value);
+                assert_eq!(restore(&dump(&value, true), Limits::default()).unwrap(), value);
             }
             expected.push("eof".to_string());
             let bytes = writer.finish().unwrap();
@@ -234,7 +234,7 @@ mod tests {
 
     #[test]
     fn changed_payloads_never_panic() {
-        let whole = dump(&Value::String(Str::from_vec(b"abcdefgh".repeat(9))));
+        let whole = dump(&Value::String(Str::from_vec(b"abcdefgh".repeat(9))), true);
         let mut seed = 3;
         for _ in 0..20_000 {
             let mut body = whole[..whole.len() - 8].to_vec();

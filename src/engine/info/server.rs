@@ -89,11 +89,11 @@ pub fn clients(facts: &Facts, fields: &mut Fields) {
     // A blocked client waits in its own thread and not in a table, and for no key.
     fields.add("tracking_clients", 0);
     fields.add("pubsub_clients", server.pubsub.clients());
-    fields.add_zeros(&[
-        "clients_in_timeout_table",
-        "total_blocking_keys",
-        "total_blocking_keys_on_nokey",
-    ]);
+    // Every blocked client watches its own clock.
+    fields.add("clients_in_timeout_table", 0);
+    let (all, even_if_gone) = facts.engine.blocked.count_keys();
+    fields.add("total_blocking_keys", all);
+    fields.add("total_blocking_keys_on_nokey", even_if_gone);
 }
 
 /// Processor time.
