@@ -402,10 +402,12 @@ fn with_lagging_replica(flags: &[&str]) -> (TempDir, Server, FakeReplica) {
 fn shutdown_waits_for_a_replica_that_lags() {
     let (_dir, mut server, mut replica) = with_lagging_replica(&[]);
     let behind = replica.start_offset + replica.received;
-    let mut client = server.client();
+    let (mut client, mut watcher) = (server.client(), server.client());
     client.send(&["SHUTDOWN"]);
     // It is asked how far it is, and the server ends as soon as it says so.
     assert_eq!(replica.next(), "REPLCONF GETACK *");
+    let left_ms: i64 = info(&mut watcher, "shutdown_in_milliseconds").parse().expect("a number");
+    assert!((1..=10_000).contains(&left_ms), "{left_ms}");
     client.expect_silence(100);
     assert!(server.exited().is_none());
     replica.ack(behind);

@@ -147,7 +147,14 @@ fn wait_for_replicas(server: &Server, offset: u64, patience: Duration) -> bool {
         // They confirm by themselves only once a second.
         server.log.append_control(&[b"REPLCONF", b"GETACK", b"*"]);
     }
-    let deadline = Instant::now() + patience;
+    let until_ms = clock::unix_ms().saturating_add(patience.as_millis() as i64);
+    server.shutdown_deadline_ms.store(until_ms, Ordering::Relaxed);
+    let goes_on = wait_while_lagging(server, offset, Instant::now() + patience);
+    server.shutdown_deadline_ms.store(0, Ordering::Relaxed);
+    goes_on
+}
+
+fn wait_while_lagging(server: &Server, offset: u64, deadline: Instant) -> bool {
     while Instant::now() < deadline {
         if !server.is_ending() {
             return false;

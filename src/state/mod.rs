@@ -21,7 +21,7 @@ pub mod stats;
 
 use std::fs::File;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, OnceLock};
 use std::time::Duration;
 
@@ -133,6 +133,8 @@ pub struct Server {
     ending: Lock<Ending>,
     /// Whether `ending` is not `Running`, readable under any lock.
     is_ending: AtomicBool,
+    /// Unix ms up to which the end waits for replicas; 0 when it does not.
+    pub shutdown_deadline_ms: AtomicI64,
     ended: Condvar,
     /// Bytes in use before there were keys or clients.
     pub startup_memory: u64,
@@ -170,6 +172,7 @@ impl Server {
             port: AtomicU64::new(u64::from(settings.port)),
             ending: Lock::new(rank::ADMIN + 4, Ending::Running),
             is_ending: AtomicBool::new(false),
+            shutdown_deadline_ms: AtomicI64::new(0),
             ended: Condvar::new(),
             job_runner: OnceLock::new(),
             rebinder: OnceLock::new(),

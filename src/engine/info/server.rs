@@ -48,6 +48,10 @@ pub fn server(facts: &Facts, fields: &mut Fields) {
     fields.add("executable", executable.display());
     fields.add("config_file", server.config.file().unwrap_or(Path::new("")).display());
     fields.add("io_threads_active", 0);
+    let until_ms = server.shutdown_deadline_ms.load(Ordering::Relaxed);
+    if until_ms > 0 {
+        fields.add("shutdown_in_milliseconds", (until_ms - facts.now_ms).max(0));
+    }
     listeners(facts, fields);
 }
 
