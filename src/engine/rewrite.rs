@@ -205,6 +205,8 @@ fn write_hash<W: Write>(out: &mut Commands<W>, key: &[u8], hash: &Hash) -> io::R
     Ok(())
 }
 
+/// The entries, then what XADD does not tell: the last id, the counters and the groups. An empty
+/// stream is made by an entry that is trimmed at once.
 fn write_stream<W: Write>(out: &mut Commands<W>, key: &[u8], stream: &Stream) -> io::Result<()> {
     let entries = stream.entries();
     for entry in entries.iter() {
@@ -225,6 +227,7 @@ fn write_stream<W: Write>(out: &mut Commands<W>, key: &[u8], stream: &Stream) ->
     stream.groups().try_for_each(|(name, group)| write_group(out, key, name, group))
 }
 
+/// A group, its consumers, and which entries wait for whose acknowledgement.
 fn write_group<W: Write>(
     out: &mut Commands<W>,
     key: &[u8],
