@@ -205,51 +205,55 @@ fn write_hash<W: Write>(out: &mut Commands<W>, key: &[u8], hash: &Hash) -> io::R
     Ok(())
 }
 
-/// The entries, then what XADD does not tell: the last id, the counters and the groups. An empty
-/// stream is made by an entry that is trimmed at once.
 fn write_stream<W: Write>(out: &mut Commands<W>, key: &[u8], stream: &Stream) -> io::Result<()> {
     let entries = stream.entries();
     for entry in entries.iter() {
-        let mut parts = vec![b"XADD".to_vec(), key.to_vec(), entry.id.to_vec()];
-        for (name, value) in entry.pairs() {
-            parts.push(name.bytes(&mut [0; 20]).to_vec());
-            parts.push(value.bytes(&mut [0; 20]).to_vec());
-        }
-        let parts: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
-        out.command(&parts)?;
+        let mut argv = vec![b"XADD".to_vec(), key.to_vec(), entry.id.to_vec()];
+        argv.extend(entry.pairs().flat_map(|(name, value)| [name.to_vec(), value.to_vec()]));
+        out.command(&argv.iter().map(Vec::as_slice).collect::<Vec<_>>())?;
     }
     if entries.len() == 0 {
         out.command(&[b"XADD", key, b"MAXLEN", b"0", b"0-1", b"x", b"y"])?;
     }
+    // A damaged RDB file may have brought counters that XSETID would refuse.
     let counters = entries.counters();
-    let (last, deleted) = (counters.last_id.to_vec(), counters.max_deleted_id.to_vec());
-    let added = counters.entries_added.to_string();
+    let added = counters.entries_added.max(entries.len()).min(i64::MAX as u64).to_string();
+    let deleted = counters.max_deleted_id.min(counters.last_id).to_vec();
+    let last = counters.last_id.to_vec();
     let added = added.as_bytes();
     out.command(&[b"XSETID", key, &last, b"ENTRIESADDED", added, b"MAXDELETEDID", &deleted])?;
     stream.groups().try_for_each(|(name, group)| write_group(out, key, name, group))
 }
 
-/// A group, its consumers, and which entries wait for whose confirmation.
 fn write_group<W: Write>(
     out: &mut Commands<W>,
     key: &[u8],
     name: &[u8],
     group: &Group,
 ) -> io::Result<()> {
-    let (last, read) = (group.last_id.to_vec(), group.entries_read.unwrap_or(-1).to_string());
-    out.command(&[b"XGROUP", b"CREATE", key, name, &last, b"ENTRIESREAD", read.as_bytes()])?;
-    for (consumer, state) in group.consumers() {
-        if state.pending_len() == 0 {
+    let (id, read) = (group.last_id.to_vec(), group.entries_read.unwrap_or(-1).max(-1).to_string());
+    out.command(&[b"XGROUP", b"CREATE", key, name, &id, b"ENTRIESREAD", read.as_bytes()])?;
+    for (consumer, its) in group.consumers() {
+        if its.pending_len() == 0 {
             out.command(&[b"XGROUP", b"CREATECONSUMER", key, name, consumer])?;
         }
     }
-    for (id, pending) in group.pending_from(Id { ms: 0, seq: 0 }) {
-        let (id, consumer) = (id.to_vec(), &*pending.consumer);
-        let (time, count) = (pending.delivered_ms.to_string(), pending.deliveries.to_string());
-        let claim: [&[u8]; 5] = [b"XCLAIM", key, name, consumer, b"0"];
-        let state: [&[u8]; 7] =
-            [&id, b"TIME", time.as_bytes(), b"RETRYCOUNT", count.as_bytes(), b"JUSTID", b"FORCE"];
-        out.command(&[&claim[..], &state[..]].concat())?;
+    for (id, pending) in group.pending_from(Id::MIN) {
+        let deliveries = pending.deliveries.min(i64::MAX as u64).to_string();
+        out.command(&[
+            b"XCLAIM",
+            key,
+            name,
+            &pending.consumer,
+            b"0",
+            &id.to_vec(),
+            b"TIME",
+            pending.delivered_ms.to_string().as_bytes(),
+            b"RETRYCOUNT",
+            deliveries.as_bytes(),
+            b"JUSTID",
+            b"FORCE",
+        ])?;
     }
     Ok(())
 }

@@ -175,8 +175,8 @@ fn rule(args: &Args) -> Option<Rule> {
 
 /// A reply without the times in it, and without what 7.2 has added to it.
 pub fn timeless(reply: &Value) -> Value {
-    let is = |value: &Value, names: &[&str]| matches!(value, Value::Bulk(text) if names.iter().any(|name| text == name.as_bytes()));
-    let own = |value: &Value| is(value, &["idle", "inactive", "seen-time", "active-time"]);
+    const OWN: [&[u8]; 4] = [b"idle", b"inactive", b"seen-time", b"active-time"];
+    let own = |value: &Value| matches!(value, Value::Bulk(text) if OWN.contains(&&text[..]));
     match reply {
         Value::Map(pairs) => {
             let kept = pairs.iter().filter(|(name, _)| !own(name));

@@ -144,7 +144,8 @@ impl Node {
             }
             counts[usize::from(entry.is_deleted())] += 1;
             if !entry.is_deleted() {
-                if entry.id < base || last.is_some_and(|last| last >= entry.id) {
+                let ascends = entry.id >= base && last.is_none_or(|last| last < entry.id);
+                if !ascends || entry.fields == 0 {
                     return None;
                 }
                 last = Some(entry.id);

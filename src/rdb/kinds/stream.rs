@@ -200,7 +200,7 @@ mod tests {
     use crate::rdb::encode::dump;
     use crate::rdb::restore;
 
-    /// Two nodes, a deleted entry, and two groups with entries that are pending for three consumers.
+    /// Two nodes, a deleted entry, and two groups with entries pending for three consumers.
     fn sample() -> Stream {
         let mut stream = Stream::default();
         let max = NodeLimits { bytes: 0, entries: 3 };
