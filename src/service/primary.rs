@@ -423,8 +423,8 @@ impl Link<'_> {
     }
 
     /// Writes what was applied to the append-only file. While that cannot be done nothing more is
-    /// applied, unless it does not matter: it would pile up here, and a crash would lose it. Whether
-    /// there was a wait.
+    /// applied, unless it does not matter: it would pile up here, and a crash would lose it.
+    /// Returns whether there was a wait.
     fn write_file(&self) -> io::Result<bool> {
         let server = &self.engine.server;
         let mut waited = Duration::ZERO;

@@ -8,7 +8,7 @@ use crate::common::{
     Load, aof_dir, commands, digest, file, fill_with_all_types, info, is_long, manifest, ok,
     rewrite, start_in, wait_for_rewrite, wait_until,
 };
-use crate::support::client::Value;
+use crate::support::client::{Client, Value};
 use crate::support::server::Server;
 use crate::support::tmp::TempDir;
 
@@ -19,12 +19,20 @@ fn every_type_survives_a_rewrite() {
         let server = start_in(&dir, &["--aof-use-rdb-preamble", preamble]);
         let mut client = server.client();
         fill_with_all_types(&mut client);
-        let before = digest(&mut client);
+        // The digest of a stream has nothing of its groups.
+        let state = |client: &mut Client| {
+            let groups = client.cmd(&["XINFO", "GROUPS", "stream"]);
+            let pending = client.cmd(&["XPENDING", "stream", "group", "-", "+", "1000"]);
+            let ids: Vec<Value> =
+                pending.items().iter().map(|entry| entry.items()[0].clone()).collect();
+            (digest(client), groups, ids)
+        };
+        let before = state(&mut client);
         ok(&mut client, &["DEBUG", "LOADAOF"]);
-        assert_eq!(digest(&mut client), before, "as it was written");
+        assert_eq!(state(&mut client), before, "as it was written");
         rewrite(&mut client);
         ok(&mut client, &["DEBUG", "LOADAOF"]);
-        assert_eq!(digest(&mut client), before, "preamble {preamble}");
+        assert_eq!(state(&mut client), before, "preamble {preamble}");
     }
 }
 
