@@ -89,7 +89,11 @@ fn restore(ctx: &mut Ctx, args: &mut Args) -> Reply {
     let ttl = u64::try_from(ttl).map_err(|_| Error::RESTORE_TTL)?.cast_signed();
     let value = rdb::restore(payload, ctx.settings.limits()).map_err(|e| match e {
         RestoreError::Footer => Error::DUMP_PAYLOAD,
-        RestoreError::Body => Error::BAD_DATA,
+        RestoreError::Body => {
+            let message = "RESTORE refused a payload: its integrity check failed";
+            ctx.afterwards(move |server| server.logger.warning(message));
+            Error::BAD_DATA
+        }
     })?;
     let deadline = match ttl {
         0 => None,
