@@ -87,7 +87,7 @@ fn restore(ctx: &mut Ctx, args: &mut Args) -> Reply {
     }
     let ttl = crate::base::num::parse_i64(ttl).ok_or(Error::NOT_INTEGER)?;
     let ttl = u64::try_from(ttl).map_err(|_| Error::RESTORE_TTL)?.cast_signed();
-    let value = rdb::restore(payload, ctx.settings.limits()).map_err(|e| match e {
+    let value = rdb::restore(payload, ctx.settings.limits).map_err(|e| match e {
         RestoreError::Footer => Error::DUMP_PAYLOAD,
         RestoreError::Body => {
             let message = "RESTORE refused a payload: its integrity check failed";

@@ -158,7 +158,7 @@ fn hmset(ctx: &mut Ctx, args: &mut Args) -> Reply {
 fn set_all(ctx: &mut Ctx, args: &mut Args, command: &str) -> Result<usize, Error> {
     let (key, rest) = (args.key(), args.take_rest());
     let (pairs, []) = rest.as_chunks::<2>() else { return Err(error::wrong_args(command)) };
-    let limits = ctx.settings.limits();
+    let limits = ctx.settings.limits;
     let new = ctx.db.edit_or_create(key, |hash: &mut Hash, note| {
         hash.prepare(pairs, &limits);
         let set = |[name, value]: &&[&[u8]; 2]| hash.set(name, value, Deadline::Clear, &limits);
@@ -174,7 +174,7 @@ fn set_all(ctx: &mut Ctx, args: &mut Args, command: &str) -> Result<usize, Error
 fn hsetnx(ctx: &mut Ctx, args: &mut Args) -> Reply {
     let (key, name, value) = (args.key(), args.bytes()?, args.bytes()?);
     ctx.db.expire_named(key, &[name]);
-    let limits = ctx.settings.limits();
+    let limits = ctx.settings.limits;
     let new = ctx.db.edit_or_create(key, |hash: &mut Hash, note| {
         if hash.get(name).is_some() {
             return false;
@@ -191,7 +191,7 @@ fn hsetnx(ctx: &mut Ctx, args: &mut Args) -> Reply {
 fn hincrby(ctx: &mut Ctx, args: &mut Args) -> Reply {
     let (key, name, by) = (args.key(), args.bytes()?, args.int()?);
     ctx.db.expire_named(key, &[name]);
-    let limits = ctx.settings.limits();
+    let limits = ctx.settings.limits;
     let sum = ctx.db.edit_or_create(key, |hash: &mut Hash, note| {
         let old = match hash.get(name) {
             Some(field) => field.value.int().ok_or(Error::HASH_NOT_INTEGER)?,
@@ -215,7 +215,7 @@ fn hincrbyfloat(ctx: &mut Ctx, args: &mut Args) -> Reply {
         return Err(Error::IS_NAN_OR_INF);
     }
     ctx.db.expire_named(key, &[name]);
-    let limits = ctx.settings.limits();
+    let limits = ctx.settings.limits;
     let added = ctx.db.edit_or_create(key, |hash: &mut Hash, note| {
         let field = hash.get(name);
         let deadline = field.and_then(|field| field.deadline);

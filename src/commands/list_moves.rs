@@ -369,5 +369,5 @@ impl<'a> Move<'a> {
 
 /// How large the nodes of lists may be.
 fn fill(ctx: &Ctx) -> Fill {
-    Fill::new(ctx.settings.list_max_listpack_size)
+    Fill::new(ctx.settings.limits.list_max_listpack_size)
 }

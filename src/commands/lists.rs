@@ -348,7 +348,7 @@ fn lpos(ctx: &mut Ctx, args: &mut Args) -> Reply {
 
 /// How large the nodes of lists may be.
 fn fill(ctx: &Ctx) -> Fill {
-    Fill::new(ctx.settings.list_max_listpack_size)
+    Fill::new(ctx.settings.limits.list_max_listpack_size)
 }
 
 /// The index that may be counted from the end, if there is such an element.

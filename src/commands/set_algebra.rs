@@ -148,7 +148,7 @@ fn sintercard(ctx: &mut Ctx, args: &mut Args) -> Reply {
 
 /// SINTERSTORE destination key [key ...]
 fn sinterstore(ctx: &mut Ctx, args: &mut Args) -> Reply {
-    let (target, limits) = (args.key(), ctx.settings.limits());
+    let (target, limits) = (args.key(), ctx.settings.limits);
     let sets = fetch_all(ctx, args.take_rest())?;
     let mut result = sets.first().map(Set::like).unwrap_or_default();
     for member in common(&sets) {
@@ -193,7 +193,7 @@ fn unite(mut result: Set, sets: &[Option<Set>], limits: &Limits) -> Set {
 
 /// SUNION key [key ...]
 fn sunion(ctx: &mut Ctx, args: &mut Args) -> Reply {
-    let limits = ctx.settings.limits();
+    let limits = ctx.settings.limits;
     let sets = fetch(ctx, args.take_rest())?;
     if sets.iter().flatten().all(|set| matches!(set.form(), Form::Ints(_))) {
         // Few integers come in their order.
@@ -210,7 +210,7 @@ fn sunion(ctx: &mut Ctx, args: &mut Args) -> Reply {
 
 /// SUNIONSTORE destination key [key ...]
 fn sunionstore(ctx: &mut Ctx, args: &mut Args) -> Reply {
-    let (target, limits) = (args.key(), ctx.settings.limits());
+    let (target, limits) = (args.key(), ctx.settings.limits);
     let sets = fetch(ctx, args.take_rest())?;
     let result = unite(Set::of_ints(), &sets, &limits);
     store(ctx, target, result, "sunionstore")
@@ -274,7 +274,7 @@ fn fetch_difference(ctx: &mut Ctx, keys: &[&[u8]]) -> Result<Difference, Error> 
 
 /// SDIFF key [key ...]
 fn sdiff(ctx: &mut Ctx, args: &mut Args) -> Reply {
-    let limits = ctx.settings.limits();
+    let limits = ctx.settings.limits;
     let difference = fetch_difference(ctx, args.take_rest())?;
     if difference.is_by_lookup() {
         return answer(ctx, difference.members());
@@ -284,7 +284,7 @@ fn sdiff(ctx: &mut Ctx, args: &mut Args) -> Reply {
 
 /// SDIFFSTORE destination key [key ...]
 fn sdiffstore(ctx: &mut Ctx, args: &mut Args) -> Reply {
-    let (target, limits) = (args.key(), ctx.settings.limits());
+    let (target, limits) = (args.key(), ctx.settings.limits);
     let difference = fetch_difference(ctx, args.take_rest())?;
     let result = difference.collect(Set::of_ints(), &limits);
     store(ctx, target, result, "sdiffstore")

@@ -121,7 +121,7 @@ const fn about_set(name: &'static str, handler: fn(&mut Ctx, &mut Args) -> Reply
 /// SADD key member [member ...]
 fn sadd(ctx: &mut Ctx, args: &mut Args) -> Reply {
     let (key, members) = (args.key(), args.take_rest());
-    let limits = ctx.settings.limits();
+    let limits = ctx.settings.limits;
     let added = ctx.db.edit_or_create(key, |set: &mut Set, note| {
         if set.is_empty() {
             *set = Set::for_members(members[0], members.len(), &limits);
@@ -202,7 +202,7 @@ fn smove(ctx: &mut Ctx, args: &mut Args) -> Reply {
         note.event(EventClasses::SET, "srem");
         note.dirty(1);
     })?;
-    let limits = ctx.settings.limits();
+    let limits = ctx.settings.limits;
     ctx.db.edit_or_create(target, |set: &mut Set, note| {
         if set.is_empty() {
             *set = Set::for_members(member, 1, &limits);
@@ -273,7 +273,7 @@ const LOGGED_MEMBERS: usize = 1024;
 
 /// Answers and removes fewer members than there are.
 fn pop_some(ctx: &mut Ctx, key: &[u8], count: usize) -> Reply {
-    let limits = ctx.settings.limits();
+    let limits = ctx.settings.limits;
     let mut rng = Rng::from_os();
     let mut rng = || rng.next_u64();
     let popped = ctx.db.edit(key, |set: &mut Set, note| {

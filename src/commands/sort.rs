@@ -341,7 +341,7 @@ fn answer(ctx: &mut Ctx, texts: &[Vec<u8>], gets: &[&[u8]]) -> Reply {
 }
 
 fn store(ctx: &mut Ctx, destination: &[u8], texts: &[Vec<u8>], gets: &[&[u8]]) -> Reply {
-    let fill = Fill::new(ctx.settings.list_max_listpack_size);
+    let fill = Fill::new(ctx.settings.limits.list_max_listpack_size);
     let mut list = List::new();
     each_result(ctx, texts, gets, |_, found| list.push(End::Right, found.unwrap_or(b""), fill));
     let len = list.len();

@@ -270,20 +270,24 @@ pub struct Limits {
     pub stream_node_max_entries: usize,
 }
 
-impl Default for Limits {
+impl Limits {
     /// Redis's defaults.
+    pub const REDIS: Limits = Limits {
+        list_max_listpack_size: -2,
+        hash_max_listpack_entries: 512,
+        hash_max_listpack_value: 64,
+        set_max_intset_entries: 512,
+        set_max_listpack_entries: 128,
+        set_max_listpack_value: 64,
+        zset_max_listpack_entries: 128,
+        zset_max_listpack_value: 64,
+        stream_node_max_bytes: 4096,
+        stream_node_max_entries: 100,
+    };
+}
+
+impl Default for Limits {
     fn default() -> Self {
-        Limits {
-            list_max_listpack_size: -2,
-            hash_max_listpack_entries: 512,
-            hash_max_listpack_value: 64,
-            set_max_intset_entries: 512,
-            set_max_listpack_entries: 128,
-            set_max_listpack_value: 64,
-            zset_max_listpack_entries: 128,
-            zset_max_listpack_value: 64,
-            stream_node_max_bytes: 4096,
-            stream_node_max_entries: 100,
-        }
+        Limits::REDIS
     }
 }

@@ -159,7 +159,7 @@ impl<'e> Loader<'e> {
         let mut reader = Reader::new(input)
             .limit(size)
             .verify(settings.rdbchecksum)
-            .small_up_to(settings.limits());
+            .small_up_to(settings.limits);
         let mut reported = Instant::now();
         loop {
             let item = reader.next().map_err(|e| e.to_string())?;

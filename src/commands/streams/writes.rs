@@ -141,7 +141,7 @@ impl Options {
         if self.limit.is_some() && !approximate && !obeys {
             return Err(Error::TRIM_LIMIT_EXACT);
         }
-        let by_default = match ctx.settings.limits().stream_node_max_entries {
+        let by_default = match ctx.settings.limits.stream_node_max_entries {
             0 => DEFAULT_TRIM_LIMIT,
             n => (n as i64).saturating_mul(NODES_PER_TRIM).clamp(0, MAX_TRIM_LIMIT),
         };
@@ -207,7 +207,7 @@ fn xadd(ctx: &mut Ctx, args: &mut Args) -> Reply {
     if id == NewId::Given(Id::MIN) {
         return Err(Error::XADD_ZERO);
     }
-    let limits = ctx.settings.limits();
+    let limits = ctx.settings.limits;
     let max =
         NodeLimits { bytes: limits.stream_node_max_bytes, entries: limits.stream_node_max_entries };
     let add = |stream: &mut Stream, note: &mut Note| {

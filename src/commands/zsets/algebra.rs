@@ -362,7 +362,7 @@ fn zdiffstore(ctx: &mut Ctx, args: &mut Args) -> Reply {
 
 fn store_result(ctx: &mut Ctx, args: &mut Args, op: Op, event: &'static str) -> Reply {
     let mut query = Query::parse(ctx, args, op, Use::Store)?;
-    let zset = Zset::from_pairs(query.run(), &ctx.settings.limits());
+    let zset = Zset::from_pairs(query.run(), &ctx.settings.limits);
     let destination = query.destination.unwrap_or_default();
     // The inputs may hold the last reference to what is replaced.
     drop(query);

@@ -559,7 +559,7 @@ fn search(ctx: &mut Ctx, args: &mut Args, form: Form) -> Reply {
     let changes = found.len() as u64;
     let pairs: Vec<(&[u8], f64)> =
         found.iter().map(|place| (place.member.as_slice(), score(place))).collect();
-    let stored = Zset::from_pairs(pairs, &ctx.settings.limits());
+    let stored = Zset::from_pairs(pairs, &ctx.settings.limits);
     let event = if form.is_search() { "geosearchstore" } else { "georadiusstore" };
     store(ctx, destination, stored, event, changes)
 }

@@ -313,7 +313,7 @@ fn zincrby(ctx: &mut Ctx, args: &mut Args) -> Reply {
 
 /// Executes a ZADD. `logged`: what the log gets instead of the command as it was sent.
 fn add_members(ctx: &mut Ctx, key: &[u8], add: &Add, logged: Option<&[&[u8]]>) -> Reply {
-    let limits = ctx.settings.limits();
+    let limits = ctx.settings.limits;
     let change = |zset: &mut Zset, note: &mut Note| {
         let done = add.run(zset, &limits)?;
         if done.added + done.updated > 0 {

@@ -293,7 +293,7 @@ fn zrangestore(ctx: &mut Ctx, args: &mut Args) -> Reply {
         pairs.reserve_exact(ranks.len());
         zset.each(ranks, |member, score| pairs.push((member.to_vec(), score)));
     }
-    let zset = Zset::from_pairs(pairs, &ctx.settings.limits());
+    let zset = Zset::from_pairs(pairs, &ctx.settings.limits);
     store(ctx, destination, zset, "zrangestore", 1)
 }
 

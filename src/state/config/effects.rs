@@ -17,17 +17,13 @@ pub const NO_EFFECT: &[(&str, &str)] = &[
     ("disable-thp", "the standard library cannot change a process's page sizes"),
     ("dynamic-hz", "timed work waits for its deadline, not for a tick"),
     ("enable-module-command", "there are no modules"),
-    ("hash-max-listpack-entries", "there are no hashes yet"),
-    ("hash-max-listpack-value", "there are no hashes yet"),
     ("hz", "timed work waits for its deadline, not for a tick"),
     ("io-threads", "each connection has a thread of its own"),
-    ("list-compress-depth", "there are no lists yet"),
-    ("list-max-listpack-size", "there are no lists yet"),
+    ("list-compress-depth", "the blocks of lists are never compressed"),
     (
         "loading-process-events-interval-bytes",
         "clients have threads of their own while a file is loaded",
     ),
-    ("notify-keyspace-events", "keyspace events are not sent yet"),
     ("propagation-error-behavior", "an error in the primary's stream is logged and passed over"),
     ("rdb-del-sync-files", "a full resync leaves no files behind"),
     ("rdb-save-incremental-fsync", "a snapshot is synced once, before it takes its name"),
@@ -37,10 +33,6 @@ pub const NO_EFFECT: &[(&str, &str)] = &[
     ("repl-diskless-sync-max-replicas", "replicas that come while a snapshot is made share it"),
     ("replica-lazy-flush", "large values are always freed outside the locks"),
     ("sanitize-dump-payload", "every payload is checked in full"),
-    ("stream-node-max-bytes", "there are no streams yet"),
-    ("stream-node-max-entries", "there are no streams yet"),
-    ("zset-max-listpack-entries", "there are no sorted sets yet"),
-    ("zset-max-listpack-value", "there are no sorted sets yet"),
 ];
 
 /// Directives that configuration files of Redis contain and that are passed over, with the reason.

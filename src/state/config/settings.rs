@@ -375,37 +375,9 @@ pub struct Settings {
     pub aof_timestamp_enabled: bool,
     pub aof_disable_auto_gc: bool,
     // Encodings.
-    /// Positive: entries per node; -1 to -5: 4 to 64 KiB per node.
-    pub list_max_listpack_size: i64,
+    pub limits: Limits,
     pub list_compress_depth: u64,
-    pub hash_max_listpack_entries: usize,
-    pub hash_max_listpack_value: usize,
-    pub set_max_intset_entries: usize,
-    pub set_max_listpack_entries: usize,
-    pub set_max_listpack_value: usize,
-    pub zset_max_listpack_entries: usize,
-    pub zset_max_listpack_value: usize,
     pub hll_sparse_max_bytes: usize,
-    pub stream_node_max_bytes: usize,
-    pub stream_node_max_entries: usize,
-}
-
-impl Settings {
-    /// How large collections may be in their small form.
-    pub fn limits(&self) -> Limits {
-        Limits {
-            list_max_listpack_size: self.list_max_listpack_size,
-            hash_max_listpack_entries: self.hash_max_listpack_entries,
-            hash_max_listpack_value: self.hash_max_listpack_value,
-            set_max_intset_entries: self.set_max_intset_entries,
-            set_max_listpack_entries: self.set_max_listpack_entries,
-            set_max_listpack_value: self.set_max_listpack_value,
-            zset_max_listpack_entries: self.zset_max_listpack_entries,
-            zset_max_listpack_value: self.zset_max_listpack_value,
-            stream_node_max_bytes: self.stream_node_max_bytes,
-            stream_node_max_entries: self.stream_node_max_entries,
-        }
-    }
 }
 
 const MB: u64 = 1024 * 1024;
@@ -519,18 +491,9 @@ const CONSTANT_DEFAULTS: Settings = Settings {
     aof_use_rdb_preamble: true,
     aof_timestamp_enabled: false,
     aof_disable_auto_gc: false,
-    list_max_listpack_size: -2,
+    limits: Limits::REDIS,
     list_compress_depth: 0,
-    hash_max_listpack_entries: 512,
-    hash_max_listpack_value: 64,
-    set_max_intset_entries: 512,
-    set_max_listpack_entries: 128,
-    set_max_listpack_value: 64,
-    zset_max_listpack_entries: 128,
-    zset_max_listpack_value: 64,
     hll_sparse_max_bytes: 3000,
-    stream_node_max_bytes: 4096,
-    stream_node_max_entries: 100,
 };
 
 impl Default for Settings {

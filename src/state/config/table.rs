@@ -478,8 +478,8 @@ pub const PARAMS: &[Param] = &[
     int(
         "list-max-listpack-size",
         (i32::MIN as i64, INT),
-        |s| s.list_max_listpack_size,
-        |s, v| s.list_max_listpack_size = v,
+        |s| s.limits.list_max_listpack_size,
+        |s, v| s.limits.list_max_listpack_size = v,
     )
     .alias("list-max-ziplist-size"),
     int(
@@ -491,47 +491,47 @@ pub const PARAMS: &[Param] = &[
     int(
         "hash-max-listpack-entries",
         (0, i64::MAX),
-        |s| s.hash_max_listpack_entries as i64,
-        |s, v| s.hash_max_listpack_entries = v as usize,
+        |s| s.limits.hash_max_listpack_entries as i64,
+        |s, v| s.limits.hash_max_listpack_entries = v as usize,
     )
     .alias("hash-max-ziplist-entries"),
     memory(
         "hash-max-listpack-value",
         (0, LONG),
-        |s| s.hash_max_listpack_value as u64,
-        |s, v| s.hash_max_listpack_value = v as usize,
+        |s| s.limits.hash_max_listpack_value as u64,
+        |s, v| s.limits.hash_max_listpack_value = v as usize,
     )
     .alias("hash-max-ziplist-value"),
     int(
         "set-max-intset-entries",
         (0, i64::MAX),
-        |s| s.set_max_intset_entries as i64,
-        |s, v| s.set_max_intset_entries = v as usize,
+        |s| s.limits.set_max_intset_entries as i64,
+        |s, v| s.limits.set_max_intset_entries = v as usize,
     ),
     int(
         "set-max-listpack-entries",
         (0, i64::MAX),
-        |s| s.set_max_listpack_entries as i64,
-        |s, v| s.set_max_listpack_entries = v as usize,
+        |s| s.limits.set_max_listpack_entries as i64,
+        |s, v| s.limits.set_max_listpack_entries = v as usize,
     ),
     int(
         "set-max-listpack-value",
         (0, i64::MAX),
-        |s| s.set_max_listpack_value as i64,
-        |s, v| s.set_max_listpack_value = v as usize,
+        |s| s.limits.set_max_listpack_value as i64,
+        |s, v| s.limits.set_max_listpack_value = v as usize,
     ),
     int(
         "zset-max-listpack-entries",
         (0, i64::MAX),
-        |s| s.zset_max_listpack_entries as i64,
-        |s, v| s.zset_max_listpack_entries = v as usize,
+        |s| s.limits.zset_max_listpack_entries as i64,
+        |s, v| s.limits.zset_max_listpack_entries = v as usize,
     )
     .alias("zset-max-ziplist-entries"),
     memory(
         "zset-max-listpack-value",
         (0, LONG),
-        |s| s.zset_max_listpack_value as u64,
-        |s, v| s.zset_max_listpack_value = v as usize,
+        |s| s.limits.zset_max_listpack_value as u64,
+        |s, v| s.limits.zset_max_listpack_value = v as usize,
     )
     .alias("zset-max-ziplist-value"),
     memory(
@@ -543,14 +543,14 @@ pub const PARAMS: &[Param] = &[
     memory(
         "stream-node-max-bytes",
         (0, LONG),
-        |s| s.stream_node_max_bytes as u64,
-        |s, v| s.stream_node_max_bytes = v as usize,
+        |s| s.limits.stream_node_max_bytes as u64,
+        |s, v| s.limits.stream_node_max_bytes = v as usize,
     ),
     int(
         "stream-node-max-entries",
         (0, i64::MAX),
-        |s| s.stream_node_max_entries as i64,
-        |s, v| s.stream_node_max_entries = v as usize,
+        |s| s.limits.stream_node_max_entries as i64,
+        |s, v| s.limits.stream_node_max_entries = v as usize,
     ),
 ];
 
