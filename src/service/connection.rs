@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::base::clock;
-use crate::base::sys::{Interest, POLL_IN, wait_for};
+use crate::base::sys::{self, Interest, POLL_IN, wait_for};
 use crate::engine::session::Takeover;
 use crate::engine::{Engine, Session, delivery, dispatch, monitor, transaction};
 use crate::resp::out::Out;
@@ -39,6 +39,9 @@ const FEW_ARGS: usize = 8;
 
 /// Serves a connection until it ends.
 pub fn serve(engine: &Arc<Engine>, session: Session) {
+    // A client that sends for many connections gets to send for all of them before the first of
+    // their threads runs, and then finds all replies at once.
+    sys::wait_turn_when_woken();
     let mut connection = Connection {
         engine,
         handle: Arc::clone(&session.handle),
@@ -88,9 +91,7 @@ impl Connection<'_> {
             Ok(0) | Err(_) => false,
             Ok(n) => {
                 self.handle.bytes_in.fetch_add(n as u64, Ordering::Relaxed);
-                let stats = &self.engine.server.stats;
-                stats.net_in.fetch_add(n as u64, Ordering::Relaxed);
-                stats.reads.fetch_add(1, Ordering::Relaxed);
+                self.engine.server.stats.received(self.handle.id, n);
                 self.note_input();
                 self.evict_clients();
                 self.is_within_limit() && !self.handle.has(flag::KILLED)
@@ -222,8 +223,7 @@ impl Connection<'_> {
             return !self.handle.outbox.is_gone();
         }
         let server = &self.engine.server;
-        server.stats.net_out.fetch_add(self.out.len() as u64, Ordering::Relaxed);
-        server.stats.writes.fetch_add(1, Ordering::Relaxed);
+        server.stats.replied(self.handle.id, self.out.len());
         let may_pile_up = self.session.authenticated;
         let settings = self.session.settings(&server.config);
         let limit = server.output_limit(settings, self.handle.kind());
