@@ -56,7 +56,6 @@ unsafe extern "C" {
     fn sigwait(set: *const SigSet, signal: *mut c_int) -> c_int;
     fn malloc_trim(pad: usize) -> c_int;
     fn umask(mask: u32) -> u32;
-    fn sched_setscheduler(thread: c_int, policy: c_int, priority: *const c_int) -> c_int;
 }
 
 const MSG_DONTWAIT: c_int = 0x40;
@@ -69,7 +68,6 @@ const TCP_KEEPINTVL: c_int = 5;
 const TCP_KEEPCNT: c_int = 6;
 const RLIMIT_NOFILE: c_int = 7;
 const SIG_BLOCK: c_int = 0;
-const SCHED_BATCH: c_int = 3;
 
 /// The interrupt signal (Ctrl-C).
 pub const SIGINT: i32 = 2;
@@ -228,15 +226,6 @@ impl Signals {
 pub fn release_free_memory() -> bool {
     // SAFETY: `malloc_trim` takes an integer and only works on the allocator's own free memory.
     unsafe { malloc_trim(0) == 1 }
-}
-
-/// Has the calling thread wait its turn when it wakes up, instead of interrupting whoever runs; its
-/// share of the time stays the same. Where that is refused nothing changes.
-pub fn wait_turn_when_woken() {
-    let priority: c_int = 0;
-    // SAFETY: the pointer is to a live struct of one integer, the layout of `struct sched_param`,
-    // and 0 means the calling thread.
-    unsafe { sched_setscheduler(0, SCHED_BATCH, &raw const priority) };
 }
 
 /// Sets the file mode creation mask of the process and returns the one before.

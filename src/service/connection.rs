@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::base::clock;
-use crate::base::sys::{self, Interest, POLL_IN, wait_for};
+use crate::base::sys::{Interest, POLL_IN, wait_for};
 use crate::engine::session::Takeover;
 use crate::engine::{Engine, Session, delivery, dispatch, monitor, transaction};
 use crate::resp::out::Out;
@@ -39,9 +39,6 @@ const FEW_ARGS: usize = 8;
 
 /// Serves a connection until it ends.
 pub fn serve(engine: &Arc<Engine>, session: Session) {
-    // A client that sends for many connections gets to send for all of them before the first of
-    // their threads runs, and then finds all replies at once.
-    sys::wait_turn_when_woken();
     let mut connection = Connection {
         engine,
         handle: Arc::clone(&session.handle),
