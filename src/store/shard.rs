@@ -9,8 +9,11 @@ use std::collections::BTreeSet;
 
 use crate::base::hash::Seed;
 use crate::base::rng::Rng;
-use crate::store::dict::{Dict, Slot};
-use crate::store::entry::{Aging, Entry};
+use crate::base::table::Spot;
+use crate::data::Value;
+use crate::store::access::Aging;
+use crate::store::dict::{Dict, Old};
+use crate::store::entry::{New, View};
 use crate::store::snapshot::SnapshotPart;
 use crate::store::waiting::Waiting;
 
@@ -27,10 +30,20 @@ pub struct ShardStats {
     pub expired_fields: u64,
 }
 
+/// What became of a value that was changed.
+pub(super) struct Edited<R> {
+    /// What the change returned.
+    pub result: R,
+    /// Whether it is a collection that has become empty, whose key is to be removed.
+    pub void: bool,
+    /// The earliest deadline inside of it, before and after.
+    pub deadlines: [Option<i64>; 2],
+}
+
 /// A shard's share of one database.
 pub struct Part {
     /// The keys.
-    pub dict: Dict<Entry>,
+    pub dict: Dict,
     /// (deadline in Unix ms, hash of the key), earliest first.
     deadlines: BTreeSet<(i64, u64)>,
     /// (earliest deadline inside of a value, hash of its key), earliest first.
@@ -97,19 +110,12 @@ impl Shard {
         });
     }
 
-    /// A key of a database; its access is noted if `touch` says when and how.
-    pub(super) fn entry_mut(
-        &mut self,
-        db: usize,
-        hash: u64,
-        key: &[u8],
-        touch: Option<(i64, Aging)>,
-    ) -> Option<&mut Entry> {
-        let entry = self.parts[db].dict.get_mut(hash, key)?;
+    /// Notes an access of a key of a database, if `touch` says when and how.
+    pub(super) fn touch(&mut self, db: usize, spot: Spot, touch: Option<(i64, Aging)>) {
         if let Some((now_ms, aging)) = touch {
-            entry.touch(now_ms, aging, || self.rng.next_u64());
+            let random = || self.rng.next_u64();
+            self.parts[db].dict.set_access(spot, |access| access.touched(now_ms, aging, random));
         }
-        Some(entry)
     }
 
     /// The earliest deadline of all databases.
@@ -153,10 +159,18 @@ impl Part {
     /// Bytes of the table without its entries, and of the index of deadlines; the latter is an
     /// estimate.
     pub fn overhead(&self) -> (usize, usize) {
-        let table = self.dict.memory_overhead() - self.dict.len() * size_of::<Entry>();
+        let table = self.dict.memory_overhead();
         // The nodes of a B-tree are about two thirds full.
         let pairs = self.deadlines.len() + self.inner_deadlines.len();
         (table, pairs * size_of::<(i64, u64)>() * 3 / 2)
+    }
+
+    /// Notes that the deadline of a key is another one now.
+    fn move_deadline(&mut self, hash: u64, old: Option<i64>, new: Option<i64>) {
+        if old != new {
+            self.forget_deadline(old, hash);
+            self.note_deadline(new, hash);
+        }
     }
 
     fn note_deadline(&mut self, at: Option<i64>, hash: u64) {
@@ -195,45 +209,59 @@ impl Part {
         }
     }
 
-    /// Puts an entry in, replacing one of the same key, which is returned.
-    pub(super) fn insert(&mut self, hash: u64, entry: Entry) -> Option<Entry> {
+    /// Puts a key in, replacing one of the same name, which is returned.
+    pub(super) fn insert(&mut self, hash: u64, new: New) -> Option<Old> {
         self.before_change(hash);
-        let (at, inner) = (entry.expire_at(), entry.value.next_deadline());
-        let old = self.dict.insert(hash, entry);
-        self.forget_deadline(old.as_ref().and_then(Entry::expire_at), hash);
-        self.note_deadline(at, hash);
-        let old_inner = old.as_ref().and_then(|old| old.value.next_deadline());
-        self.note_inner(hash, old_inner, inner);
+        let (at, inner) = (new.expire_at, new.next_deadline());
+        let old = self.dict.insert(hash, new);
+        self.move_deadline(hash, old.as_ref().and_then(|old| old.expire_at), at);
+        self.note_inner(hash, old.as_ref().and_then(Old::next_deadline), inner);
         old
     }
 
-    /// Takes a key out.
-    pub(super) fn remove(&mut self, hash: u64, key: &[u8]) -> Option<Entry> {
-        self.dict.get(hash, key)?;
+    /// Changes the value of a key, which may go to another spot by that.
+    pub(super) fn edit<R>(
+        &mut self,
+        hash: u64,
+        spot: Spot,
+        change: impl FnOnce(&mut Value) -> R,
+    ) -> Edited<R> {
         self.before_change(hash);
-        let entry = self.dict.remove(hash, key)?;
-        self.forget_deadline(entry.expire_at(), hash);
-        self.note_inner(hash, entry.value.next_deadline(), None);
-        Some(entry)
+        let edited = self.dict.edit(hash, spot, |value| {
+            let before = value.next_deadline();
+            let result = change(value);
+            let deadlines = [before, value.next_deadline()];
+            Edited { result, void: value.is_void(), deadlines }
+        });
+        let [before, after] = edited.deadlines;
+        self.note_inner(hash, before, after);
+        edited
     }
 
-    /// Sets or removes the deadline of a key that is there.
-    pub(super) fn set_expire(&mut self, hash: u64, key: &[u8], at: Option<i64>) {
+    /// Takes a key out.
+    pub(super) fn remove(&mut self, hash: u64, spot: Spot) -> Old {
         self.before_change(hash);
-        let Some(entry) = self.dict.get_mut(hash, key) else { return };
-        let old = entry.expire_at();
-        entry.set_expire_at(at);
-        self.forget_deadline(old, hash);
-        self.note_deadline(at, hash);
+        let old = self.dict.remove(spot);
+        self.move_deadline(hash, old.expire_at, None);
+        self.note_inner(hash, old.next_deadline(), None);
+        old
+    }
+
+    /// Sets or removes the deadline of a key.
+    pub(super) fn set_expire(&mut self, hash: u64, spot: Spot, at: Option<i64>) {
+        self.before_change(hash);
+        let old = self.dict.view(spot).expire_at();
+        self.dict.set_expire_at(spot, at);
+        self.move_deadline(hash, old, at);
     }
 
     /// The key with the earliest deadline.
-    pub fn first_volatile(&self) -> Option<&Entry> {
+    pub fn first_volatile(&self) -> Option<View<'_>> {
         self.find_volatile(*self.deadlines.first()?)
     }
 
     /// A random key with a deadline: the first one from a random moment on.
-    pub fn random_volatile(&self, random: &mut impl FnMut() -> u64) -> Option<&Entry> {
+    pub fn random_volatile(&self, random: &mut impl FnMut() -> u64) -> Option<View<'_>> {
         let (first, last) = (self.deadlines.first()?, self.deadlines.last()?);
         let span = last.0.abs_diff(first.0).saturating_add(1);
         let moment = first.0.saturating_add_unsigned(random() % span);
@@ -241,8 +269,8 @@ impl Part {
         self.find_volatile(*found.unwrap_or(first))
     }
 
-    fn find_volatile(&self, (at, hash): (i64, u64)) -> Option<&Entry> {
-        self.dict.find_by_hash(hash, |entry| entry.expire_at() == Some(at))
+    fn find_volatile(&self, (at, hash): (i64, u64)) -> Option<View<'_>> {
+        self.dict.find_by_hash(hash, |view| view.expire_at() == Some(at))
     }
 
     /// A key whose value has something inside whose deadline has passed, if there is one.
@@ -252,7 +280,7 @@ impl Part {
             if now_ms <= at {
                 return None;
             }
-            let is_due = |entry: &Entry| entry.value.next_deadline() == Some(at);
+            let is_due = |view: &View| view.next_deadline() == Some(at);
             match self.dict.find_by_hash(hash, is_due) {
                 Some(entry) => return Some(entry.key().to_vec()),
                 None => self.note_inner(hash, Some(at), None),
