@@ -8,7 +8,7 @@ use crate::base::table::Spot;
 use crate::data::{Flat, Hash, Kind, Str, Text, Value};
 use crate::store::access::{Access, Aging};
 use crate::store::dict::Old;
-use crate::store::entry::{Content, Entry, New, Source, View};
+use crate::store::entry::{Content, Entry, New, Source, View, has_passed};
 use crate::store::events::{Event, EventClasses};
 use crate::store::keyspace::{Held, Keyspace, SHARDS};
 use crate::store::shard::{Edited, Part, Shard};
@@ -224,7 +224,7 @@ impl<'h, 'k> Db<'h, 'k> {
     /// Where a key is, if it is there; an expired one is treated as the view's `expiry` says.
     fn locate(&mut self, key: &[u8]) -> Option<Located> {
         let (at, now_ms) = (self.find(key)?, self.now_ms);
-        let expired = self.view(at).is_expired(now_ms);
+        let expired = has_passed(self.part(at.hash).dict.expire_at(at.spot), now_ms);
         match self.expiry {
             Expiry::Delete | Expiry::DeleteOwn if expired => {
                 self.expire(at, key);

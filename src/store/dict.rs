@@ -12,10 +12,11 @@
 //! a key stays in its bucket.
 
 use crate::base::hash::Seed;
+use crate::base::table::SHORT_MAX;
 use crate::base::table::{Bucket, Buckets, Element, ElementMut, Item, Spot};
 use crate::data::Value;
 use crate::store::access::Access;
-use crate::store::entry::{Entry, New, Packed, View, has_passed, set_access};
+use crate::store::entry::{Entry, New, View, access_in, has_passed, pack, set_access};
 
 /// A hash table of keys. All operations take the hash of the key, which must be that under the
 /// table's [`Dict::seed`].
@@ -146,6 +147,14 @@ impl Dict {
         self.buckets.element(spot).into()
     }
 
+    /// The deadline of the key in a spot.
+    pub(super) fn expire_at(&self, spot: Spot) -> Option<i64> {
+        match self.buckets.element(spot) {
+            Element::Short(item) => item.stamp,
+            Element::Long(entry) => entry.expire_at(),
+        }
+    }
+
     /// A key by its name.
     pub fn get(&self, hash: u64, key: &[u8]) -> Option<View<'_>> {
         self.find(hash, key).map(|spot| self.view(spot))
@@ -161,10 +170,11 @@ impl Dict {
     /// Puts a key in, and returns what it replaces, if there was one of the same name.
     pub(super) fn insert(&mut self, hash: u64, new: New) -> Option<Old> {
         let spot = self.find(hash, new.key);
-        let expire_at = spot.and_then(|spot| self.view(spot).expire_at());
-        let long = match new.packed() {
+        let expire_at = spot.and_then(|spot| self.expire_at(spot));
+        let mut buffer = [0; SHORT_MAX];
+        let long = match new.pack(&mut buffer) {
             Some(packed) => {
-                let item = Item::new(new.key, packed.as_slice(), new.expire_at);
+                let item = Item::new(new.key, packed, new.expire_at);
                 self.buckets.put(hash, spot, item)
             }
             None => self.buckets.put_long(hash, spot, new.into_entry()),
@@ -178,7 +188,7 @@ impl Dict {
 
     /// Takes a key out.
     pub(super) fn remove(&mut self, spot: Spot) -> Old {
-        let expire_at = self.view(spot).expire_at();
+        let expire_at = self.expire_at(spot);
         let long = self.buckets.remove(spot);
         self.resize();
         Old { expire_at, long }
@@ -186,10 +196,9 @@ impl Dict {
 
     /// Changes what is known of a key's accesses.
     pub(super) fn set_access(&mut self, spot: Spot, change: impl FnOnce(Access) -> Access) {
-        let access = change(self.view(spot).access());
         match self.buckets.element_mut(spot) {
-            ElementMut::Short(value) => set_access(value, access),
-            ElementMut::Long(entry) => entry.set_access(access),
+            ElementMut::Short(value) => set_access(value, change(access_in(value))),
+            ElementMut::Long(entry) => entry.set_access(change(entry.access())),
         }
     }
 
@@ -218,8 +227,9 @@ impl Dict {
         if value.is_void() {
             return result;
         }
-        match Packed::of(view.key().len(), &value, view.access()) {
-            Some(packed) => self.buckets.set_value(spot, packed.as_slice()),
+        let mut buffer = [0; SHORT_MAX];
+        match pack(&mut buffer, view.key().len(), &value, view.access()) {
+            Some(packed) => self.buckets.set_value(spot, packed),
             None => {
                 let entry = view.to_entry_with(value);
                 self.buckets.put_long(hash, Some(spot), entry);

@@ -46,6 +46,11 @@ impl Entry {
         self.expire_at = at;
     }
 
+    /// What is known of accesses.
+    pub(super) fn access(&self) -> Access {
+        self.access
+    }
+
     /// Sets what is known of accesses.
     pub(super) fn set_access(&mut self, access: Access) {
         self.access = access;
@@ -84,17 +89,16 @@ pub(super) enum Content<'a> {
 }
 
 impl<'a> From<Element<'a, Entry>> for View<'a> {
+    #[inline]
     fn from(element: Element<'a, Entry>) -> Self {
         match element {
             Element::Short(item) => {
-                let [a, b, c, d, code, ref bytes @ ..] = *item.value else {
-                    unreachable!("a value in a block has a head");
-                };
+                let flat = Flat::restored(item.value[HEAD - 1], &item.value[HEAD..]);
                 View {
                     key: item.key,
-                    content: Content::Flat { flat: Flat::restored(code, bytes), size: item.size() },
+                    content: Content::Flat { flat, size: item.size() },
                     expire_at: item.stamp,
-                    access: Access::restored([a, b, c, d]),
+                    access: access_in(item.value),
                 }
             }
             Element::Long(entry) => View {
@@ -213,10 +217,10 @@ impl New<'_> {
     }
 
     /// What it is in a block, if it is short and flat.
-    pub fn packed(&self) -> Option<Packed> {
+    pub fn pack<'b>(&self, buffer: &'b mut Buffer) -> Option<&'b [u8]> {
         match &self.source {
-            Source::Flat(flat) => Packed::of_flat(self.key.len(), *flat, self.access),
-            Source::Whole(value) => Packed::of(self.key.len(), value, self.access),
+            Source::Flat(flat) => pack_flat(buffer, self.key.len(), *flat, self.access),
+            Source::Whole(value) => pack(buffer, self.key.len(), value, self.access),
         }
     }
 
@@ -231,33 +235,39 @@ impl New<'_> {
     }
 }
 
-/// The value of an item.
-pub(super) struct Packed {
-    bytes: [u8; SHORT_MAX],
-    len: usize,
+/// Where the value of an item is made.
+pub(super) type Buffer = [u8; SHORT_MAX];
+
+/// An item's value for a key of so many bytes; `None` if the two are too long, or the value is not
+/// flat.
+pub(super) fn pack<'b>(
+    buffer: &'b mut Buffer,
+    key_len: usize,
+    value: &Value,
+    access: Access,
+) -> Option<&'b [u8]> {
+    pack_flat(buffer, key_len, Flat::of(value, &mut [0; 8])?, access)
 }
 
-impl Packed {
-    /// A value for a key of so many bytes; `None` if the two are too long, or it is not flat.
-    pub fn of(key_len: usize, value: &Value, access: Access) -> Option<Packed> {
-        Packed::of_flat(key_len, Flat::of(value, &mut [0; 8])?, access)
+fn pack_flat<'b>(
+    buffer: &'b mut Buffer,
+    key_len: usize,
+    flat: Flat,
+    access: Access,
+) -> Option<&'b [u8]> {
+    let len = HEAD + flat.bytes().len();
+    if key_len + len > SHORT_MAX {
+        return None;
     }
+    set_access(buffer, access);
+    buffer[HEAD - 1] = flat.code();
+    buffer[HEAD..len].copy_from_slice(flat.bytes());
+    Some(&buffer[..len])
+}
 
-    fn of_flat(key_len: usize, flat: Flat, access: Access) -> Option<Packed> {
-        let len = HEAD + flat.bytes().len();
-        if key_len + len > SHORT_MAX {
-            return None;
-        }
-        let mut bytes = [0; SHORT_MAX];
-        set_access(&mut bytes, access);
-        bytes[HEAD - 1] = flat.code();
-        bytes[HEAD..len].copy_from_slice(flat.bytes());
-        Some(Packed { bytes, len })
-    }
-
-    pub fn as_slice(&self) -> &[u8] {
-        &self.bytes[..self.len]
-    }
+/// What is known of accesses in an item's value.
+pub(super) fn access_in(value: &[u8]) -> Access {
+    Access::restored(*value.first_chunk().expect("a value in a block has a head"))
 }
 
 /// Sets what is known of accesses in an item's value.
@@ -278,10 +288,10 @@ mod tests {
             let value = Str::raw(vec![b'x'; len]).into_value();
             let source = Source::Whole(value.clone());
             let new = New { key: b"k", source, expire_at: Some(6_000), access };
-            let packed = new.packed();
+            let mut buffer = [0; SHORT_MAX];
+            let packed = new.pack(&mut buffer);
             assert_eq!(packed.is_some(), is_short);
-            let item =
-                packed.as_ref().map(|packed| Item::new(b"k", packed.as_slice(), Some(6_000)));
+            let item = packed.map(|packed| Item::new(b"k", packed, Some(6_000)));
             let entry = new.into_entry();
             let elements = [Some(Element::Long(&entry)), item.map(Element::Short)];
             for view in elements.into_iter().flatten().map(View::from) {

@@ -6,6 +6,7 @@
 
 pub mod access;
 pub mod db;
+mod deadlines;
 pub mod dict;
 pub mod entry;
 pub mod events;

@@ -5,13 +5,12 @@
 //! one), `inner_deadlines` one for each entry with a value that has deadlines inside, and every
 //! change calls `before_change` first, so that a running snapshot gets the state it was begun in.
 
-use std::collections::BTreeSet;
-
 use crate::base::hash::Seed;
 use crate::base::rng::Rng;
 use crate::base::table::Spot;
 use crate::data::Value;
 use crate::store::access::Aging;
+use crate::store::deadlines::Deadlines;
 use crate::store::dict::{Dict, Old};
 use crate::store::entry::{New, View};
 use crate::store::snapshot::SnapshotPart;
@@ -45,9 +44,9 @@ pub struct Part {
     /// The keys.
     pub dict: Dict,
     /// (deadline in Unix ms, hash of the key), earliest first.
-    deadlines: BTreeSet<(i64, u64)>,
+    deadlines: Deadlines,
     /// (earliest deadline inside of a value, hash of its key), earliest first.
-    inner_deadlines: BTreeSet<(i64, u64)>,
+    inner_deadlines: Deadlines,
     /// Sum of the deadlines, so that INFO's average costs nothing.
     deadline_sum: i128,
     /// Present while a snapshot has not walked this part yet.
@@ -128,8 +127,8 @@ impl Part {
     fn new(seed: Seed) -> Self {
         Part {
             dict: Dict::new(seed),
-            deadlines: BTreeSet::new(),
-            inner_deadlines: BTreeSet::new(),
+            deadlines: Deadlines::default(),
+            inner_deadlines: Deadlines::default(),
             deadline_sum: 0,
             snapshot: None,
         }
@@ -148,7 +147,7 @@ impl Part {
     /// The earliest deadline, of a key or inside of a value.
     pub fn next_deadline(&self) -> Option<i64> {
         let firsts = [self.deadlines.first(), self.inner_deadlines.first()];
-        firsts.into_iter().flatten().map(|&(at, _)| at).min()
+        firsts.into_iter().flatten().map(|(at, _)| at).min()
     }
 
     /// Sum of the deadlines, for INFO's average time to live.
@@ -160,9 +159,7 @@ impl Part {
     /// estimate.
     pub fn overhead(&self) -> (usize, usize) {
         let table = self.dict.memory_overhead();
-        // The nodes of a B-tree are about two thirds full.
-        let pairs = self.deadlines.len() + self.inner_deadlines.len();
-        (table, pairs * size_of::<(i64, u64)>() * 3 / 2)
+        (table, self.deadlines.heap_size() + self.inner_deadlines.heap_size())
     }
 
     /// Notes that the deadline of a key is another one now.
@@ -183,7 +180,7 @@ impl Part {
 
     fn forget_deadline(&mut self, at: Option<i64>, hash: u64) {
         if let Some(at) = at
-            && self.deadlines.remove(&(at, hash))
+            && self.deadlines.remove((at, hash))
         {
             self.deadline_sum -= i128::from(at);
         }
@@ -195,7 +192,7 @@ impl Part {
             return;
         }
         if let Some(old) = old {
-            self.inner_deadlines.remove(&(old, hash));
+            self.inner_deadlines.remove((old, hash));
         }
         if let Some(new) = new {
             self.inner_deadlines.insert((new, hash));
@@ -250,14 +247,14 @@ impl Part {
     /// Sets or removes the deadline of a key.
     pub(super) fn set_expire(&mut self, hash: u64, spot: Spot, at: Option<i64>) {
         self.before_change(hash);
-        let old = self.dict.view(spot).expire_at();
+        let old = self.dict.expire_at(spot);
         self.dict.set_expire_at(spot, at);
         self.move_deadline(hash, old, at);
     }
 
     /// The key with the earliest deadline.
     pub fn first_volatile(&self) -> Option<View<'_>> {
-        self.find_volatile(*self.deadlines.first()?)
+        self.find_volatile(self.deadlines.first()?)
     }
 
     /// A random key with a deadline: the first one from a random moment on.
@@ -265,8 +262,8 @@ impl Part {
         let (first, last) = (self.deadlines.first()?, self.deadlines.last()?);
         let span = last.0.abs_diff(first.0).saturating_add(1);
         let moment = first.0.saturating_add_unsigned(random() % span);
-        let found = self.deadlines.range((moment, random())..).next();
-        self.find_volatile(*found.unwrap_or(first))
+        let found = self.deadlines.from((moment, random()));
+        self.find_volatile(found.unwrap_or(first))
     }
 
     fn find_volatile(&self, (at, hash): (i64, u64)) -> Option<View<'_>> {
@@ -276,7 +273,7 @@ impl Part {
     /// A key whose value has something inside whose deadline has passed, if there is one.
     pub fn first_with_expired(&mut self, now_ms: i64) -> Option<Vec<u8>> {
         loop {
-            let &(at, hash) = self.inner_deadlines.first()?;
+            let (at, hash) = self.inner_deadlines.first()?;
             if now_ms <= at {
                 return None;
             }
@@ -291,7 +288,7 @@ impl Part {
     /// A key whose deadline has passed, if there is one.
     pub fn first_expired(&mut self, now_ms: i64) -> Option<Vec<u8>> {
         loop {
-            let &(at, hash) = self.deadlines.first()?;
+            let (at, hash) = self.deadlines.first()?;
             if now_ms <= at {
                 return None;
             }

@@ -11,6 +11,7 @@
 //!
 //! Must not know what keys and values are. Invariant: a block's count and lengths fit its size.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Key and value together, up to which an element is kept in its bucket's block.
@@ -81,13 +82,13 @@ pub struct Block(Box<[u8]>);
 /// Where an element of a block is.
 #[derive(Clone, Copy)]
 pub struct Place {
-    /// Its number.
-    index: usize,
     /// Where its body begins.
-    at: usize,
+    at: u32,
+    value_len: u16,
+    /// Its number.
+    index: u8,
     tag: u8,
-    key_len: usize,
-    value_len: usize,
+    key_len: u8,
     stamped: bool,
 }
 
@@ -97,12 +98,28 @@ impl Place {
         self.tag
     }
 
-    fn body_len(&self) -> usize {
-        self.key_len + self.value_len + if self.stamped { STAMP } else { 0 }
+    /// Where the key is.
+    fn key(&self) -> Range<usize> {
+        let start = self.at as usize;
+        start..start + usize::from(self.key_len)
     }
 
-    fn end(&self) -> usize {
-        self.at + self.body_len()
+    /// Where the value is.
+    fn value(&self) -> Range<usize> {
+        let start = self.key().end;
+        start..start + usize::from(self.value_len)
+    }
+
+    /// Where key, value and stamp are.
+    fn body(&self) -> Range<usize> {
+        let stamp = if self.stamped { STAMP } else { 0 };
+        self.at as usize..self.value().end + stamp
+    }
+
+    /// Where the header is.
+    fn header(&self) -> Range<usize> {
+        let start = 1 + HEADER * usize::from(self.index);
+        start..start + HEADER
     }
 }
 
@@ -123,28 +140,28 @@ impl Block {
     /// The elements' places, in order.
     pub fn places(&self) -> impl Iterator<Item = Place> {
         let count = self.len();
-        let (headers, _) = self.0.get(1..).unwrap_or_default().as_chunks::<HEADER>();
-        let mut at = 1 + HEADER * count;
-        headers.iter().take(count).enumerate().map(move |(index, header)| {
-            let lengths = u16::from_le_bytes([header[2], header[3]]);
-            let value_len = usize::from(lengths & !STAMP_BIT);
-            let (tag, key_len) = (header[0], usize::from(header[1]));
-            let stamped = lengths & STAMP_BIT != 0;
-            let place = Place { index, at, tag, key_len, value_len, stamped };
-            at = place.end();
+        let headers = self.0.get(1..1 + HEADER * count).unwrap_or_default();
+        let mut at = (1 + HEADER * count) as u32;
+        headers.as_chunks::<HEADER>().0.iter().zip(0..).map(move |(header, index)| {
+            let [tag, key_len, low, high] = *header;
+            let lengths = u16::from_le_bytes([low, high]);
+            let (value_len, stamped) = (lengths & !STAMP_BIT, lengths & STAMP_BIT != 0);
+            let place = Place { at, value_len, index, tag, key_len, stamped };
+            let stamp = if stamped { STAMP as u32 } else { 0 };
+            at += u32::from(key_len) + u32::from(value_len) + stamp;
             place
         })
     }
 
     /// The key at a place.
     pub fn key(&self, place: Place) -> &[u8] {
-        &self.0[place.at..place.at + place.key_len]
+        &self.0[place.key()]
     }
 
     /// The element at a place.
     pub fn item(&self, place: Place) -> Item<'_> {
-        let (key, rest) = self.0[place.at..place.end()].split_at(place.key_len);
-        let (value, stamp) = rest.split_at(place.value_len);
+        let (key, rest) = self.0[place.body()].split_at(place.key_len.into());
+        let (value, stamp) = rest.split_at(place.value_len.into());
         let stamp = stamp.first_chunk::<STAMP>().map(|&bytes| i64::from_le_bytes(bytes));
         Item::new(key, value, stamp)
     }
@@ -156,24 +173,23 @@ impl Block {
 
     /// The place of a key.
     pub fn find(&self, tag: u8, key: &[u8]) -> Option<Place> {
-        self.places()
-            .find(|&place| place.tag == tag && place.key_len == key.len() && self.key(place) == key)
+        self.places().find(|&place| place.tag == tag && self.key(place) == key)
     }
 
     /// The value at a place, to be changed.
     pub fn value_mut(&mut self, place: Place) -> &mut [u8] {
-        let start = place.at + place.key_len;
-        &mut self.0[start..start + place.value_len]
+        &mut self.0[place.value()]
     }
 
     /// Gives the element at a place another value and stamp, if these take as many bytes as the
     /// old ones; whether they do.
     pub fn overwrite(&mut self, place: Place, item: Item) -> bool {
-        let fits = place.value_len == item.value.len() && place.stamped == item.stamp.is_some();
+        let [value, body] = [place.value(), place.body()];
+        let fits = value.len() == item.value.len() && place.stamped == item.stamp.is_some();
         if fits {
-            self.value_mut(place).copy_from_slice(item.value);
+            self.0[value.clone()].copy_from_slice(item.value);
             if let Some(stamp) = item.stamp {
-                self.0[place.end() - STAMP..place.end()].copy_from_slice(&stamp.to_le_bytes());
+                self.0[value.end..body.end].copy_from_slice(&stamp.to_le_bytes());
             }
         }
         fits
@@ -195,8 +211,8 @@ impl Block {
         let first = 1 + headers.len();
         let (header, body) = match gone {
             Some(place) => {
-                let header = HEADER * place.index;
-                (header..header + HEADER, place.at - first..place.end() - first)
+                let (header, body) = (place.header(), place.body());
+                (header.start - 1..header.end - 1, body.start - first..body.end - first)
             }
             None => (headers.len()..headers.len(), bodies.len()..bodies.len()),
         };
@@ -241,14 +257,13 @@ impl Block {
 
     /// The block of these elements of this one.
     pub fn part(&self, places: &[Place]) -> Block {
-        let bodies: usize = places.iter().map(Place::body_len).sum();
+        let bodies: usize = places.iter().map(|place| place.body().len()).sum();
         let mut block = Block::with_capacity(places.len(), 1 + HEADER * places.len() + bodies);
         for place in places {
-            let header = 1 + HEADER * place.index;
-            block.extend_from_slice(&self.0[header..header + HEADER]);
+            block.extend_from_slice(&self.0[place.header()]);
         }
         for place in places {
-            block.extend_from_slice(&self.0[place.at..place.end()]);
+            block.extend_from_slice(&self.0[place.body()]);
         }
         Block::from_vec(block)
     }

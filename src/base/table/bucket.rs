@@ -145,10 +145,6 @@ impl<L: Long> Bucket<L> {
 
     /// Gives a short element another value, which must be short as well.
     pub fn set_value(&mut self, place: Place, value: &[u8]) {
-        let old = self.block.value_mut(place);
-        if old.len() == value.len() {
-            return old.copy_from_slice(value);
-        }
         let item = Item { value, ..self.block.item(place) };
         self.block = self.block.changed(Some(place), Some((place.tag(), item)));
     }

@@ -184,8 +184,12 @@ impl<S: Segment> Buckets<S> {
 
     /// Gives a short element another value, which must be short as well.
     pub fn set_value(&mut self, spot: Spot, value: &[u8]) {
-        if let Found::Short(place) = spot.found {
-            self.change(spot.bucket, |bucket, _| bucket.set_value(place, value));
+        match (self.element_mut(spot), spot.found) {
+            (ElementMut::Short(old), _) if old.len() == value.len() => old.copy_from_slice(value),
+            (_, Found::Short(place)) => {
+                self.change(spot.bucket, |bucket, _| bucket.set_value(place, value));
+            }
+            (_, Found::Long(_)) => {}
         }
     }
 
