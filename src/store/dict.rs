@@ -138,16 +138,19 @@ impl Dict {
     }
 
     /// Where a key is.
+    #[inline]
     pub(super) fn find(&self, hash: u64, key: &[u8]) -> Option<Spot> {
         self.buckets.find(hash, key)
     }
 
     /// The key in a spot.
+    #[inline]
     pub(super) fn view(&self, spot: Spot) -> View<'_> {
         self.buckets.element(spot).into()
     }
 
     /// The deadline of the key in a spot.
+    #[inline]
     pub(super) fn expire_at(&self, spot: Spot) -> Option<i64> {
         match self.buckets.element(spot) {
             Element::Short(item) => item.stamp,
@@ -195,6 +198,7 @@ impl Dict {
     }
 
     /// Changes what is known of a key's accesses.
+    #[inline]
     pub(super) fn set_access(&mut self, spot: Spot, change: impl FnOnce(Access) -> Access) {
         match self.buckets.element_mut(spot) {
             ElementMut::Short(value) => set_access(value, change(access_in(value))),

@@ -99,6 +99,7 @@ impl Place {
     }
 
     /// Where the key is.
+    #[inline]
     fn key(&self) -> Range<usize> {
         let start = self.at as usize;
         start..start + usize::from(self.key_len)
@@ -128,16 +129,19 @@ impl Block {
     pub const MAX: usize = 255;
 
     /// How many elements there are.
+    #[inline]
     pub fn len(&self) -> usize {
         self.0.first().map_or(0, |&count| usize::from(count))
     }
 
     /// Bytes on the heap.
+    #[inline]
     pub fn heap_size(&self) -> usize {
         self.0.len()
     }
 
     /// The elements' places, in order.
+    #[inline]
     pub fn places(&self) -> impl Iterator<Item = Place> {
         let count = self.len();
         let headers = self.0.get(1..1 + HEADER * count).unwrap_or_default();
@@ -159,6 +163,7 @@ impl Block {
     }
 
     /// The element at a place.
+    #[inline]
     pub fn item(&self, place: Place) -> Item<'_> {
         let (key, rest) = self.0[place.body()].split_at(place.key_len.into());
         let (value, stamp) = rest.split_at(place.value_len.into());
@@ -172,17 +177,20 @@ impl Block {
     }
 
     /// The place of a key.
+    #[inline]
     pub fn find(&self, tag: u8, key: &[u8]) -> Option<Place> {
         self.places().find(|&place| place.tag == tag && self.key(place) == key)
     }
 
     /// The value at a place, to be changed.
+    #[inline]
     pub fn value_mut(&mut self, place: Place) -> &mut [u8] {
         &mut self.0[place.value()]
     }
 
     /// Gives the element at a place another value and stamp, if these take as many bytes as the
     /// old ones; whether they do.
+    #[inline]
     pub fn overwrite(&mut self, place: Place, item: Item) -> bool {
         let [value, body] = [place.value(), place.body()];
         let fits = value.len() == item.value.len() && place.stamped == item.stamp.is_some();

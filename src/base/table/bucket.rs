@@ -20,6 +20,7 @@ pub trait Long: Clone {
     fn of(item: Item) -> Self;
 
     /// Bytes that it has on the heap and that the table is to count.
+    #[inline]
     fn heap_size(&self) -> usize;
 }
 
@@ -92,6 +93,7 @@ fn exact<L>(longs: impl ExactSizeIterator<Item = L>) -> Vec<L> {
 }
 
 impl<L: Long> Bucket<L> {
+    #[inline]
     fn longs(&self) -> &[L] {
         self.longs.as_ref().map_or(&[], |longs| &longs.0)
     }
@@ -114,6 +116,7 @@ impl<L: Long> Bucket<L> {
     }
 
     /// Where a key is; `tag` is that of its hash.
+    #[inline]
     pub fn find(&self, tag: u8, key: &[u8]) -> Option<Found> {
         if let Some(place) = self.block.find(tag, key) {
             return Some(Found::Short(place));
@@ -123,6 +126,7 @@ impl<L: Long> Bucket<L> {
     }
 
     /// What was found.
+    #[inline]
     pub fn element(&self, found: Found) -> Element<'_, L> {
         match found {
             Found::Short(place) => Element::Short(self.block.item(place)),
@@ -131,6 +135,7 @@ impl<L: Long> Bucket<L> {
     }
 
     /// What was found, to be changed.
+    #[inline]
     pub fn element_mut(&mut self, found: Found) -> ElementMut<'_, L> {
         match found {
             Found::Short(place) => ElementMut::Short(self.block.value_mut(place)),
@@ -172,6 +177,7 @@ impl<L: Long> Bucket<L> {
     }
 
     /// Puts an element in the place of one with the same key, which is returned if it was long.
+    #[inline]
     pub fn replace(&mut self, tag: u8, found: Found, item: Item) -> Option<L> {
         match found {
             Found::Short(place) if item.is_short() => {

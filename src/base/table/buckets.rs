@@ -142,6 +142,7 @@ impl<S: Segment> Buckets<S> {
     }
 
     /// The bucket, below [`Buckets::count`], to which a hash belongs.
+    #[inline]
     pub fn bucket_of(&self, hash: u64) -> usize {
         let mask = self.count.next_power_of_two() - 1;
         let index = hash as usize & mask;
@@ -149,11 +150,13 @@ impl<S: Segment> Buckets<S> {
     }
 
     /// A bucket, if it is allocated.
+    #[inline]
     pub fn bucket(&self, index: usize) -> Option<&Bucket<S::Long>> {
         self.segments.get(index / SEGMENT)?.get(index % SEGMENT)
     }
 
     /// Where a key is.
+    #[inline]
     pub fn find(&self, hash: u64, key: &[u8]) -> Option<Spot> {
         let bucket = self.bucket_of(hash);
         let found = self.bucket(bucket)?.find(tag_of(hash), key)?;
@@ -172,11 +175,13 @@ impl<S: Segment> Buckets<S> {
     }
 
     /// What is in a spot.
+    #[inline]
     pub fn element(&self, spot: Spot) -> Element<'_, S::Long> {
         self.segments[spot.bucket / SEGMENT][spot.bucket % SEGMENT].element(spot.found)
     }
 
     /// What is in a spot, to be changed in place.
+    #[inline]
     pub fn element_mut(&mut self, spot: Spot) -> ElementMut<'_, S::Long> {
         let segment = self.segments[spot.bucket / SEGMENT].to_mut();
         segment[spot.bucket % SEGMENT].element_mut(spot.found)
@@ -201,6 +206,7 @@ impl<S: Segment> Buckets<S> {
     }
 
     /// Changes a bucket and counts its bytes.
+    #[inline]
     fn change<R>(
         &mut self,
         index: usize,
@@ -217,6 +223,7 @@ impl<S: Segment> Buckets<S> {
 
     /// Puts an element in the spot of one with the same key, or adds it if there is none. What it
     /// replaces is returned if it was long.
+    #[inline]
     pub fn put(&mut self, hash: u64, spot: Option<Spot>, item: Item) -> Option<S::Long> {
         let tag = tag_of(hash);
         if let Some(spot) = spot {
@@ -299,16 +306,23 @@ impl<S: Segment> Buckets<S> {
 
     /// The bucket at `index`, to be changed; allocated if it is the first of its segment or half
     /// segment, and copied if a clone shares it.
+    #[inline]
     fn allocate(&mut self, index: usize) -> &mut Bucket<S::Long> {
         let (number, offset) = (index / SEGMENT, index % SEGMENT);
+        if self.segments.get(number).is_none_or(|segment| offset >= segment.len()) {
+            self.extend_segment(number, offset);
+        }
+        &mut self.segments[number].to_mut()[offset]
+    }
+
+    /// Makes a segment long enough for a bucket at `offset`.
+    #[cold]
+    fn extend_segment(&mut self, number: usize, offset: usize) {
         if number >= self.segments.len() {
             self.segments.push(Vec::new().into());
         }
-        if offset >= self.segments[number].len() {
-            let len = if number == 0 { (offset + 1).next_power_of_two() } else { SEGMENT };
-            self.resize_segment(number, len);
-        }
-        &mut self.segments[number].to_mut()[offset]
+        let len = if number == 0 { (offset + 1).next_power_of_two() } else { SEGMENT };
+        self.resize_segment(number, len);
     }
 
     /// Makes a segment longer, with empty buckets, or shorter.
