@@ -38,7 +38,7 @@ fn dump(ctx: &mut Ctx, args: &mut Args) -> Reply {
     let compress = ctx.settings.rdbcompression;
     match ctx.db.read(args.key()) {
         Some(entry) => {
-            let payload = rdb::dump(&entry.value, compress);
+            let payload = rdb::dump(&entry.value(), compress);
             ctx.reply.bulk(&payload)
         }
         None => ctx.reply.null(),

@@ -5,7 +5,6 @@ use crate::base::rng::Rng;
 use crate::engine::scan::{self, Budget, Names, Options, Pattern};
 use crate::engine::spec::flag::{DANGEROUS, KEYSPACE};
 use crate::engine::{Args, Command, Ctx, Group, Reply};
-use crate::store::dict::Slot;
 use crate::store::keyspace::SHARDS;
 use crate::store::{Db, Expiry};
 
@@ -123,7 +122,7 @@ impl Scan<'_> {
             let mut visited = 0;
             place = dict.scan(place, |entry| {
                 visited += 1;
-                let type_name = entry.value.type_name().as_bytes();
+                let type_name = entry.type_name().as_bytes();
                 let wanted = self.options.type_name;
                 let right_type = wanted.is_none_or(|t| t.eq_ignore_ascii_case(type_name));
                 if !right_type || !self.options.pattern.matches(entry.key()) {

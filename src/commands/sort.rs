@@ -12,7 +12,7 @@ use std::ops::Range;
 use crate::base::num;
 use crate::data::list::End;
 use crate::data::quicklist::Fill;
-use crate::data::{Hash, Kind, List, Str, Value};
+use crate::data::{Hash, List, Str, Value};
 use crate::engine::spec::access::{ACCESS, OW, RO, UPDATE};
 use crate::engine::spec::flag::{DANGEROUS, MOVABLEKEYS};
 use crate::engine::{Args, Command, Ctx, Group, KeySpec, Reply, permissions};
@@ -165,7 +165,8 @@ enum Weight {
 }
 
 fn run(ctx: &mut Ctx, key: &[u8], mut options: Options) -> Reply {
-    let value = ctx.db.read(key).map(|entry| &entry.value);
+    let value = ctx.db.read(key).map(|entry| entry.value());
+    let value = value.as_deref();
     if let (By::Nothing, Some(Value::Set(_)), Some(_)) = (options.by, value, options.store) {
         // What is stored may not depend on the order in which a set happens to be kept.
         (options.by, options.alpha) = (By::Element, true);
@@ -292,12 +293,12 @@ fn look_up(ctx: &mut Ctx, pattern: &[u8], element: &[u8]) -> Option<Vec<u8>> {
     match field {
         Some(field) => {
             let horizon = ctx.db.horizon();
-            let hash = ctx.db.read(&key).and_then(|entry| Hash::of(&entry.value))?;
+            let hash = ctx.db.get::<Hash>(&key).ok()??;
             let field = hash.get(field).filter(|field| !field.is_due(horizon))?;
             Some(field.value.to_vec())
         }
         None => {
-            let text = ctx.db.read(&key).and_then(|entry| Str::of(&entry.value))?;
+            let text = ctx.db.get::<Str>(&key).ok()??;
             Some(text.bytes(&mut [0; 20]).to_vec())
         }
     }

@@ -45,6 +45,16 @@ impl List {
         List(Repr::Packed(Listpack::new()))
     }
 
+    /// A short one.
+    pub(super) fn small(block: Listpack) -> List {
+        List(Repr::Packed(block))
+    }
+
+    /// The block of a short one.
+    pub(super) fn as_small(&self) -> Option<&Listpack> {
+        if let Repr::Packed(block) = &self.0 { Some(block) } else { None }
+    }
+
     /// Made of nodes as a dump has them; empty ones are left out.
     pub fn from_blocks(blocks: Vec<Block>, fill: Fill) -> List {
         let mut chain = Quicklist::new();

@@ -3,11 +3,12 @@
 //! Must not know keys, clients, replies or clocks. A new type adds its variant here and its file
 //! beside `string.rs`; the compiler then names every place that has to learn it.
 //!
-//! A value takes 24 bytes in its entry and is cheap to clone, because a snapshot clones values
+//! A value takes 24 bytes and is cheap to clone, because a snapshot clones values
 //! while it holds a shard: small collections are one short block, large ones are shared and copied
 //! only where they change.
 
 pub mod bits;
+pub mod flat;
 pub mod geohash;
 pub mod hash;
 pub mod hyperloglog;
@@ -20,11 +21,12 @@ pub mod stream;
 pub mod string;
 pub mod zset;
 
+pub use flat::Flat;
 pub use hash::Hash;
 pub use list::List;
 pub use set::Set;
 pub use stream::Stream;
-pub use string::Str;
+pub use string::{Str, Text};
 pub use zset::Zset;
 
 /// The value of a key.

@@ -58,6 +58,13 @@ impl From<Intset> for Set {
     }
 }
 
+impl From<Listpack> for Set {
+    /// The block must be that of a set.
+    fn from(block: Listpack) -> Self {
+        Set(Repr::Listpack(block))
+    }
+}
+
 impl From<Table> for Set {
     fn from(table: Table) -> Self {
         Set(Repr::Shared(Arc::new(Shared::Table(table))))

@@ -333,7 +333,7 @@ fn kind_of(
     let mut db = Db::new(held, db, clock::unix_ms(), expiry, &mut changes);
     let wanted = settings.notify_keyspace_events;
     db.set_wanted(wanted);
-    let kind = db.peek(key).map(|entry| entry.value.type_name());
+    let kind = db.peek(key).map(|entry| entry.type_name());
     dispatch::append_expired(engine, settings, &changes.expired);
     unit.note(&mut changes, wanted);
     kind

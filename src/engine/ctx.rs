@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use crate::data::Str;
+use crate::data::Text;
 use crate::data::listpack::Item;
 use crate::engine::Engine;
 use crate::engine::blocking::{self, Block};
@@ -78,7 +78,7 @@ impl Replier<'_> {
     }
 
     /// A string value, shared when it is long.
-    pub fn value(&mut self, value: &Str) -> Reply {
+    pub fn value(&mut self, value: Text) -> Reply {
         push_value(self.out, value);
         self.done()
     }
@@ -127,10 +127,11 @@ impl Replier<'_> {
 }
 
 /// Writes a string value, shared when it is long.
-pub fn push_value(out: &mut Out, value: &Str) {
-    match value.shared() {
-        Some(bytes) => out.bulk_shared(Arc::clone(bytes)),
-        None => out.bulk(value.bytes(&mut [0; 20])),
+pub fn push_value(out: &mut Out, value: Text) {
+    match value {
+        Text::Int(number) => out.bulk_int(number),
+        Text::Bytes(bytes) => out.bulk(bytes),
+        Text::Shared(bytes) => out.bulk_shared(Arc::clone(bytes)),
     }
 }
 

@@ -12,7 +12,7 @@ use crate::engine::blocking;
 use crate::engine::dispatch;
 use crate::engine::pubsub;
 use crate::store::keyspace::SHARDS;
-use crate::store::{Changes, Db, Entry, Expiry, Plan};
+use crate::store::{Changes, Db, Expiry, Plan, View};
 
 /// Keys removed per hold of a shard: some tens of microseconds.
 const BATCH: usize = 100;
@@ -70,7 +70,7 @@ pub fn sweep_own(engine: &Engine) {
         let mut changes = Changes::default();
         let mut view = Db::new(&mut held, db, now_ms, Expiry::Delete, &mut changes);
         view.set_wanted(wanted);
-        let volatile = |e: &Entry| e.expire_at().is_some() || e.value.next_deadline().is_some();
+        let volatile = |key: View| key.expire_at().or(key.next_deadline()).is_some();
         view.expire_some(&key);
         if view.peek(&key).is_some_and(volatile) {
             later.push((db, key));

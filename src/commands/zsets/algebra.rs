@@ -295,7 +295,7 @@ impl<'a> Query<'a> {
 
 /// The content of an input; a key that is not there is empty.
 fn content(ctx: &mut Ctx, key: &[u8]) -> Result<Content, Error> {
-    match ctx.db.read(key).map(|entry| &entry.value) {
+    match ctx.db.read(key).map(|entry| entry.value()).as_deref() {
         None => Ok(Content::Zset(Zset::default())),
         Some(Value::Zset(zset)) => Ok(Content::Zset(zset.clone())),
         Some(Value::Set(set)) => Ok(Content::Set(set.clone())),

@@ -50,6 +50,11 @@ impl Zset {
         Packed::from_listpack(block).map(|packed| Zset(Repr::Packed(packed)))
     }
 
+    /// A small one, from the block of another.
+    pub(super) fn small(block: Listpack) -> Zset {
+        Zset(Repr::Packed(Packed::restored(block)))
+    }
+
     /// The listpack of a small one.
     pub fn as_listpack(&self) -> Option<&Listpack> {
         match &self.0 {
