@@ -27,6 +27,8 @@ pub use stream::Stream;
 pub use string::Str;
 pub use zset::Zset;
 
+use std::sync::Arc;
+
 /// The value of a key.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
@@ -236,6 +238,23 @@ impl Value {
         match self {
             Value::Hash(it) => it.next_deadline(),
             _ => None,
+        }
+    }
+
+    /// Whether this, or what it was cloned from, has not changed since the clone was made. Takes
+    /// little time, and may say no although both are equal.
+    pub fn is_unchanged_since(&self, clone: &Value) -> bool {
+        match (self, clone) {
+            (Value::String(it), Value::String(clone)) => match (it.shared(), clone.shared()) {
+                (Some(now), Some(then)) => Arc::ptr_eq(now, then),
+                (now, then) => now.is_none() && then.is_none() && it == clone,
+            },
+            (Value::List(it), Value::List(clone)) => it.is_unchanged_since(clone),
+            (Value::Hash(it), Value::Hash(clone)) => it.is_unchanged_since(clone),
+            (Value::Set(it), Value::Set(clone)) => it.is_unchanged_since(clone),
+            (Value::Zset(it), Value::Zset(clone)) => it.is_unchanged_since(clone),
+            (Value::Stream(it), Value::Stream(clone)) => it.is_unchanged_since(clone),
+            _ => false,
         }
     }
 
