@@ -89,6 +89,15 @@ impl List {
         }
     }
 
+    /// See [`crate::data::Value::is_unchanged_since`].
+    pub(super) fn is_unchanged_since(&self, clone: &Self) -> bool {
+        match (&self.0, &clone.0) {
+            (Repr::Chain(now), Repr::Chain(then)) => Arc::ptr_eq(now, then),
+            (Repr::Packed(now), Repr::Packed(then)) => now == then,
+            _ => false,
+        }
+    }
+
     /// The name that OBJECT ENCODING answers.
     pub fn encoding(&self) -> &'static str {
         match &self.0 {

@@ -29,6 +29,8 @@ pub use stream::Stream;
 pub use string::{Str, Text};
 pub use zset::Zset;
 
+use std::sync::Arc;
+
 /// The value of a key.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
@@ -238,6 +240,24 @@ impl Value {
         match self {
             Value::Hash(it) => it.next_deadline(),
             _ => None,
+        }
+    }
+
+    /// Whether this, or what it was cloned from, has not changed since the clone was made. Takes
+    /// little time, and may say no although both are equal.
+    pub fn is_unchanged_since(&self, clone: &Value) -> bool {
+        match (self, clone) {
+            (Value::String(it), Value::String(clone)) => match (it.view(), clone.view()) {
+                (Text::Shared(now), Text::Shared(then)) => Arc::ptr_eq(now, then),
+                (Text::Shared(_), _) | (_, Text::Shared(_)) => false,
+                _ => it == clone,
+            },
+            (Value::List(it), Value::List(clone)) => it.is_unchanged_since(clone),
+            (Value::Hash(it), Value::Hash(clone)) => it.is_unchanged_since(clone),
+            (Value::Set(it), Value::Set(clone)) => it.is_unchanged_since(clone),
+            (Value::Zset(it), Value::Zset(clone)) => it.is_unchanged_since(clone),
+            (Value::Stream(it), Value::Stream(clone)) => it.is_unchanged_since(clone),
+            _ => false,
         }
     }
 

@@ -161,6 +161,18 @@ impl Set {
         }
     }
 
+    /// See [`crate::data::Value::is_unchanged_since`].
+    pub(super) fn is_unchanged_since(&self, clone: &Self) -> bool {
+        match (&self.0, &clone.0) {
+            (Repr::Shared(now), Repr::Shared(then)) => match (&**now, &**then) {
+                (Shared::Ints(now), Shared::Ints(then)) => now.as_bytes() == then.as_bytes(),
+                _ => Arc::ptr_eq(now, then),
+            },
+            (Repr::Listpack(now), Repr::Listpack(then)) => now == then,
+            _ => false,
+        }
+    }
+
     /// The name that OBJECT ENCODING answers.
     pub fn encoding(&self) -> &'static str {
         match self.form() {

@@ -288,6 +288,8 @@ pub fn serve<'k>(
     held: &mut Held<'k>,
     ready: Vec<(usize, Vec<u8>)>,
 ) -> Outcome {
+    // What one of them executes is not the last to need the shards.
+    held.keep();
     let mut outcome = Outcome::default();
     let mut ready = VecDeque::from(ready);
     while let Some((db, key)) = ready.pop_front() {

@@ -19,7 +19,7 @@ use crate::state::Server;
 use crate::state::clients::{Unblock, flag};
 use crate::state::config::Settings;
 use crate::state::memory;
-use crate::store::keyspace::SHARDS;
+use crate::store::keyspace::{self, SHARDS};
 use crate::store::shard::{Shard, ShardStats};
 use crate::store::{Changes, Db, Plan};
 
@@ -217,6 +217,13 @@ impl<'k> Ctx<'_, 'k> {
         pubsub::enqueue(self.server, self.session, unit.take_notices());
         self.unit.append(unit);
         result
+    }
+
+    /// To be called before the same shard is visited again, so that who waits for it comes first.
+    pub fn breathe(&self) {
+        if !self.in_exec {
+            keyspace::breathe();
+        }
     }
 
     /// Has something done once the shards are let go, before the reply is sent.

@@ -48,7 +48,7 @@ pub fn execute(
     if let Some(raw) = raw {
         session.unapplied.extend_from_slice(raw);
     }
-    while let Step::Paused(known) = step(engine, session, &settings, argv, out, mark) {
+    while let Step::Again(known) = step(engine, session, &settings, argv, out, mark) {
         // What is answered already must not wait too.
         let limit = engine.server.output_limit(&settings, session.handle.kind());
         delivery::send(engine, session, out, limit);
@@ -77,8 +77,8 @@ fn silence(session: &Session, out: &mut Out, mark: Mark) {
 enum Step<'e> {
     /// It is answered.
     Done,
-    /// It has to wait for the end of a pause, and then may be refused.
-    Paused(&'e Known),
+    /// It is to be tried again, behind the end of a pause, and then may be refused.
+    Again(&'e Known),
 }
 
 /// Refuses, queues or runs a command.
@@ -91,7 +91,7 @@ fn step<'e>(
     mark: Mark,
 ) -> Step<'e> {
     match admit(engine, session, settings, argv) {
-        Ok(known) if is_paused(engine, session, known) => return Step::Paused(known),
+        Ok(known) if is_paused(engine, session, known) => return Step::Again(known),
         Ok(known) if session.multi.is_some() && !known.command.has(flag::NOT_QUEUED) => {
             transaction::queue(session, argv);
             out.simple("QUEUED");
@@ -260,7 +260,7 @@ fn run<'e>(
     let plan = plan_for(engine, session, known.command, argv);
     let mut held = blocking::hold(engine, known.command, plan);
     if is_paused(engine, session, known) || was_demoted(engine, session, settings, known) {
-        return Step::Paused(known);
+        return Step::Again(known);
     }
     if is_stale(engine, session) {
         return Step::Done;
@@ -284,6 +284,9 @@ fn run<'e>(
     let served = (!ready.is_empty()).then(|| blocking::serve(engine, settings, &mut held, ready));
     drop(held);
     unit.finish(engine);
+    if std::mem::take(&mut session.again) {
+        return Step::Again(known);
+    }
     if let Some(outcome) = served {
         blocking::finish(engine, settings, outcome);
     }
@@ -383,6 +386,9 @@ pub struct Unit {
     /// The database of the one command that the unit consists of, if it goes to the log as it was
     /// sent: its arguments are not copied, but handed to [`publish`].
     as_sent: Option<usize>,
+    /// Commands that nobody reads. To free many takes long, which is not to happen while shards are
+    /// held.
+    unheard: Vec<Vec<Vec<Vec<u8>>>>,
     /// What takes too long to be done while shards are held, in order.
     pub(super) afterwards: Vec<Afterwards>,
     /// What subscribers are to be told, in order.
@@ -430,8 +436,10 @@ pub fn call<'k>(
     let result = handler(&mut ctx, &mut args);
     if let Err(error) = &result {
         out.truncate(mark);
-        out.error(error);
-        engine.server.stats.error(error.code());
+        if !session.again {
+            out.error(error);
+            engine.server.stats.error(error.code());
+        }
     }
     unit.note(&mut changes, wanted);
     unit.collect(run, session, changes, effects, db_index, argv);
@@ -486,6 +494,7 @@ impl Unit {
             Role::Replay => false,
         };
         if !is_read {
+            self.unheard.extend(effects.take());
             return;
         }
         self.expired(run.settings, &changes.expired);
@@ -530,6 +539,7 @@ impl Unit {
     pub(super) fn append(&mut self, mut other: Unit) {
         self.dirty += other.dirty;
         self.commands.append(&mut other.commands);
+        self.unheard.append(&mut other.unheard);
         self.afterwards.append(&mut other.afterwards);
         self.notices.append(&mut other.notices);
         self.ready.append(&mut other.ready);
@@ -563,7 +573,7 @@ pub fn publish(engine: &Engine, session: &mut Session, unit: &mut Unit, argv: &[
     }
     let place = match unit.as_sent.take() {
         Some(db) => Some(server.log.append(&[(db, argv)])),
-        None => append(engine, std::mem::take(&mut unit.commands)),
+        None => append(engine, &unit.commands),
     };
     if let Some(place) = place {
         (session.last_write, session.last_file) = (place.stream, place.file);
@@ -574,7 +584,7 @@ pub fn publish(engine: &Engine, session: &mut Session, unit: &mut Unit, argv: &[
 }
 
 /// Appends a unit to the log, if it has anything to say; the place behind it.
-fn append(engine: &Engine, commands: Vec<(usize, Vec<Vec<u8>>)>) -> Option<Place> {
+fn append(engine: &Engine, commands: &[(usize, Vec<Vec<u8>>)]) -> Option<Place> {
     let server = &engine.server;
     if commands.is_empty() {
         return None;
@@ -595,7 +605,7 @@ pub fn append_expired(engine: &Engine, settings: &Settings, expired: &[(usize, V
     for key in expired {
         let mut unit = Unit::default();
         unit.expired(settings, std::slice::from_ref(key));
-        append(engine, unit.commands);
+        append(engine, &unit.commands);
     }
 }
 
@@ -603,7 +613,7 @@ pub fn append_expired(engine: &Engine, settings: &Settings, expired: &[(usize, V
 pub fn append_removal(engine: &Engine, lazily: bool, db: usize, key: &[u8]) {
     if engine.server.log.is_active() {
         let name: &[u8] = if lazily { b"UNLINK" } else { b"DEL" };
-        append(engine, vec![(db, vec![name.to_vec(), key.to_vec()])]);
+        append(engine, &[(db, vec![name.to_vec(), key.to_vec()])]);
     }
 }
 
@@ -613,7 +623,7 @@ pub fn append_expired_fields(engine: &Engine, fields: &[(usize, Vec<u8>, Vec<u8>
         return;
     }
     for field in fields {
-        append(engine, vec![removal_of_field(field)]);
+        append(engine, &[removal_of_field(field)]);
     }
 }
 

@@ -11,7 +11,7 @@ use crate::engine::Engine;
 use crate::engine::blocking;
 use crate::engine::dispatch;
 use crate::engine::pubsub;
-use crate::store::keyspace::SHARDS;
+use crate::store::keyspace::{self, SHARDS};
 use crate::store::{Changes, Db, Expiry, Plan, View};
 
 /// Keys removed per hold of a shard: some tens of microseconds.
@@ -21,12 +21,19 @@ const BATCH: usize = 100;
 pub fn sweep(engine: &Engine) -> usize {
     let mut removed = 0;
     let now_ms = clock::unix_ms();
-    for shard in 0..SHARDS {
-        while engine.server.keyspace.noted_deadline(shard) < now_ms {
+    let is_due = |shard: &usize| engine.server.keyspace.noted_deadline(*shard) < now_ms;
+    let mut due: Vec<usize> = (0..SHARDS).filter(is_due).collect();
+    // By turns, so that nobody waits for a shard until all of its keys are removed.
+    while !due.is_empty() {
+        for &shard in &due {
             let began = Instant::now();
             removed += sweep_shard(engine, shard, now_ms);
             let nanos = began.elapsed().as_nanos() as u64;
             engine.server.stats.expire_nanos.fetch_add(nanos, Ordering::Relaxed);
+        }
+        due.retain(is_due);
+        if !due.is_empty() {
+            keyspace::breathe();
         }
     }
     removed

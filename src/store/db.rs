@@ -161,6 +161,13 @@ impl<'h, 'k> Db<'h, 'k> {
         self.held
     }
 
+    /// Whether the log or somebody who waits has to hear of anything before the shards are let go.
+    pub fn has_to_publish(&self) -> bool {
+        let changes = &self.changes;
+        let removed = !changes.expired.is_empty() || !changes.expired_fields.is_empty();
+        removed || !changes.ready.is_empty() || changes.dirty > 0
+    }
+
     /// Counts `n` changes.
     pub fn mark_dirty(&mut self, n: u64) {
         self.changes.dirty += n;

@@ -16,15 +16,11 @@ use std::time::Duration;
 use crate::base::lock::{Lock, rank};
 use crate::store::dict::{Copied, Dict};
 use crate::store::entry::View;
-use crate::store::keyspace::{Keyspace, SHARDS};
+use crate::store::keyspace::{self, Keyspace, SHARDS};
 use crate::store::shard::{Part, Shard};
 
 /// Buckets that the walker visits per hold of a shard: about 200 entries.
 const BUCKETS_PER_HOLD: usize = 32;
-
-/// How long the walker sleeps before each hold. Measured with 8 writers on two cores: their p99.9
-/// is three to five times the idle one without it, and one and a half times with it.
-const BREATH: Duration = Duration::from_micros(5);
 
 /// A running snapshot's state of one part.
 pub struct SnapshotPart {
@@ -183,7 +179,7 @@ impl Snapshot {
         if self.busy {
             // A thread that has just slept is not interrupted at once: without this the walker is,
             // on a busy machine, while it holds a shard that writers wait for.
-            std::thread::sleep(BREATH);
+            keyspace::breathe();
         }
         let mut shard = self.keyspace.lock_shard(index);
         let step = walk(&mut shard, db);

@@ -92,6 +92,11 @@ impl Table {
         self.len() == 0
     }
 
+    /// Whether this, or what it was cloned from, has not changed since the clone was made.
+    pub fn is_unchanged_since(&self, clone: &Table) -> bool {
+        Arc::ptr_eq(&self.root, &clone.root)
+    }
+
     /// Bytes on the heap, without the allocator's own overhead. Takes constant time.
     pub fn heap_size(&self) -> usize {
         16 + size_of::<Root>() + self.root.overhead() + self.root.bytes()

@@ -126,6 +126,15 @@ impl Hash {
         }
     }
 
+    /// See [`crate::data::Value::is_unchanged_since`].
+    pub(in crate::data) fn is_unchanged_since(&self, clone: &Self) -> bool {
+        match (self.table(), clone.table()) {
+            (Some(now), Some(then)) => now.is_unchanged_since(then),
+            (None, None) => self == clone,
+            _ => false,
+        }
+    }
+
     /// The name of its form in memory.
     pub fn encoding(&self) -> &'static str {
         match self.packed() {

@@ -297,6 +297,15 @@ impl Zset {
         }
     }
 
+    /// See [`crate::data::Value::is_unchanged_since`].
+    pub(in crate::data) fn is_unchanged_since(&self, clone: &Self) -> bool {
+        match (&self.0, &clone.0) {
+            (Repr::Table(now), Repr::Table(then)) => Arc::ptr_eq(now, then),
+            (Repr::Packed(_), Repr::Packed(_)) => self == clone,
+            _ => false,
+        }
+    }
+
     /// The name of its form in memory.
     pub fn encoding(&self) -> &'static str {
         match &self.0 {
