@@ -222,7 +222,9 @@ fn keys_of(ctx: &Ctx, argv: &[&[u8]]) -> Result<Vec<(usize, &'static KeySpec)>, 
         specs.clone().flat_map(|spec| spec.indexes(argv).map(move |index| (index, spec))).collect();
     // One place without keys spoils the others (PFMERGE without a source); a word may be missing.
     let lacks_keys = |spec: &KeySpec| {
-        matches!(spec.begin, Begin::Index(_)) && spec.indexes(argv).next().is_none()
+        matches!(spec.begin, Begin::Index(_))
+            && spec.unless.is_none()
+            && spec.indexes(argv).next().is_none()
     };
     if (found.is_empty() || specs.clone().any(lacks_keys))
         && !known.command.has(flag::NO_MANDATORY_KEYS)

@@ -54,6 +54,7 @@ pub fn run(engine: &Arc<Engine>) {
         if tick.is_multiple_of(10) {
             close_idle(server, &settings);
             keep_replicas(server, &settings);
+            server.targets.close_idle();
         }
         save_if_due(server, &settings);
         rewrite_if_due(server);

@@ -11,6 +11,7 @@ pub mod config;
 pub mod histogram;
 pub mod latency;
 pub mod memory;
+pub mod migrate;
 pub mod outbox;
 pub mod pause;
 pub mod persistence;
@@ -114,6 +115,8 @@ pub struct Server {
     pub aof: aof::Aof,
     /// Primary and replicas.
     pub replication: replication::Replication,
+    /// Connections to servers that keys move to.
+    pub targets: migrate::Targets,
     /// CLIENT PAUSE.
     pub pause: pause::Pause,
     /// Subscriptions and messages.
@@ -162,6 +165,7 @@ impl Server {
             persistence: persistence::Persistence::default(),
             aof: aof::Aof::default(),
             replication: replication::Replication::default(),
+            targets: migrate::Targets::default(),
             pause: pause::Pause::default(),
             pubsub: pubsub::Pubsub::default(),
             monitors: AtomicU64::new(0),
