@@ -298,7 +298,7 @@ pub fn serve<'k>(
                 outcome.later.push((db, key));
                 break;
             }
-            let kind = kind_of(engine, settings, held, db, &key, &mut outcome.unit);
+            let kind = kind_of(held, db, &key);
             let is_of_use = kind == Some(waiter.block.kind) || waiter.block.even_if_gone;
             if !is_of_use || !waiter.handle.claim() {
                 continue;
@@ -317,26 +317,12 @@ pub fn serve<'k>(
     outcome
 }
 
-/// The type of what a key holds. A key whose time has come is gone, which the log gets to know.
-fn kind_of(
-    engine: &Engine,
-    settings: &Settings,
-    held: &mut Held,
-    db: usize,
-    key: &[u8],
-    unit: &mut Unit,
-) -> Option<&'static str> {
-    let server = &engine.server;
-    let hide = server.replication.is_replica() || server.pause.stops(true);
-    let expiry = if hide { Expiry::Hide } else { Expiry::Delete };
+/// The type of what a key holds. One whose time has come holds nothing, but is removed by whoever
+/// uses it next.
+fn kind_of(held: &mut Held, db: usize, key: &[u8]) -> Option<&'static str> {
     let mut changes = Changes::default();
-    let mut db = Db::new(held, db, clock::unix_ms(), expiry, &mut changes);
-    let wanted = settings.notify_keyspace_events;
-    db.set_wanted(wanted);
-    let kind = db.peek(key).map(|entry| entry.value.type_name());
-    dispatch::append_expired(engine, settings, &changes.expired);
-    unit.note(&mut changes, wanted);
-    kind
+    let mut db = Db::new(held, db, clock::unix_ms(), Expiry::Hide, &mut changes);
+    db.peek(key).map(|entry| entry.value.type_name())
 }
 
 /// Executes a blocked client's command again. `None`: it would still wait. What the log gets is

@@ -105,7 +105,9 @@ impl Connection<'_> {
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
                 Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
                     self.input.shrink();
-                    self.out.release();
+                    if self.engine.server.reply_buffers_shrink.load(Ordering::Relaxed) {
+                        self.out.release();
+                    }
                     self.note_input();
                     // Without a buffer to read into, and for as long as it takes.
                     let mut list = [Interest::new(self.handle.stream.fd(), POLL_IN)];
