@@ -144,7 +144,7 @@ fn docs(ctx: &mut Ctx, args: &mut Args) -> Reply {
 /// COMMAND LIST [FILTERBY <MODULE module-name | ACLCAT category | PATTERN pattern>]
 fn list(ctx: &mut Ctx, args: &mut Args) -> Reply {
     let filter: Box<dyn Fn(&Known) -> bool> = if args.is_empty() {
-        Box::new(|known| known.parent.is_none())
+        Box::new(|_| true)
     } else if args.left() != 3 || !args.word("FILTERBY") {
         return Err(Error::SYNTAX);
     } else if args.word("MODULE") {

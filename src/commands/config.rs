@@ -142,7 +142,7 @@ fn apply(
         && let Err(e) = server.oom_score.apply(new, is_replica)
     {
         server.logger.warning(&format!("Unable to write oom_score_adj: {e}"));
-        let text = "Failed to apply new oom_score_adj configuration, check server logs.";
+        let text = "Failed to set current oom_score_adj. Check server logs.";
         return Err((name, text.to_owned()));
     }
     let sockets = changed.iter().find(|name| matches!(**name, "port" | "bind"));

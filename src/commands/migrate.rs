@@ -87,13 +87,14 @@ struct Shipment {
 /// MIGRATE host port <key | ""> destination-db timeout [COPY] [REPLACE] [AUTH password |
 /// AUTH2 username password] [KEYS key [key ...]]
 fn migrate(ctx: &mut Ctx, args: &mut Args) -> Reply {
-    if let Some(rest) = ctx.session.rest.take() {
-        return rest.go_on(ctx);
-    }
     if ctx.in_exec {
         return Err(Error::NOT_IN_MULTI);
     }
+    // Also the second time, to have the secrets hidden.
     let (order, keys) = parse(ctx, args)?;
+    if let Some(rest) = ctx.session.rest.take() {
+        return rest.go_on(ctx);
+    }
     let db = ctx.db.index();
     let mut parcels = Vec::new();
     for key in keys {

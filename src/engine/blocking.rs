@@ -184,6 +184,7 @@ pub fn enter(
     engine.blocked.0.lock().insert(id, Arc::clone(&waiter));
     // The bell first: who serves the client must find it.
     let _ = waiter.handle.waker();
+    engine.server.blocked.fetch_add(1, Ordering::Relaxed);
     waiter.handle.begin_wait();
     waiter
 }
@@ -193,9 +194,7 @@ pub fn wait(engine: &Engine, session: &mut Session, waiter: &Waiter, out: &mut O
     let server = &engine.server;
     let is_served = || lock(&waiter.served).is_some();
     let began = Instant::now();
-    server.blocked.fetch_add(1, Ordering::Relaxed);
     let woken = wait_until(server, &waiter.handle, waiter.deadline, is_served);
-    server.blocked.fetch_sub(1, Ordering::Relaxed);
     session.waited_nanos += began.elapsed().as_nanos() as u64;
     let told = leave(engine, waiter);
     if let Some(served) = lock(&waiter.served).take() {
@@ -204,6 +203,7 @@ pub fn wait(engine: &Engine, session: &mut Session, waiter: &Waiter, out: &mut O
         served.chunks.iter().for_each(|chunk| out.raw(chunk.as_ref()));
         return served.end;
     }
+    server.blocked.fetch_sub(1, Ordering::Relaxed);
     if woken == Woken::HungUp {
         // A client that has gone, even by half, is owed nothing.
         session.close = true;
@@ -308,6 +308,8 @@ pub fn serve<'k>(
                 continue;
             };
             waiter.handle.settle();
+            // Not when its thread gets to know: whoever asks next sees that nobody waits.
+            engine.server.blocked.fetch_sub(1, Ordering::Relaxed);
             held.shard(shard).waiting.unblock(db, &key, id);
             ready.append(&mut unit.take_ready().into());
             outcome.unit.append(unit);

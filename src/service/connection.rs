@@ -127,11 +127,12 @@ impl Connection<'_> {
         }
     }
 
-    /// Writes down for others how much waits.
+    /// Writes down for others how much waits, and what the buffers take.
     fn note_input(&self) {
         let waiting = self.input.end - self.input.start;
         self.handle.query_bytes.store(waiting as u64, Ordering::Relaxed);
         self.handle.query_capacity.store(self.input.bytes.capacity() as u64, Ordering::Relaxed);
+        self.handle.reply_capacity.store(self.out.capacity() as u64, Ordering::Relaxed);
     }
 
     /// Whether what waits to be executed, MULTI's queue included, is within the limit.
@@ -237,13 +238,13 @@ impl Connection<'_> {
                 let within = !must_be_modest || waiting <= UNAUTHENTICATED_OUTPUT_MAX;
                 if !within {
                     server.clients.over_limit.fetch_add(1, Ordering::Relaxed);
-                    server.warn_of_limit(&self.handle);
+                    server.note_cut(&self.handle);
                     self.handle.kill();
                 }
                 within
             }
             Sent::OverLimit => {
-                server.warn_of_limit(&self.handle);
+                server.note_cut(&self.handle);
                 false
             }
             Sent::Gone => false,

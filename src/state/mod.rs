@@ -319,13 +319,15 @@ impl Server {
         Limit { hard: limit.hard, soft: limit.soft, soft_time }
     }
 
-    /// Says in the log that a client was cut because it did not read.
-    pub fn warn_of_limit(&self, client: &clients::ClientHandle) {
+    /// A client was cut because it did not read: the log says so, and nobody sees it any more,
+    /// though its thread may not be done.
+    pub fn note_cut(&self, client: &clients::ClientHandle) {
         let message = format!(
             "Client id={} addr={} closed for overcoming of output buffer limits.",
             client.id, client.addr
         );
         self.logger.warning(&message);
+        self.clients.remove(client.id);
     }
 
     /// Whether the server is about to end.

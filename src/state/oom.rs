@@ -31,25 +31,22 @@ impl OomScore {
     /// The operating system does not allow it, or has no such thing.
     pub fn apply(&self, settings: &Settings, is_replica: bool) -> io::Result<()> {
         let mut before = self.0.lock();
-        let wanted = settings.oom_score_adj_values[usize::from(is_replica)];
-        let base = match (*before, settings.oom_score_adj) {
-            (None, OomScoreAdj::No) => return Ok(()),
-            (None, _) => {
-                let text = fs::read_to_string(FILE)?;
-                let base = text.trim().parse().map_err(io::Error::other)?;
-                *before.insert(base)
+        let adjusts = settings.oom_score_adj != OomScoreAdj::No;
+        let base = match *before {
+            Some(base) => base,
+            None if adjusts => {
+                fs::read_to_string(FILE)?.trim().parse().map_err(io::Error::other)?
             }
-            (Some(base), _) => base,
+            None => return Ok(()),
         };
+        let wanted = settings.oom_score_adj_values[usize::from(is_replica)];
         let score = match settings.oom_score_adj {
             OomScoreAdj::No => base,
             OomScoreAdj::Relative => base.saturating_add(wanted),
             OomScoreAdj::Absolute => wanted,
         };
         fs::write(FILE, score.clamp(BOUNDS.0, BOUNDS.1).to_string())?;
-        if settings.oom_score_adj == OomScoreAdj::No {
-            *before = None;
-        }
+        *before = adjusts.then_some(base);
         Ok(())
     }
 }

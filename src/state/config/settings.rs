@@ -526,6 +526,7 @@ impl Default for Settings {
             dir: std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/")),
             dbfilename: "dump.rdb".to_owned(),
             latency_tracking_info_percentiles: vec![50.0, 99.0, 99.9],
+            proc_title_template: "{title} {listen-addr} {server-mode}".to_owned(),
             appendfilename: "appendonly.aof".to_owned(),
             appenddirname: "appendonlydir".to_owned(),
             ..CONSTANT_DEFAULTS
