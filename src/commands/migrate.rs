@@ -1,5 +1,6 @@
 //! MIGRATE: keys move to another server, by RESTORE there and a removal here.
 
+use std::collections::HashSet;
 use std::io::{self, ErrorKind};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -285,7 +286,8 @@ impl Rest for Shipment {
     /// stays: the other server has it as it was, and here it is as it is now, so that nothing is
     /// lost, and the client is told.
     fn go_on(mut self: Box<Self>, ctx: &mut Ctx) -> Reply {
-        let mut removed: Vec<&[u8]> = vec![b"DEL"];
+        let mut effect: Vec<&[u8]> = vec![b"DEL"];
+        let mut removed = HashSet::new();
         let mut changed = false;
         for parcel in &self.parcels {
             let key = parcel.key.as_slice();
@@ -296,15 +298,17 @@ impl Rest for Shipment {
             if parcel.touched.load(Ordering::Relaxed) {
                 // It may have been named twice, or its time has come here as there.
                 let is_over = parcel.deadline.is_some_and(|at| at < ctx.now_ms);
-                changed |= !removed.contains(&key) && !(is_over && !ctx.db.exists(key));
+                let is_expected = removed.contains(key) || is_over && !ctx.db.exists(key);
+                changed |= !is_expected;
             } else if ctx.db.remove(key) {
                 ctx.db.event(EventClasses::GENERIC, "del", key);
                 ctx.db.mark_dirty(1);
-                removed.push(key);
+                effect.push(key);
+                removed.insert(key);
             }
         }
-        if removed.len() > 1 {
-            ctx.effects.replace(&removed);
+        if !removed.is_empty() {
+            ctx.effects.replace(&effect);
         }
         let error = self.error.take();
         // The values are freed when the shards are.
