@@ -358,7 +358,7 @@ fn execute<'k>(
         }
     };
     let still_waits = session.block.take().is_some();
-    dispatch::publish(engine, &mut session, &mut unit);
+    dispatch::publish(engine, &mut session, &mut unit, &argv);
     let (last_write, last_file) = (session.last_write, session.last_file);
     pubsub::enqueue(&engine.server, &session, unit.take_notices());
     *lock(&waiter.stand_in) = Some(session);

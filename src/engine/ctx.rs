@@ -175,8 +175,8 @@ pub struct Ctx<'c, 'k> {
     pub now_ms: i64,
     /// Whether this runs inside EXEC, where nothing may wait.
     pub in_exec: bool,
-    /// What commands run by this one have done.
-    pub(super) unit: Unit,
+    /// What this command has done, and those that it has run.
+    pub(super) unit: &'c mut Unit,
 }
 
 impl<'k> Ctx<'_, 'k> {

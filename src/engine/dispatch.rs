@@ -297,7 +297,7 @@ fn run<'e>(
         .block
         .take()
         .map(|block| blocking::enter(engine, session, &mut held, known, argv, block));
-    publish(engine, session, &mut unit);
+    publish(engine, session, &mut unit, argv);
     pubsub::enqueue(&engine.server, session, unit.take_notices());
     let ready = unit.take_ready();
     let served = (!ready.is_empty()).then(|| blocking::serve(engine, settings, &mut held, ready));
@@ -402,6 +402,9 @@ pub struct Unit {
     dirty: u64,
     /// (database, arguments).
     commands: Vec<(usize, Vec<Vec<u8>>)>,
+    /// The database of the one command that the unit consists of, if it goes to the log as it was
+    /// sent: its arguments are not copied, but handed to [`publish`].
+    as_sent: Option<usize>,
     /// What takes too long to be done while shards are held, in order.
     pub(super) afterwards: Vec<Afterwards>,
     /// What subscribers are to be told, in order.
@@ -441,13 +444,12 @@ pub fn call<'k>(
         effects: &mut effects,
         now_ms: run.now_ms,
         in_exec: run.in_exec,
-        unit: Unit::default(),
+        unit,
     };
     ctx.session.redacted.clear();
     let mut args = Args::new(argv, if known.parent.is_some() { 2 } else { 1 });
     let handler = known.command.handler.expect("only commands with a handler are resolved");
     let result = handler(&mut ctx, &mut args);
-    unit.append(ctx.unit);
     if let Err(error) = &result {
         out.truncate(mark);
         out.error(error);
@@ -478,10 +480,8 @@ pub fn call_queued(ctx: &mut Ctx, argv: &[&[u8]]) {
     }
     let run = Run { engine, settings, now_ms: ctx.now_ms, in_exec: true };
     let began = Instant::now();
-    let mut unit = std::mem::take(&mut ctx.unit);
     let out = ctx.reply.parts();
-    let failed = call(&run, ctx.session, ctx.db.held(), known, argv, out, &mut unit);
-    ctx.unit = unit;
+    let failed = call(&run, ctx.session, ctx.db.held(), known, argv, out, ctx.unit);
     account(engine, ctx.session, settings, known, argv, began, failed);
     monitor::note(engine, ctx.session, known, argv);
 }
@@ -514,6 +514,9 @@ impl Unit {
         self.expired_fields(&changes.expired_fields);
         match effects.take() {
             Some(commands) => self.commands.extend(commands.into_iter().map(|argv| (db, argv))),
+            None if changes.dirty > 0 && self.commands.is_empty() && !run.in_exec => {
+                self.as_sent = Some(db);
+            }
             None if changes.dirty > 0 => {
                 self.commands.push((db, argv.iter().map(|arg| arg.to_vec()).collect()));
             }
@@ -573,14 +576,18 @@ fn removal_of_field((db, key, field): &(usize, Vec<u8>, Vec<u8>)) -> (usize, Vec
     (*db, vec![b"HDEL".to_vec(), key.clone(), field.clone()])
 }
 
-/// Appends a unit to the log. The shards that it changed are still held, so log order is apply
-/// order.
-pub fn publish(engine: &Engine, session: &mut Session, unit: &mut Unit) {
+/// Appends a unit to the log; `argv` is the command as it was sent. The shards that it changed are
+/// still held, so log order is apply order.
+pub fn publish(engine: &Engine, session: &mut Session, unit: &mut Unit, argv: &[&[u8]]) {
     let server = &engine.server;
     if unit.dirty > 0 {
         server.persistence.dirty.fetch_add(unit.dirty, Ordering::Relaxed);
     }
-    if let Some(place) = append(engine, std::mem::take(&mut unit.commands)) {
+    let place = match unit.as_sent.take() {
+        Some(db) => Some(server.log.append(&[(db, argv)])),
+        None => append(engine, std::mem::take(&mut unit.commands)),
+    };
+    if let Some(place) = place {
         (session.last_write, session.last_file) = (place.stream, place.file);
     }
     if session.role == Role::Primary {
