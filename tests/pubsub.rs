@@ -142,6 +142,23 @@ fn who_does_not_read_is_cut_and_the_others_do_not_wait() {
     assert!(server.log().contains("closed for overcoming of output buffer limits"));
 }
 
+#[test]
+fn who_is_cut_is_not_listed_as_one_that_owes_nothing() {
+    let server = start(&["--client-output-buffer-limit", "pubsub 1mb 0 0"]);
+    let _silent = subscriber(&server, "ch");
+    let (mut publisher, text) = (server.client(), ".".repeat(64 * 1024));
+    let mut waiting = 0_usize;
+    loop {
+        publisher.cmd(&["PUBLISH", "ch", &text]);
+        let list = publisher.cmd(&["CLIENT", "LIST", "TYPE", "pubsub"]).text();
+        let Some(field) = list.split(' ').find_map(|word| word.strip_prefix("omem=")) else {
+            break;
+        };
+        waiting = field.parse().expect("a number");
+    }
+    assert!(waiting > 512 * 1024, "{waiting}");
+}
+
 // ---- what messages promise --------------------------------------------------------------------
 
 #[test]

@@ -342,6 +342,20 @@ fn a_replica_that_does_not_read_stalls_nobody() {
 }
 
 #[test]
+fn nothing_is_kept_for_a_replica_that_was_killed() {
+    let primary = start(&["--repl-backlog-size", "100kb"]);
+    let replica = FakeReplica::attach(primary.addr());
+    let (mut client, value) = (primary.client(), "x".repeat(100_000));
+    let kept = || field(&primary, "memory", "mem_clients_slaves").parse::<u64>().expect("a number");
+    while kept() < 1_000_000 {
+        client.cmd(&["SET", "k", &value]);
+    }
+    assert_eq!(client.cmd(&["CLIENT", "KILL", "TYPE", "replica"]).int(), 1);
+    assert_eq!(kept(), 0);
+    drop(replica);
+}
+
+#[test]
 fn wait_counts_those_that_confirmed_this_write() {
     let primary = start(&[]);
     let mut confirming = FakeReplica::attach(primary.addr());

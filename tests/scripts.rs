@@ -62,7 +62,7 @@ fn every_command_is_in_a_script() {
     let used: BTreeSet<String> = commands.map(str::to_lowercase).collect();
     let server = Server::start(&FLAGS);
     let known = server.client().cmd(&["COMMAND", "LIST"]);
-    let known = known.items().iter().map(Value::text);
+    let known = known.items().iter().map(Value::text).filter(|name| !name.contains('|'));
     let missing: Vec<String> =
         known.filter(|name| !used.contains(name) && !ELSEWHERE.contains(&name.as_str())).collect();
     assert!(missing.is_empty(), "no script has {missing:?}");

@@ -1,5 +1,7 @@
 //! CLIENT: what connections are, and what is done to them.
 
+use std::sync::atomic::Ordering;
+
 use crate::base::{clock, num};
 use crate::engine::session::{ReplyMode, Session};
 use crate::engine::spec::flag::{ADMIN, LOADING, NOSCRIPT, STALE};
@@ -224,8 +226,14 @@ impl<'a> Victims<'a> {
     fn end(&self, ctx: &mut Ctx) -> usize {
         let own = ctx.session.handle.id;
         let others = ctx.server.clients.kill_all(|c| c.id != own && self.include(c));
-        // Nobody shall hear of their subscriptions any more, though their threads may not be done.
-        others.iter().for_each(|client| ctx.server.pubsub.leave(client));
+        // Nobody shall hear of them any more, nor anything be kept for them, though their threads
+        // may not be done.
+        for client in &others {
+            ctx.server.pubsub.leave(client);
+            if let Some(replica) = ctx.server.replication.find(client.id) {
+                ctx.server.log.detach(replica.reader.load(Ordering::SeqCst));
+            }
+        }
         let ourselves = !self.spare_self && self.include(&ctx.session.handle);
         ctx.session.close |= ourselves;
         others.len() + usize::from(ourselves)

@@ -144,7 +144,7 @@ fn docs(ctx: &mut Ctx, args: &mut Args) -> Reply {
 /// COMMAND LIST [FILTERBY <MODULE module-name | ACLCAT category | PATTERN pattern>]
 fn list(ctx: &mut Ctx, args: &mut Args) -> Reply {
     let filter: Box<dyn Fn(&Known) -> bool> = if args.is_empty() {
-        Box::new(|known| known.parent.is_none())
+        Box::new(|_| true)
     } else if args.left() != 3 || !args.word("FILTERBY") {
         return Err(Error::SYNTAX);
     } else if args.word("MODULE") {
@@ -222,7 +222,9 @@ fn keys_of(ctx: &Ctx, argv: &[&[u8]]) -> Result<Vec<(usize, &'static KeySpec)>, 
         specs.clone().flat_map(|spec| spec.indexes(argv).map(move |index| (index, spec))).collect();
     // One place without keys spoils the others (PFMERGE without a source); a word may be missing.
     let lacks_keys = |spec: &KeySpec| {
-        matches!(spec.begin, Begin::Index(_)) && spec.indexes(argv).next().is_none()
+        matches!(spec.begin, Begin::Index(_))
+            && spec.unless.is_none()
+            && spec.indexes(argv).next().is_none()
     };
     if (found.is_empty() || specs.clone().any(lacks_keys))
         && !known.command.has(flag::NO_MANDATORY_KEYS)

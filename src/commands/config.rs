@@ -99,8 +99,8 @@ fn set(ctx: &mut Ctx, args: &mut Args) -> Reply {
     let loading = ctx.server.persistence.loading.load(std::sync::atomic::Ordering::Relaxed);
     let origin = Origin { is_local: ctx.is_local(), is_loading: loading };
     let (server, in_exec) = (ctx.server, ctx.in_exec);
-    let apply = |_: &Settings, new: &Settings, changed: &[&'static str]| {
-        apply(server, new, changed)?;
+    let apply = |old: &Settings, new: &Settings, changed: &[&'static str]| {
+        apply(server, old, new, changed)?;
         // A transaction holds shards, and the file must not be waited for meanwhile.
         if in_exec { Ok(()) } else { apply_to_file(server, new, changed, false) }
     };
@@ -119,8 +119,13 @@ fn set(ctx: &mut Ctx, args: &mut Args) -> Reply {
 }
 
 /// Makes changes true that are not simply read where they are needed. What may fail comes first,
-/// and the sockets last of that, so that nothing has to be undone.
-fn apply(server: &Server, new: &Settings, changed: &[&'static str]) -> Result<(), ApplyError> {
+/// and the sockets last of that, so that little has to be undone.
+fn apply(
+    server: &Server,
+    old: &Settings,
+    new: &Settings,
+    changed: &[&'static str],
+) -> Result<(), ApplyError> {
     let is_changed = |name: &str| changed.contains(&name);
     if is_changed("maxclients")
         && let Err((_, fits)) = reserve_sockets(new.maxclients)
@@ -131,10 +136,23 @@ fn apply(server: &Server, new: &Settings, changed: &[&'static str]) -> Result<()
         );
         return Err(("maxclients", text));
     }
+    let is_replica = server.replication.is_replica();
+    let score = changed.iter().find(|name| name.starts_with("oom-score-adj"));
+    if let Some(&name) = score
+        && let Err(e) = server.oom_score.apply(new, is_replica)
+    {
+        server.logger.warning(&format!("Unable to write oom_score_adj: {e}"));
+        let text = "Failed to set current oom_score_adj. Check server logs.";
+        return Err((name, text.to_owned()));
+    }
     let sockets = changed.iter().find(|name| matches!(**name, "port" | "bind"));
     if let Some(&name) = sockets
         && !server.rebind(new)
     {
+        if score.is_some() {
+            // What could be changed just now can be changed back.
+            let _ = server.oom_score.apply(old, is_replica);
+        }
         let text = match name {
             "port" => "Unable to listen on this port. Check server logs.",
             _ => "Failed to bind to specified addresses.",
@@ -188,14 +206,7 @@ fn resetstat(ctx: &mut Ctx, _args: &mut Args) -> Reply {
 
 /// CONFIG REWRITE
 fn rewrite(ctx: &mut Ctx, _args: &mut Args) -> Reply {
-    // Who has a file of users has them in no other.
-    let users = if ctx.settings.aclfile.is_empty() { ctx.server.acl.all() } else { Vec::new() };
-    let users: Vec<Vec<u8>> = users.iter().map(|user| user.describe()).collect();
-    if let Err(text) = ctx.server.config.rewrite(&users) {
-        ctx.server.logger.warning(&format!("CONFIG REWRITE failed: {text}"));
-        return Err(Error::from(text));
-    }
-    ctx.server.logger.notice("CONFIG REWRITE executed with success.");
+    ctx.server.rewrite_config(false)?;
     ctx.reply.ok()
 }
 

@@ -1,6 +1,7 @@
 //! DEBUG: what tests need to look inside a server and to bring about what is rare. It has to be
 //! allowed by `enable-debug-command`.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -31,12 +32,16 @@ const HELP: &[&str] = &[
     "    Sleeps before each write to the append-only file.",
     "CHANGE-REPL-ID",
     "    Takes a new replication id, so that no replica can continue.",
+    "CONFIG-REWRITE-FORCE-ALL",
+    "    As CONFIG REWRITE, with the parameters that have their default too.",
     "DIGEST",
     "    A digest of all keys and values.",
     "DIGEST-VALUE <key> [<key> ...]",
     "    Digests of the values of these keys.",
     "ERROR <string>",
     "    Answers this error.",
+    "HTSTATS <dbid> [full]",
+    "    How the keys of a database are spread over its table; full: over each bucket.",
     "LOADAOF",
     "    Writes what waits to the append-only file, forgets the keys and loads the file.",
     "LOG <message>",
@@ -45,6 +50,8 @@ const HELP: &[&str] = &[
     "    How the value of a key is kept.",
     "PANIC",
     "    Makes the server crash.",
+    "PAUSE-CRON <0|1>",
+    "    Whether what happens by itself is put off: time-outs, save points, a signal's shutdown.",
     "POPULATE <count> [<prefix>] [<size>]",
     "    Creates keys <prefix>:0, <prefix>:1, ... which replicas do not get.",
     "PROTOCOL <type>",
@@ -55,6 +62,8 @@ const HELP: &[&str] = &[
     "RELOAD [MERGE] [NOFLUSH] [NOSAVE]",
     "    Saves the keys, forgets them and loads them again. NOSAVE loads the file that is",
     "    there; NOFLUSH forgets nothing; MERGE lets keys of the file replace those that are there.",
+    "REPLYBUFFER RESIZING <0|1>",
+    "    Whether connections that are silent give their reply buffers back.",
     "SET-ACTIVE-EXPIRE <0|1>",
     "    Whether keys are removed at their deadline even if nobody asks for them.",
     "SLEEP <seconds>",
@@ -75,6 +84,7 @@ const PROTOCOL_TYPES: Error = Error::new(
     "ERR Wrong protocol type name. Please use one of the following: \
      string|integer|double|bignum|null|array|set|map|attrib|push|verbatim|true|false",
 );
+const OUT_OF_DATABASES: Error = Error::new("ERR Out of range database");
 const NO_PUSH: Error = Error::new("ERR RESP2 is not supported by this command");
 
 type Body = fn(&mut Ctx, &[&[u8]]) -> Reply;
@@ -83,18 +93,22 @@ type Body = fn(&mut Ctx, &[&[u8]]) -> Reply;
 const SUBCOMMANDS: &[(&str, usize, usize, Body)] = &[
     ("aof-flush-sleep", 1, 1, aof_flush_sleep),
     ("change-repl-id", 0, 0, change_repl_id),
+    ("config-rewrite-force-all", 0, 0, config_rewrite_force_all),
     ("digest", 0, 0, digest_all),
     ("digest-value", 0, usize::MAX, digest_values),
     ("error", 1, 1, answer_error),
     ("help", 0, 0, help),
+    ("htstats", 1, 2, table_stats),
     ("loadaof", 0, 0, load_aof),
     ("log", 1, 1, log),
     ("object", 1, 1, object),
     ("panic", 0, 0, panic),
+    ("pause-cron", 1, 1, pause_cron),
     ("populate", 1, 3, populate),
     ("protocol", 1, 1, protocol),
     ("quicklist-packed-threshold", 1, 1, packed_threshold),
     ("reload", 0, usize::MAX, reload),
+    ("replybuffer", 2, 2, reply_buffer),
     ("set-active-expire", 1, 1, set_active_expire),
     ("sleep", 1, 1, sleep),
 ];
@@ -144,6 +158,12 @@ fn change_repl_id(ctx: &mut Ctx, _: &[&[u8]]) -> Reply {
     ctx.reply.ok()
 }
 
+/// DEBUG CONFIG-REWRITE-FORCE-ALL
+fn config_rewrite_force_all(ctx: &mut Ctx, _: &[&[u8]]) -> Reply {
+    ctx.server.rewrite_config(true)?;
+    ctx.reply.ok()
+}
+
 /// DEBUG DIGEST
 fn digest_all(ctx: &mut Ctx, _: &[&[u8]]) -> Reply {
     let digest = if ctx.in_exec {
@@ -184,6 +204,38 @@ fn help(ctx: &mut Ctx, _: &[&[u8]]) -> Reply {
     ctx.reply.lines(HELP)
 }
 
+/// DEBUG HTSTATS dbid [full]
+fn table_stats(ctx: &mut Ctx, args: &[&[u8]]) -> Reply {
+    let number = num::parse_i64(args[0]).and_then(|n| usize::try_from(n).ok());
+    let number = number.filter(|&n| n < ctx.server.keyspace.databases());
+    let number = number.ok_or(OUT_OF_DATABASES)?;
+    let full = match args.get(1) {
+        None => false,
+        Some(word) if word.eq_ignore_ascii_case(b"full") => true,
+        Some(_) => return Err(Error::SYNTAX),
+    };
+    let (mut buckets, mut keys, mut lengths) = (0, 0, BTreeMap::<usize, usize>::new());
+    ctx.each_shard(|shard| {
+        let dict = &shard.parts[number].dict;
+        buckets += dict.bucket_count();
+        keys += dict.len();
+        for index in 0..if full { dict.bucket_count() } else { 0 } {
+            *lengths.entry(dict.len_of(index)).or_default() += 1;
+        }
+    });
+    let mut text =
+        format!("[Dictionary HT]\n table size: {buckets}\n number of elements: {keys}\n");
+    if full {
+        let longest = lengths.keys().next_back().copied().unwrap_or_default();
+        text += &format!(" max chain length: {longest}\n Chain length distribution:\n");
+        for (length, count) in lengths {
+            let share = 100.0 * count as f64 / buckets as f64;
+            text += &format!("   {length}: {count} ({share:.2}%)\n");
+        }
+    }
+    ctx.reply.verbatim(text.as_bytes())
+}
+
 /// DEBUG LOG message
 fn log(ctx: &mut Ctx, args: &[&[u8]]) -> Reply {
     ctx.server.logger.warning(&format!("DEBUG LOG: {}", String::from_utf8_lossy(args[0])));
@@ -221,6 +273,12 @@ fn object(ctx: &mut Ctx, args: &[&[u8]]) -> Reply {
 fn panic(ctx: &mut Ctx, _: &[&[u8]]) -> Reply {
     ctx.server.logger.warning("Crashing because DEBUG PANIC asks for it");
     std::process::abort()
+}
+
+/// DEBUG PAUSE-CRON <0 | 1>
+fn pause_cron(ctx: &mut Ctx, args: &[&[u8]]) -> Reply {
+    ctx.server.cron_paused.store(is_on(args[0]), Ordering::Relaxed);
+    ctx.reply.ok()
 }
 
 /// DEBUG POPULATE count [prefix] [size]
@@ -375,11 +433,27 @@ fn reload_apart(ctx: &Ctx, existing: Existing, flush: bool, save: bool) -> Resul
     }
 }
 
+/// DEBUG REPLYBUFFER RESIZING <0 | 1>
+///
+/// Redis has PEAK-RESET-TIME besides, for the size to which a buffer shrinks; here it is given back
+/// whole.
+fn reply_buffer(ctx: &mut Ctx, args: &[&[u8]]) -> Reply {
+    if !args[0].eq_ignore_ascii_case(b"resizing") {
+        return Err(error::subcommand_syntax(b"replybuffer", "debug"));
+    }
+    ctx.server.reply_buffers_shrink.store(is_on(args[1]), Ordering::Relaxed);
+    ctx.reply.ok()
+}
+
 /// DEBUG SET-ACTIVE-EXPIRE <0 | 1>
 fn set_active_expire(ctx: &mut Ctx, args: &[&[u8]]) -> Reply {
-    let on = leading_float(args[0]) as i64 != 0;
-    ctx.server.active_expire.store(on, Ordering::Relaxed);
+    ctx.server.active_expire.store(is_on(args[0]), Ordering::Relaxed);
     ctx.reply.ok()
+}
+
+/// Whether a switch is on: any number but 0.
+fn is_on(switch: &[u8]) -> bool {
+    leading_float(switch) as i64 != 0
 }
 
 /// How often a sleeping server looks whether it is to end.

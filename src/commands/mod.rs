@@ -24,6 +24,7 @@ mod lcs;
 mod list_moves;
 mod lists;
 mod memory;
+mod migrate;
 mod monitor;
 mod object;
 mod persistence;
@@ -66,6 +67,7 @@ pub const ALL: &[&[Command]] = &[
     list_moves::COMMANDS,
     lists::COMMANDS,
     memory::COMMANDS,
+    migrate::COMMANDS,
     monitor::COMMANDS,
     object::COMMANDS,
     persistence::COMMANDS,

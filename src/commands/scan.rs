@@ -162,15 +162,14 @@ impl Scan<'_> {
             let mut visited = 0;
             place = dict.scan(place, |entry| {
                 visited += 1;
-                let type_name = entry.type_name().as_bytes();
-                let wanted = self.options.type_name;
-                let right_type = wanted.is_none_or(|t| t.eq_ignore_ascii_case(type_name));
-                if !right_type || !self.options.pattern.matches(entry.key()) {
+                if !self.options.pattern.matches(entry.key()) {
                     return;
                 }
+                let type_name = entry.type_name().as_bytes();
+                let wanted = self.options.type_name;
                 if hide && entry.is_expired(self.now_ms) {
                     expired.push(entry.key().to_vec());
-                } else {
+                } else if wanted.is_none_or(|t| t.eq_ignore_ascii_case(type_name)) {
                     self.found.push(entry.key());
                 }
             });

@@ -184,6 +184,7 @@ pub fn enter(
     engine.blocked.0.lock().insert(id, Arc::clone(&waiter));
     // The bell first: who serves the client must find it.
     let _ = waiter.handle.waker();
+    engine.server.blocked.fetch_add(1, Ordering::Relaxed);
     waiter.handle.begin_wait();
     waiter
 }
@@ -193,9 +194,7 @@ pub fn wait(engine: &Engine, session: &mut Session, waiter: &Waiter, out: &mut O
     let server = &engine.server;
     let is_served = || lock(&waiter.served).is_some();
     let began = Instant::now();
-    server.blocked.fetch_add(1, Ordering::Relaxed);
     let woken = wait_until(server, &waiter.handle, waiter.deadline, is_served);
-    server.blocked.fetch_sub(1, Ordering::Relaxed);
     session.waited_nanos += began.elapsed().as_nanos() as u64;
     let told = leave(engine, waiter);
     if let Some(served) = lock(&waiter.served).take() {
@@ -204,6 +203,7 @@ pub fn wait(engine: &Engine, session: &mut Session, waiter: &Waiter, out: &mut O
         served.chunks.iter().for_each(|chunk| out.raw(chunk.as_ref()));
         return served.end;
     }
+    server.blocked.fetch_sub(1, Ordering::Relaxed);
     if woken == Woken::HungUp {
         // A client that has gone, even by half, is owed nothing.
         session.close = true;
@@ -300,7 +300,7 @@ pub fn serve<'k>(
                 outcome.later.push((db, key));
                 break;
             }
-            let kind = kind_of(engine, settings, held, db, &key, &mut outcome.unit);
+            let kind = kind_of(held, db, &key);
             let is_of_use = kind == Some(waiter.block.kind) || waiter.block.even_if_gone;
             if !is_of_use || !waiter.handle.claim() {
                 continue;
@@ -310,6 +310,8 @@ pub fn serve<'k>(
                 continue;
             };
             waiter.handle.settle();
+            // Not when its thread gets to know: whoever asks next sees that nobody waits.
+            engine.server.blocked.fetch_sub(1, Ordering::Relaxed);
             held.shard(shard).waiting.unblock(db, &key, id);
             ready.append(&mut unit.take_ready().into());
             outcome.unit.append(unit);
@@ -319,26 +321,12 @@ pub fn serve<'k>(
     outcome
 }
 
-/// The type of what a key holds. A key whose time has come is gone, which the log gets to know.
-fn kind_of(
-    engine: &Engine,
-    settings: &Settings,
-    held: &mut Held,
-    db: usize,
-    key: &[u8],
-    unit: &mut Unit,
-) -> Option<&'static str> {
-    let server = &engine.server;
-    let hide = server.replication.is_replica() || server.pause.stops(true);
-    let expiry = if hide { Expiry::Hide } else { Expiry::Delete };
+/// The type of what a key holds. One whose time has come holds nothing, but is removed by whoever
+/// uses it next.
+fn kind_of(held: &mut Held, db: usize, key: &[u8]) -> Option<&'static str> {
     let mut changes = Changes::default();
-    let mut db = Db::new(held, db, clock::unix_ms(), expiry, &mut changes);
-    let wanted = settings.notify_keyspace_events;
-    db.set_wanted(wanted);
-    let kind = db.peek(key).map(|entry| entry.type_name());
-    dispatch::append_expired(engine, settings, &changes.expired);
-    unit.note(&mut changes, wanted);
-    kind
+    let mut db = Db::new(held, db, clock::unix_ms(), Expiry::Hide, &mut changes);
+    db.peek(key).map(|entry| entry.type_name())
 }
 
 /// Executes a blocked client's command again. `None`: it would still wait. What the log gets is

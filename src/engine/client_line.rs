@@ -7,7 +7,8 @@ use crate::engine::table::Table;
 use crate::state::clients::{ClientHandle, flag};
 
 /// Writes the line of a client, with Redis's fields in their order. What does not exist here is
-/// shown as it is in a Redis that does not use it: there is no fixed reply buffer and no tracking.
+/// shown as it is in a Redis that does not use it: there is no tracking. A reply buffer is given
+/// back whole, so its size is its peak, and what of it is not sent is in the output queue.
 pub fn push(text: &mut String, table: &Table, client: &ClientHandle, now_ms: i64) {
     let seconds = |since_ms: i64| (now_ms - since_ms).max(0) / 1000;
     let load = |fact: &std::sync::atomic::AtomicU64| fact.load(Ordering::Relaxed);
@@ -16,15 +17,16 @@ pub fn push(text: &mut String, table: &Table, client: &ClientHandle, now_ms: i64
         client.subscriptions.each_ref().map(|count| count.load(Ordering::Relaxed));
     let (chunks, output) = client.outbox.waiting();
     let (query, multi_bytes) = (load(&client.query_bytes), load(&client.multi_bytes));
+    let reply = load(&client.reply_capacity);
     let query_free = load(&client.query_capacity).saturating_sub(query);
     let command = load(&client.last_command).checked_sub(1).map(|id| table.get(id as usize));
     // Writing into a string cannot fail.
     let _ = writeln!(
         text,
         "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub={} psub={} ssub={} \
-         multi={} qbuf={query} qbuf-free={query_free} argv-mem={} multi-mem={multi_bytes} rbs=0 \
-         rbp=0 obl=0 oll={chunks} omem={output} tot-mem={} events={} cmd={} user={} redir=-1 \
-         resp={} lib-name={} lib-ver={}",
+         multi={} qbuf={query} qbuf-free={query_free} argv-mem={} multi-mem={multi_bytes} \
+         rbs={reply} rbp={reply} obl=0 oll={chunks} omem={output} tot-mem={} events={} cmd={} \
+         user={} redir=-1 resp={} lib-name={} lib-ver={}",
         client.id,
         client.addr,
         client.laddr,

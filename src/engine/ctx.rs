@@ -12,7 +12,7 @@ use crate::engine::delivery;
 use crate::engine::dispatch::{self, Unit};
 use crate::engine::effects::Effects;
 use crate::engine::pubsub;
-use crate::engine::session::{Role, Session};
+use crate::engine::session::{Errand, Role, Session};
 use crate::resp::error::Error;
 use crate::resp::out::Out;
 use crate::state::Server;
@@ -271,6 +271,15 @@ impl<'k> Ctx<'_, 'k> {
             self.session.block = Some(block);
         }
         self.reply.done()
+    }
+
+    /// Has an errand done while no shard is held, and then the command executed again, which is
+    /// asked anew whether it may run and finds what is left in `session.rest`. To be returned by
+    /// the handler. Not inside EXEC, which holds all shards to its end.
+    pub fn send_out(&mut self, errand: Errand) -> Reply {
+        debug_assert!(!self.in_exec, "a transaction cannot let its shards go");
+        self.session.errand = Some(errand);
+        self.reply.none()
     }
 
     /// Sends the replies so far and waits until `done`, the time is over, or the client goes. No

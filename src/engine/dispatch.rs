@@ -15,7 +15,7 @@ use crate::engine::gate::{self, Asking};
 use crate::engine::monitor;
 use crate::engine::permissions::Request;
 use crate::engine::pubsub;
-use crate::engine::session::{ReplyMode, Role, Session};
+use crate::engine::session::{Errand, ReplyMode, Role, Session};
 use crate::engine::spec::{Command, Locking, flag};
 use crate::engine::table::Known;
 use crate::engine::transaction;
@@ -48,14 +48,25 @@ pub fn execute(
     if let Some(raw) = raw {
         session.unapplied.extend_from_slice(raw);
     }
-    while let Step::Again(known) = step(engine, session, &settings, argv, out, mark) {
+    loop {
+        let halt = match step(engine, session, &settings, argv, out, mark) {
+            Step::Done => break,
+            Step::Halted(halt) => halt,
+        };
         // What is answered already must not wait too.
         let limit = engine.server.output_limit(&settings, session.handle.kind());
         delivery::send(engine, session, out, limit);
-        if !wait_for_pause(engine, session, known) {
-            session.close = true;
-            break;
+        match halt {
+            Halt::Errand(errand) => session.rest = Some(errand(&engine.server)),
+            Halt::Pause(known) if wait_for_pause(engine, session, known) => {}
+            Halt::Pause(_) => {
+                session.close = true;
+                break;
+            }
         }
+    }
+    if let Some(rest) = session.rest.take() {
+        rest.give_up(&engine.server);
     }
     silence(session, out, mark);
     if session.reply_mode == ReplyMode::Skip {
@@ -77,8 +88,16 @@ fn silence(session: &Session, out: &mut Out, mark: Mark) {
 enum Step<'e> {
     /// It is answered.
     Done,
-    /// It is to be tried again, behind the end of a pause, and then may be refused.
-    Again(&'e Known),
+    /// It is to be tried again, and then may be refused.
+    Halted(Halt<'e>),
+}
+
+/// What comes before a command is tried again. No shard is held meanwhile.
+enum Halt<'e> {
+    /// The end of a pause, if there is one.
+    Pause(&'e Known),
+    /// Something that it has asked for itself.
+    Errand(Errand),
 }
 
 /// Refuses, queues or runs a command.
@@ -91,7 +110,7 @@ fn step<'e>(
     mark: Mark,
 ) -> Step<'e> {
     match admit(engine, session, settings, argv) {
-        Ok(known) if is_paused(engine, session, known) => return Step::Again(known),
+        Ok(known) if is_paused(engine, session, known) => return Step::Halted(Halt::Pause(known)),
         Ok(known) if session.multi.is_some() && !known.command.has(flag::NOT_QUEUED) => {
             transaction::queue(session, argv);
             out.simple("QUEUED");
@@ -260,7 +279,7 @@ fn run<'e>(
     let plan = plan_for(engine, session, known.command, argv);
     let mut held = blocking::hold(engine, known.command, plan);
     if is_paused(engine, session, known) || was_demoted(engine, session, settings, known) {
-        return Step::Again(known);
+        return Step::Halted(Halt::Pause(known));
     }
     if is_stale(engine, session) {
         return Step::Done;
@@ -285,10 +304,13 @@ fn run<'e>(
     drop(held);
     unit.finish(engine);
     if std::mem::take(&mut session.again) {
-        return Step::Again(known);
+        return Step::Halted(Halt::Pause(known));
     }
     if let Some(outcome) = served {
         blocking::finish(engine, settings, outcome);
+    }
+    if let Some(errand) = session.errand.take() {
+        return Step::Halted(Halt::Errand(errand));
     }
     silence(session, out, mark);
     delivery::note(session, out, mark);

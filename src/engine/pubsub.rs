@@ -97,6 +97,6 @@ fn through_outlet<R>(
     let mut outlet = Outlet::new(&server.clients, limit);
     let result = work(&mut outlet);
     server.stats.published.fetch_add(outlet.bytes, Ordering::Relaxed);
-    outlet.cut.iter().for_each(|client| server.warn_of_limit(client));
+    outlet.cut.iter().for_each(|client| server.note_cut(client));
     result
 }

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::engine::blocking::Block;
+use crate::engine::ctx::{Ctx, Reply};
 use crate::engine::delivery::Unwritten;
 use crate::resp::error::Error;
+use crate::state::Server;
 use crate::state::acl::{Acl, User};
 use crate::state::clients::{ClientHandle, Meta};
 use crate::state::config::{Config, Settings};
@@ -83,6 +85,19 @@ pub struct Watch {
     pub keys: Vec<(usize, Vec<u8>, bool)>,
 }
 
+/// What a command has done while no shard is held, before it is executed again. It must come back
+/// in time: its connection does nothing else meanwhile.
+pub type Errand = Box<dyn FnOnce(&Arc<Server>) -> Box<dyn Rest> + Send>;
+
+/// What is left of a command whose errand is done.
+pub trait Rest: Send {
+    /// Does the rest, when the command is executed again.
+    fn go_on(self: Box<Self>, ctx: &mut Ctx) -> Reply;
+
+    /// The command may not be executed any more. No shard is held.
+    fn give_up(self: Box<Self>, server: &Server);
+}
+
 /// One connection's state.
 pub struct Session {
     /// What other threads see of it.
@@ -107,6 +122,10 @@ pub struct Session {
     pub again: bool,
     /// How often that has happened to it.
     pub tries: u32,
+    /// What it has done before it is executed again.
+    pub errand: Option<Errand>,
+    /// What is left of it then.
+    pub rest: Option<Box<dyn Rest>>,
     /// Offset of the log behind the last write, for WAIT.
     pub last_write: u64,
     /// Offset of the append-only file behind the last write.
@@ -163,6 +182,8 @@ impl Session {
             block: None,
             again: false,
             tries: 0,
+            errand: None,
+            rest: None,
             last_write: 0,
             last_file: 0,
             noted_file: 0,

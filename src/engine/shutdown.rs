@@ -72,6 +72,10 @@ fn wait_for_the_other(server: &Server) -> Result<(), Error> {
 
 /// Does what comes before the end; whether it may come.
 fn prepare(server: &Arc<Server>, options: ShutdownOn, patience: Duration) -> bool {
+    // Nothing goes on by itself meanwhile, not even this.
+    while server.cron_paused.load(Ordering::Relaxed) && server.is_ending() {
+        thread::sleep(LOOK);
+    }
     let offset = server.log.offset();
     if !options.now && !patience.is_zero() && !wait_for_replicas(server, offset, patience) {
         return false;
@@ -107,7 +111,7 @@ fn finish_append_only_file(server: &Server, force: bool) -> bool {
     if aof.is_rewriting() {
         if aof.mode() == Mode::Waiting && !force {
             // What is there is not in any file yet.
-            server.logger.warning("Writing initial AOF. Can't exit.");
+            server.logger.warning("Writing initial AOF, can't exit.");
             return false;
         }
         server.logger.warning("There is a child rewriting the AOF. Killing it!");

@@ -165,8 +165,10 @@ pub mod access {
     pub const VARIABLE_FLAGS: u32 = 1 << 8;
     /// It is no key, but belongs to the same node of a cluster as a key of that name.
     pub const NOT_KEY: u32 = 1 << 9;
+    /// The specification may miss keys.
+    pub const INCOMPLETE: u32 = 1 << 10;
     /// Names looked up, in COMMAND INFO's order.
-    pub const SHOWN: [(u32, &str); 10] = [
+    pub const SHOWN: [(u32, &str); 11] = [
         (RO, "RO"),
         (RW, "RW"),
         (OW, "OW"),
@@ -176,6 +178,7 @@ pub mod access {
         (INSERT, "insert"),
         (DELETE, "delete"),
         (NOT_KEY, "not_key"),
+        (INCOMPLETE, "incomplete"),
         (VARIABLE_FLAGS, "variable_flags"),
     ];
 }
@@ -232,9 +235,11 @@ pub struct KeySpec {
     pub begin: Begin,
     /// How far it goes.
     pub find: Find,
-    /// Options before the keyword that take so many arguments each; among these the keyword is not
-    /// looked for, though COMMAND INFO has no way to say so.
-    pub options: &'static [(&'static str, usize)],
+    /// Options from an argument on, before the keyword, that take so many arguments each; among
+    /// these the keyword is not looked for, though COMMAND INFO has no way to say so.
+    pub options: (usize, &'static [(&'static str, usize)]),
+    /// Another run of keys, beside which these are none.
+    pub unless: Option<&'static KeySpec>,
     /// Bits of [`access`].
     pub access: u32,
     /// What tells the bits from the arguments where they depend on them.
@@ -280,6 +285,11 @@ impl KeySpec {
         KeySpec::range(Begin::Keyword(word, from), 0, 1, 0, access)
     }
 
+    /// All that is behind a word that is looked for from argument `from` on.
+    pub const fn all_behind(word: &'static str, from: i32, access: u32) -> Self {
+        KeySpec::range(Begin::Keyword(word, from), -1, 1, 0, access)
+    }
+
     /// The first half of what is behind a word that is looked for from argument `from` on.
     pub const fn half_behind(word: &'static str, from: i32, access: u32) -> Self {
         KeySpec::range(Begin::Keyword(word, from), -1, 1, 2, access)
@@ -300,12 +310,19 @@ impl KeySpec {
     }
 
     const fn new(begin: Begin, find: Find, access: u32) -> Self {
-        KeySpec { begin, find, options: &[], access, vary: None, note: "" }
+        KeySpec { begin, find, options: (0, &[]), unless: None, access, vary: None, note: "" }
     }
 
-    /// Has the keyword looked for behind these options only, which take so many arguments each.
-    pub const fn past(mut self, options: &'static [(&'static str, usize)]) -> Self {
-        self.options = options;
+    /// Has the keyword looked for behind these options only, from an argument on, which take so
+    /// many arguments each.
+    pub const fn past(mut self, from: usize, options: &'static [(&'static str, usize)]) -> Self {
+        self.options = (from, options);
+        self
+    }
+
+    /// These are keys only where that other specification finds none.
+    pub const fn unless(mut self, other: &'static KeySpec) -> Self {
+        self.unless = Some(other);
         self
     }
 
@@ -337,9 +354,12 @@ impl KeySpec {
     /// The range that the keys are in, and the distance from one to the next.
     fn locate(&self, argv: &[&[u8]]) -> Option<(Range<usize>, usize)> {
         let argc = argv.len();
+        if self.unless.is_some_and(|other| other.indexes(argv).next().is_some()) {
+            return None;
+        }
         let begin = match self.begin {
             Begin::Index(index) => index,
-            Begin::Keyword(word, _) if !self.options.is_empty() => {
+            Begin::Keyword(word, _) if !self.options.1.is_empty() => {
                 find_past(argv, word, self.options)? + 1
             }
             Begin::Keyword(word, from) => find_word(argv, word, from)? + 1,
@@ -379,9 +399,12 @@ fn find_word(argv: &[&[u8]], word: &str, from: i32) -> Option<usize> {
     }
 }
 
-/// The place of a word that comes behind any of these options.
-fn find_past(argv: &[&[u8]], word: &str, options: &[(&str, usize)]) -> Option<usize> {
-    let mut at = 1;
+/// The place of a word that comes behind any of these options, which begin at an argument.
+fn find_past(
+    argv: &[&[u8]],
+    word: &str,
+    (mut at, options): (usize, &[(&str, usize)]),
+) -> Option<usize> {
     loop {
         let arg = *argv.get(at)?;
         if arg.eq_ignore_ascii_case(word.as_bytes()) {
@@ -669,12 +692,19 @@ mod tests {
         let streams = KeySpec::half_behind("STREAMS", 1, 0);
         assert_eq!(keys(streams, "xread count 1 streams a b 0 0"), [4, 5]);
         assert_eq!(keys(streams, "xread streams"), [0; 0]);
-        let past = streams.past(&[("GROUP", 2), ("COUNT", 1)]);
+        let past = streams.past(1, &[("GROUP", 2), ("COUNT", 1)]);
         assert_eq!(keys(past, "xread group g streams count 1 streams k 0"), [7]);
         assert_eq!(keys(past, "xread streams count 1 1 1"), [2, 3]);
         assert_eq!(keys(past, "xread other 1 streams k 0"), [0; 0]);
         assert_eq!(keys(past, "xread count"), [0; 0]);
         assert_eq!(keys(KeySpec::behind("STORE", 6, 0), "georadius k 0 0 1 m STORE d"), [7]);
         assert_eq!(keys(KeySpec::behind("KEYS", -2, 0), "migrate h p KEYS KEYS a"), [5]);
+        const BEHIND: KeySpec =
+            KeySpec::all_behind("KEYS", -2, 0).past(6, &[("COPY", 0), ("AUTH", 1)]);
+        let line = "migrate h p k 0 1 COPY AUTH KEYS";
+        let one = KeySpec::at(3, 0).unless(&BEHIND);
+        assert_eq!((keys(one, line), keys(BEHIND, line)), (vec![3], vec![]));
+        let line = format!("{line} KEYS KEYS a");
+        assert_eq!((keys(one, &line), keys(BEHIND, &line)), (vec![], vec![10, 11]));
     }
 }

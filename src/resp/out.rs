@@ -338,6 +338,11 @@ impl Out {
         }
     }
 
+    /// Bytes that the buffer takes.
+    pub fn capacity(&self) -> usize {
+        self.buf.capacity()
+    }
+
     /// Bytes to send, shared ones included.
     pub fn len(&self) -> usize {
         self.buf.len() + self.shared_len

@@ -103,7 +103,9 @@ impl Connection<'_> {
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
                 Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
                     self.input.shrink();
-                    self.out.release();
+                    if self.engine.server.reply_buffers_shrink.load(Ordering::Relaxed) {
+                        self.out.release();
+                    }
                     self.note_input();
                     // Without a buffer to read into, and for as long as it takes.
                     let mut list = [Interest::new(self.handle.stream.fd(), POLL_IN)];
@@ -123,11 +125,12 @@ impl Connection<'_> {
         }
     }
 
-    /// Writes down for others how much waits.
+    /// Writes down for others how much waits, and what the buffers take.
     fn note_input(&self) {
         let waiting = self.input.end - self.input.start;
         self.handle.query_bytes.store(waiting as u64, Ordering::Relaxed);
         self.handle.query_capacity.store(self.input.bytes.capacity() as u64, Ordering::Relaxed);
+        self.handle.reply_capacity.store(self.out.capacity() as u64, Ordering::Relaxed);
     }
 
     /// Whether what waits to be executed, MULTI's queue included, is within the limit.
@@ -232,13 +235,13 @@ impl Connection<'_> {
                 let within = !must_be_modest || waiting <= UNAUTHENTICATED_OUTPUT_MAX;
                 if !within {
                     server.clients.over_limit.fetch_add(1, Ordering::Relaxed);
-                    server.warn_of_limit(&self.handle);
+                    server.note_cut(&self.handle);
                     self.handle.kill();
                 }
                 within
             }
             Sent::OverLimit => {
-                server.warn_of_limit(&self.handle);
+                server.note_cut(&self.handle);
                 false
             }
             Sent::Gone => false,

@@ -47,6 +47,9 @@ pub fn run(engine: &Arc<Engine>) {
     let server = &engine.server;
     let mut tick = 0u64;
     while !server.wait_for_end(TICK) {
+        if server.cron_paused.load(Ordering::Relaxed) {
+            continue;
+        }
         let settings = server.config.get();
         sample_rates(server);
         cut_lost_replicas(server);
@@ -54,6 +57,7 @@ pub fn run(engine: &Arc<Engine>) {
         if tick.is_multiple_of(10) {
             close_idle(server, &settings);
             keep_replicas(server, &settings);
+            server.targets.close_idle();
         }
         save_if_due(server, &settings);
         rewrite_if_due(server);

@@ -25,7 +25,7 @@ pub fn run(engine: &Arc<Engine>) {
             let limit = engine.server.output_limit(&settings, client.kind());
             if client.outbox.is_over(limit) {
                 clients.over_limit.fetch_add(1, Ordering::Relaxed);
-                engine.server.warn_of_limit(client);
+                engine.server.note_cut(client);
                 end(engine, client);
             }
         }

@@ -72,12 +72,17 @@ pub fn stream(engine: &Arc<Engine>, replica: &Replica, reader: u64) {
         match server.log.read(reader, STEP, Duration::from_secs(1)) {
             Read::Timeout => {}
             Read::Bytes(bytes) => {
-                if handle.stream.write_all(&bytes).is_err() {
+                replica.sending.store(bytes.capacity() as u64, Ordering::Relaxed);
+                let written = handle.stream.write_all(&bytes);
+                replica.sending.store(0, Ordering::Relaxed);
+                if written.is_err() {
                     break;
                 }
                 handle.bytes_out.fetch_add(bytes.len() as u64, Ordering::Relaxed);
                 server.stats.repl_out.fetch_add(bytes.len() as u64, Ordering::Relaxed);
             }
+            // Whoever ends a connection takes its place in the log away.
+            Read::Lost if handle.outbox.is_gone() => break,
             Read::Lost => {
                 let_go(server, replica);
                 break;

@@ -146,6 +146,7 @@ impl Running {
         if !server.config.get().aof_disable_auto_gc {
             server.aof.remove_history(server);
         }
+        server.adjust_oom_score(false);
         if let Some(primary) = server.config.get().replicaof.clone() {
             // Before anybody may write: what was loaded is a state of the primary's stream.
             let guards = server.keyspace.lock_all();

@@ -243,6 +243,8 @@ pub struct ClientHandle {
     pub query_bytes: AtomicU64,
     /// Capacity of the request buffer.
     pub query_capacity: AtomicU64,
+    /// Capacity of the reply buffer.
+    pub reply_capacity: AtomicU64,
     /// Commands queued by MULTI, plus one; 0 outside of MULTI.
     pub multi: AtomicU64,
     /// Bytes of their arguments.
@@ -279,6 +281,7 @@ impl ClientHandle {
             last_command: AtomicU64::new(0),
             query_bytes: AtomicU64::new(0),
             query_capacity: AtomicU64::new(0),
+            reply_capacity: AtomicU64::new(0),
             multi: AtomicU64::new(0),
             multi_bytes: AtomicU64::new(0),
             watch_bytes: AtomicU64::new(0),
@@ -319,6 +322,7 @@ impl ClientHandle {
         let (_, waiting) = self.outbox.waiting();
         BARE_BYTES
             + load(&self.query_capacity)
+            + load(&self.reply_capacity)
             + load(&self.multi_bytes)
             + load(&self.watch_bytes)
             + subscriptions * SUBSCRIPTION_BYTES
@@ -383,6 +387,7 @@ impl ClientHandle {
     /// A claimed client is served.
     pub fn settle(&self) {
         *self.waiting.lock() = Waiting::Served;
+        self.set(flag::BLOCKED, false);
     }
 
     /// Lets a claimed client wait on.

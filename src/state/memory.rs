@@ -83,10 +83,13 @@ impl Usage {
     }
 }
 
-/// What the log keeps for replicas beyond the backlog. It does not count for `maxmemory`, or the
-/// removal of keys would fill the memory that it is to free.
+/// What is kept for replicas: in the log beyond the backlog, and on its way to them. It does not
+/// count for `maxmemory`, or the removal of keys would fill the memory that it is to free.
 pub fn not_counted(server: &Server, settings: &Settings) -> u64 {
-    server.log.memory_beyond(settings.repl_backlog_size as usize) as u64
+    let replicas = server.replication.replicas();
+    let here = replicas.iter().filter(|replica| !replica.client.has(flag::KILLED));
+    let on_its_way: u64 = here.map(|replica| replica.sending.load(Ordering::Relaxed)).sum();
+    server.log.memory_beyond(settings.repl_backlog_size as usize) as u64 + on_its_way
 }
 
 /// What is kept about accesses to keys, as `maxmemory-policy` needs it.
@@ -105,7 +108,7 @@ pub fn percent(part: u64, whole: u64) -> f64 {
     if whole == 0 { 0.0 } else { part as f64 * 100.0 / whole as f64 }
 }
 
-/// Ends the clients that take the most memory until all together take less than
+/// Ends the clients that take the most memory until all together take no more than
 /// `maxmemory-clients`, if that is set. Replicas, the primary and those that asked to be spared
 /// (CLIENT NO-EVICT) stay.
 pub fn evict_clients(server: &Server, settings: &Settings) {
@@ -114,12 +117,12 @@ pub fn evict_clients(server: &Server, settings: &Settings) {
     clients.retain(|client| matches!(client.kind(), Kind::Normal | Kind::Pubsub));
     let mut sized: Vec<_> = clients.into_iter().map(|client| (client.memory(), client)).collect();
     let mut total: u64 = sized.iter().map(|(bytes, _)| bytes).sum();
-    if total < limit {
+    if total <= limit {
         return;
     }
     sized.sort_by_key(|(bytes, _)| std::cmp::Reverse(*bytes));
     for (bytes, client) in sized {
-        if total < limit {
+        if total <= limit {
             return;
         }
         if !client.has(flag::NO_EVICT) {

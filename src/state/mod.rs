@@ -11,6 +11,8 @@ pub mod config;
 pub mod histogram;
 pub mod latency;
 pub mod memory;
+pub mod migrate;
+pub mod oom;
 pub mod outbox;
 pub mod pause;
 pub mod persistence;
@@ -114,6 +116,8 @@ pub struct Server {
     pub aof: aof::Aof,
     /// Primary and replicas.
     pub replication: replication::Replication,
+    /// Connections to servers that keys move to.
+    pub targets: migrate::Targets,
     /// CLIENT PAUSE.
     pub pause: pause::Pause,
     /// Subscriptions and messages.
@@ -124,6 +128,12 @@ pub struct Server {
     pub blocked: AtomicU64,
     /// Whether keys are expired without being accessed (DEBUG SET-ACTIVE-EXPIRE).
     pub active_expire: AtomicBool,
+    /// Whether what happens by itself is put off (DEBUG PAUSE-CRON).
+    pub cron_paused: AtomicBool,
+    /// Whether connections that are silent give their reply buffers back (DEBUG REPLYBUFFER).
+    pub reply_buffers_shrink: AtomicBool,
+    /// How readily the operating system ends the process.
+    pub oom_score: oom::OomScore,
     /// Forty digits, new at each start.
     pub run_id: String,
     /// Unix ms of the start.
@@ -162,11 +172,15 @@ impl Server {
             persistence: persistence::Persistence::default(),
             aof: aof::Aof::default(),
             replication: replication::Replication::default(),
+            targets: migrate::Targets::default(),
             pause: pause::Pause::default(),
             pubsub: pubsub::Pubsub::default(),
             monitors: AtomicU64::new(0),
             blocked: AtomicU64::new(0),
             active_expire: AtomicBool::new(true),
+            cron_paused: AtomicBool::new(false),
+            reply_buffers_shrink: AtomicBool::new(true),
+            oom_score: oom::OomScore::default(),
             run_id: random_id(),
             started_ms: clock::unix_ms(),
             port: AtomicU64::new(u64::from(settings.port)),
@@ -193,6 +207,7 @@ impl Server {
         self.log.set_followed(true);
         self.config.update(|settings| settings.replicaof = Some(primary));
         self.logger.set_role(b'S');
+        self.adjust_oom_score(true);
         for client in self.clients.all() {
             if client.kind() != Kind::Master {
                 client.unblock(clients::Unblock::RoleChange);
@@ -211,10 +226,35 @@ impl Server {
         self.replication.cut_replicas();
         self.config.update(|settings| settings.replicaof = None);
         self.logger.set_role(b'M');
+        self.adjust_oom_score(false);
         if self.config.get().appendonly {
             // A synchronization that was not finished has turned it off.
             self.aof.start_soon();
         }
+    }
+
+    /// Has the operating system know the score of a role.
+    pub fn adjust_oom_score(&self, is_replica: bool) {
+        if let Err(e) = self.oom_score.apply(&self.config.get(), is_replica) {
+            self.logger.warning(&format!("Unable to write oom_score_adj: {e}"));
+        }
+    }
+
+    /// Brings the configuration file up to date; with `all` it gets the parameters that have their
+    /// default too.
+    ///
+    /// # Errors
+    /// The error as it goes to the client.
+    pub fn rewrite_config(&self, all: bool) -> Result<(), String> {
+        // Who has a file of users has them in no other.
+        let in_config = self.config.get().aclfile.is_empty();
+        let users = if in_config { self.acl.all() } else { Vec::new() };
+        let users: Vec<Vec<u8>> = users.iter().map(|user| user.describe()).collect();
+        self.config
+            .rewrite(&users, all)
+            .inspect_err(|text| self.logger.warning(&format!("CONFIG REWRITE failed: {text}")))?;
+        self.logger.notice("CONFIG REWRITE executed with success.");
+        Ok(())
     }
 
     /// What we confirm to our primary: how far we are, and how far our append-only file is.
@@ -279,13 +319,15 @@ impl Server {
         Limit { hard: limit.hard, soft: limit.soft, soft_time }
     }
 
-    /// Says in the log that a client was cut because it did not read.
-    pub fn warn_of_limit(&self, client: &clients::ClientHandle) {
+    /// A client was cut because it did not read: the log says so, and nobody sees it any more,
+    /// though its thread may not be done.
+    pub fn note_cut(&self, client: &clients::ClientHandle) {
         let message = format!(
             "Client id={} addr={} closed for overcoming of output buffer limits.",
             client.id, client.addr
         );
         self.logger.warning(&message);
+        self.clients.remove(client.id);
     }
 
     /// Whether the server is about to end.

@@ -39,6 +39,8 @@ pub struct Replica {
     pub acked_ms: AtomicI64,
     /// Its reader of the log, once it has one; 0 before.
     pub reader: AtomicU64,
+    /// Bytes of the stream that are read from the log for it and not written to its socket.
+    pub sending: AtomicU64,
     /// How it wants its snapshot.
     pub wants: Wants,
     /// It is one that confirms what it gets, by itself and when it is asked to.
@@ -76,6 +78,7 @@ impl Replica {
             synced: AtomicU64::new(0),
             acked_ms,
             reader: AtomicU64::new(0),
+            sending: AtomicU64::new(0),
             wants,
             confirms,
         }

@@ -90,6 +90,11 @@ impl Dict {
         self.buckets.bucket_of(hash)
     }
 
+    /// Number of keys in a bucket.
+    pub fn len_of(&self, bucket: usize) -> usize {
+        self.buckets.bucket(bucket).map_or(0, Bucket::len)
+    }
+
     /// A copy of a bucket; none if it has no keys.
     pub(super) fn copy(&self, index: usize) -> Option<Copied> {
         self.buckets.bucket(index).filter(|bucket| bucket.len() > 0).cloned().map(Copied)

@@ -24,7 +24,7 @@ pub const COMMANDS: &[Command] = &[
         .readonly()
         .flags(BLOCKING | MOVABLEKEYS)
         .arity(-4)
-        .keys(&[KeySpec::half_behind("STREAMS", 1, RO | ACCESS).past(OPTIONS)])
+        .keys(&[KeySpec::half_behind("STREAMS", 1, RO | ACCESS).past(1, OPTIONS)])
         .syntax("[COUNT count] [BLOCK milliseconds] STREAMS key [key ...] id [id ...]")
         .complexity(
             "For each stream mentioned: O(N) with N being the number of elements being returned; \
@@ -40,7 +40,7 @@ pub const COMMANDS: &[Command] = &[
         .write()
         .flags(BLOCKING | MOVABLEKEYS)
         .arity(-7)
-        .keys(&[KeySpec::half_behind("STREAMS", 4, RO | ACCESS).past(OPTIONS)])
+        .keys(&[KeySpec::half_behind("STREAMS", 4, RO | ACCESS).past(1, OPTIONS)])
         .syntax(
             "GROUP group consumer [COUNT count] [BLOCK milliseconds] [NOACK] STREAMS key \
              [key ...] id [id ...]",

@@ -33,6 +33,8 @@ pub fn stats(facts: &Facts, fields: &mut Fields) {
     fields.add("pubsub_channels", server.pubsub.count(Topic::Channel));
     fields.add("pubsub_patterns", server.pubsub.count(Topic::Pattern));
     fields.add("pubsubshard_channels", server.pubsub.count(Topic::Shard));
+    fields.add_zeros(&["latest_fork_usec", "total_forks"]);
+    fields.add("migrate_cached_sockets", server.targets.count());
     fields.add_zeros(ABSENT);
     fields.add("total_error_replies", load(&stats.total_errors));
     fields.add("dump_payload_sanitizations", 0);
@@ -52,12 +54,8 @@ pub fn stats(facts: &Facts, fields: &mut Fields) {
     fields.add("acl_access_denied_channel", denied(Reason::Channel));
 }
 
-/// Counters of what is not here (forks, scripts, tracking, defragmentation), in their
-/// place.
+/// Counters of what is not here (scripts, tracking, defragmentation), in their place.
 const ABSENT: &[&str] = &[
-    "latest_fork_usec",
-    "total_forks",
-    "migrate_cached_sockets",
     "slave_expires_tracked_keys",
     "active_defrag_hits",
     "active_defrag_misses",

@@ -24,6 +24,7 @@ pub const NO_EFFECT: &[(&str, &str)] = &[
         "loading-process-events-interval-bytes",
         "clients have threads of their own while a file is loaded",
     ),
+    ("proc-title-template", "the standard library cannot change a process's title"),
     ("propagation-error-behavior", "an error in the primary's stream is logged and passed over"),
     ("rdb-del-sync-files", "a full resync leaves no files behind"),
     ("rdb-save-incremental-fsync", "a snapshot is synced once, before it takes its name"),
@@ -33,6 +34,7 @@ pub const NO_EFFECT: &[(&str, &str)] = &[
     ("repl-diskless-sync-max-replicas", "replicas that come while a snapshot is made share it"),
     ("replica-lazy-flush", "large values are always freed outside the locks"),
     ("sanitize-dump-payload", "every payload is checked in full"),
+    ("set-proc-title", "the standard library cannot change a process's title"),
 ];
 
 /// Directives that configuration files of Redis contain and that are passed over, with the reason.
@@ -45,9 +47,6 @@ pub const IGNORED_DIRECTIVES: &[(&str, &str)] = &[
     ("list-max-ziplist-value", "Redis passes over it as well"),
     ("locale-collate", "texts are compared by their bytes"),
     ("lua-replicate-commands", "Redis passes over it as well"),
-    ("oom-score-adj-values", "oom-score-adj is not supported"),
-    ("proc-title-template", "the process keeps its title"),
-    ("set-proc-title", "the process keeps its title"),
     ("syslog-facility", "the system log is not supported"),
     ("syslog-ident", "the system log is not supported"),
     ("use-exit-on-panic", "a panic always ends the process"),

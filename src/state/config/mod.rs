@@ -32,7 +32,7 @@ use crate::base::glob;
 pub use argv::{Startup, Stop, parse_args};
 pub use effects::{IGNORED_DIRECTIVES, NO_EFFECT};
 pub use kinds::{Bytes, Param, Source};
-pub use settings::{Among, By, ClientMemory, Fsync, Policy, Settings, ShutdownOn};
+pub use settings::{Among, By, ClientMemory, Fsync, OomScoreAdj, Policy, Settings, ShutdownOn};
 pub use special::os_text;
 pub use table::is_sensitive;
 
@@ -179,16 +179,16 @@ impl Config {
     }
 
     /// CONFIG REWRITE: brings the configuration file up to date. `users` are the lines of the users
-    /// that belong in it.
+    /// that belong in it. `all`: with parameters that have their default too.
     ///
     /// # Errors
     /// The error as it goes to the client.
-    pub fn rewrite(&self, users: &[Bytes]) -> Result<(), String> {
+    pub fn rewrite(&self, users: &[Bytes], all: bool) -> Result<(), String> {
         let Some(file) = &self.file else {
             return Err("ERR The server is running without a config file".to_owned());
         };
         let _changing = self.start_change();
-        rewrite::rewrite_file(file, &self.get(), users)
+        rewrite::rewrite_file(file, &self.get(), users, all)
             .map_err(|error| format!("ERR Rewriting config file: {}", special::os_text(&error)))
     }
 

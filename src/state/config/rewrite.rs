@@ -36,13 +36,17 @@ const USER: &str = "user";
 const MAX_NAMES: u32 = 100;
 
 /// The text of a configuration file `old` with the values of `settings` and these lines of users in
-/// it.
-pub fn rewritten(old: &[u8], settings: &Settings, users: &[Bytes]) -> Bytes {
+/// it. `all`: with those that have their default too.
+pub fn rewritten(old: &[u8], settings: &Settings, users: &[Bytes], all: bool) -> Bytes {
     let mut draft = Draft::of(old);
     let defaults = Settings::default();
     for param in PARAMS {
         for line in param.lines(settings, &defaults) {
-            draft.put(param.name, line.forced, [param.name.as_bytes(), &line.value].join(&b' '));
+            draft.put(
+                param.name,
+                line.forced || all,
+                [param.name.as_bytes(), &line.value].join(&b' '),
+            );
         }
     }
     for line in users {
@@ -125,17 +129,23 @@ impl Draft {
     }
 }
 
-/// Rewrites the file `path`. A crash leaves either the old file or the new one.
+/// Rewrites the file `path`, as [`rewritten`] does. A crash leaves either the old file or the new
+/// one.
 ///
 /// # Errors
 /// What the file system fails with; the old file is then still there.
-pub fn rewrite_file(path: &Path, settings: &Settings, users: &[Bytes]) -> io::Result<()> {
+pub fn rewrite_file(
+    path: &Path,
+    settings: &Settings,
+    users: &[Bytes],
+    all: bool,
+) -> io::Result<()> {
     let old = match fs::read(path) {
         Ok(old) => old,
         Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
         Err(error) => return Err(error),
     };
-    replace(path, &rewritten(&old, settings, users))
+    replace(path, &rewritten(&old, settings, users, all))
 }
 
 fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
@@ -189,12 +199,16 @@ mod tests {
         let mut settings = base();
         load(&mut settings, old.as_bytes()).unwrap();
         load(&mut settings, change.as_bytes()).unwrap();
-        let text = String::from_utf8(rewritten(old.as_bytes(), &settings, &[])).unwrap();
+        let text = String::from_utf8(rewritten(old.as_bytes(), &settings, &[], false)).unwrap();
         assert_eq!(text, new);
         // As in Redis, the newline at the end of the file counts as an empty line from now on.
-        let again = rewritten(text.as_bytes(), &settings, &[]);
+        let again = rewritten(text.as_bytes(), &settings, &[], false);
         assert_eq!(again.trim_ascii_end(), text.trim_ascii_end().as_bytes());
-        assert_eq!(rewritten(&again, &settings, &[]), again, "a third rewrite changes nothing");
+        assert_eq!(
+            rewritten(&again, &settings, &[], false),
+            again,
+            "a third rewrite changes nothing"
+        );
         let mut loaded = base();
         load(&mut loaded, text.as_bytes()).unwrap();
         assert_eq!(loaded, settings, "the file gives the same settings");
@@ -252,7 +266,7 @@ mod tests {
     #[test]
     fn lines_that_mean_nothing_become_comments_but_known_directives_stay() {
         let old = "bogus \"x\nnonesuch 3\ninclude more.conf\n";
-        let text = String::from_utf8(rewritten(old.as_bytes(), &base(), &[])).unwrap();
+        let text = String::from_utf8(rewritten(old.as_bytes(), &base(), &[], false)).unwrap();
         let start = "# ??? bogus \"x\n# ??? nonesuch 3\ninclude more.conf\n";
         assert!(text.starts_with(start), "{text}");
     }
@@ -262,9 +276,9 @@ mod tests {
         let old = "user bob on\nport 7\nuser al\nuser carl +@all\n";
         let users = [b"user al off".to_vec(), b"user default on".to_vec()];
         let settings = Settings { port: 7, ..base() };
-        let text = String::from_utf8(rewritten(old.as_bytes(), &settings, &users)).unwrap();
+        let text = String::from_utf8(rewritten(old.as_bytes(), &settings, &users, false)).unwrap();
         assert!(text.starts_with("user al off\nport 7\nuser default on\n\n# Gen"), "{text}");
-        let text = String::from_utf8(rewritten(b"", &base(), &users)).unwrap();
+        let text = String::from_utf8(rewritten(b"", &base(), &users, false)).unwrap();
         assert!(text.ends_with("99.9\nuser al off\nuser default on\n"), "{text}");
     }
 
@@ -272,12 +286,12 @@ mod tests {
     fn the_file_is_replaced_and_nothing_is_left_beside_it() {
         let dir = TempDir::new("rewrite");
         let path = PathBuf::from(dir.write("a.conf", "port 1\n"));
-        rewrite_file(&path, &Settings { port: 2, ..base() }, &[]).unwrap();
+        rewrite_file(&path, &Settings { port: 2, ..base() }, &[], false).unwrap();
         assert!(fs::read_to_string(&path).unwrap().starts_with("port 2\n"));
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
         fs::remove_file(&path).unwrap();
-        rewrite_file(&path, &base(), &[]).unwrap();
+        rewrite_file(&path, &base(), &[], false).unwrap();
         assert!(fs::read(&path).unwrap().starts_with(MARK));
-        assert!(rewrite_file(&dir.path().join("no/a.conf"), &base(), &[]).is_err());
+        assert!(rewrite_file(&dir.path().join("no/a.conf"), &base(), &[], false).is_err());
     }
 }

@@ -41,6 +41,17 @@ pub enum By {
     Deadline,
 }
 
+/// `oom-score-adj`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OomScoreAdj {
+    /// The score is left alone.
+    No,
+    /// The value is added to the score of the start.
+    Relative,
+    /// The value is the score.
+    Absolute,
+}
+
 /// `maxmemory-clients`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClientMemory {
@@ -273,6 +284,11 @@ pub struct Settings {
     pub logfile: String,
     pub always_show_logo: bool,
     pub disable_thp: bool,
+    pub oom_score_adj: OomScoreAdj,
+    /// For a primary, a replica and a child process.
+    pub oom_score_adj_values: [i32; 3],
+    pub set_proc_title: bool,
+    pub proc_title_template: String,
     pub io_threads: i64,
     pub hz: u64,
     pub dynamic_hz: bool,
@@ -410,6 +426,10 @@ const CONSTANT_DEFAULTS: Settings = Settings {
     logfile: String::new(),
     always_show_logo: false,
     disable_thp: true,
+    oom_score_adj: OomScoreAdj::No,
+    oom_score_adj_values: [0, 200, 800],
+    set_proc_title: true,
+    proc_title_template: String::new(),
     io_threads: 1,
     hz: 10,
     dynamic_hz: true,
@@ -506,6 +526,7 @@ impl Default for Settings {
             dir: std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/")),
             dbfilename: "dump.rdb".to_owned(),
             latency_tracking_info_percentiles: vec![50.0, 99.0, 99.9],
+            proc_title_template: "{title} {listen-addr} {server-mode}".to_owned(),
             appendfilename: "appendonly.aof".to_owned(),
             appenddirname: "appendonlydir".to_owned(),
             ..CONSTANT_DEFAULTS

@@ -391,3 +391,52 @@ pub fn read_shutdown_on(args: &[Bytes]) -> Result<ShutdownOn, String> {
 pub fn shutdown_on_lines(options: ShutdownOn) -> Vec<Line> {
     vec![Line { value: shutdown_on(options), forced: options != ShutdownOn::default() }]
 }
+
+// ---- oom-score-adj-values
+
+/// What each of the values may be.
+const OOM_VALUE: std::ops::RangeInclusive<i64> = -2000..=2000;
+
+pub fn oom_values(settings: &Settings) -> Bytes {
+    settings.oom_score_adj_values.map(|value| value.to_string()).join(" ").into()
+}
+
+pub fn set_oom_values(settings: &mut Settings, args: &[Bytes], _: Source) -> Result<(), String> {
+    if args.len() != settings.oom_score_adj_values.len() {
+        return Err(WRONG_NUMBER.to_owned());
+    }
+    for (value, arg) in settings.oom_score_adj_values.iter_mut().zip(args) {
+        let number = leading_int(arg, 10).filter(|number| OOM_VALUE.contains(number));
+        *value = number.map(|number| number as i32).ok_or_else(|| {
+            "Invalid oom-score-adj-values, elements must be between -2000 and 2000.".to_owned()
+        })?;
+    }
+    Ok(())
+}
+
+pub fn oom_values_lines(settings: &Settings) -> Vec<Line> {
+    let value = oom_values(settings);
+    let forced = value != oom_values(&Settings::default());
+    vec![Line { value, forced }]
+}
+
+// ---- proc-title-template
+
+/// What a title may be made of.
+const TITLE_PARTS: &[&str] =
+    &["title", "listen-addr", "server-mode", "port", "tls-port", "unixsocket", "config-file"];
+
+/// Stores a template of a process's title, if each name between braces is known.
+pub fn store_title_template(place: &mut String, template: Bytes) -> Result<(), String> {
+    let invalid = || "template format is invalid or contains unknown variables".to_owned();
+    let text = String::from_utf8_lossy(&template).into_owned();
+    let mut rest = text.as_str();
+    while let Some((_, behind)) = rest.split_once('{') {
+        let (name, after) = behind.split_once('}').ok_or_else(invalid)?;
+        if !TITLE_PARTS.contains(&name) {
+            return Err(invalid());
+        }
+        rest = after;
+    }
+    store(place, template)
+}

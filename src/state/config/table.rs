@@ -5,8 +5,8 @@
 
 use super::kinds::{Param, choice, flag, int, memory, never, octal, optional, special, text};
 use super::settings::{
-    DisklessLoad, Fsync, LOG_LEVEL_NAMES, LOG_LEVELS, Permission, Policy, PropagationError,
-    Sanitize,
+    DisklessLoad, Fsync, LOG_LEVEL_NAMES, LOG_LEVELS, OomScoreAdj, Permission, Policy,
+    PropagationError, Sanitize,
 };
 use super::special as of;
 use super::values::{store, store_base_name, store_nonempty_base_name};
@@ -80,8 +80,31 @@ pub const PARAMS: &[Param] = &[
     never("syslog-enabled", "the system log is not supported").immutable(),
     flag("always-show-logo", |s| s.always_show_logo, |s, v| s.always_show_logo = v).immutable(),
     flag("disable-thp", |s| s.disable_thp, |s, v| s.disable_thp = v).immutable(),
-    choice("oom-score-adj", &["no", "yes", "relative", "absolute"], |_| 0, |_, _| ())
-        .only("no", "oom-score-adj is not supported: only 'no' is accepted"),
+    // Of the second and the third name, which mean the same, the second is shown.
+    choice(
+        "oom-score-adj",
+        &["no", "yes", "relative", "absolute"],
+        |s| match s.oom_score_adj {
+            OomScoreAdj::No => 0,
+            OomScoreAdj::Relative => 1,
+            OomScoreAdj::Absolute => 3,
+        },
+        |s, v| {
+            s.oom_score_adj = match v {
+                0 => OomScoreAdj::No,
+                3 => OomScoreAdj::Absolute,
+                _ => OomScoreAdj::Relative,
+            }
+        },
+    ),
+    special("oom-score-adj-values", of::oom_values, of::set_oom_values, of::oom_values_lines)
+        .multi(),
+    flag("set-proc-title", |s| s.set_proc_title, |s, v| s.set_proc_title = v).immutable(),
+    text(
+        "proc-title-template",
+        |s| s.proc_title_template.as_bytes(),
+        |s, v| of::store_title_template(&mut s.proc_title_template, v),
+    ),
     int("io-threads", (1, 128), |s| s.io_threads, |s, v| s.io_threads = v).immutable(),
     // Redis takes any rate and then uses the nearest one that makes sense.
     int("hz", (0, INT), |s| s.hz as i64, |s, v| s.hz = v.clamp(HZ.0, HZ.1) as u64),

@@ -303,7 +303,7 @@ fn passwords_are_bytes() {
 fn rewrite_needs_a_file_and_includes_later_changes() {
     let config = config();
     let without = "ERR The server is running without a config file";
-    assert_eq!(config.rewrite(&[]), Err(without.to_owned()));
+    assert_eq!(config.rewrite(&[], false), Err(without.to_owned()));
     let dir = TempDir::new("config");
     let path = PathBuf::from(dir.write("a.conf", "port 1\n"));
     let config = Config::new(Startup {
@@ -313,7 +313,7 @@ fn rewrite_needs_a_file_and_includes_later_changes() {
     });
     config.update(|settings| settings.replicaof = Some(("h".to_owned(), 1)));
     assert_eq!(config.version(), 1);
-    config.rewrite(&[]).unwrap();
+    config.rewrite(&[], false).unwrap();
     let text = std::fs::read_to_string(path).unwrap();
     assert!(text.starts_with("port 6379\n") && text.contains("\nreplicaof h 1\n"), "{text}");
 }
