@@ -1,5 +1,7 @@
 //! DUMP and RESTORE: one value as bytes, in the form of an RDB file.
 
+use std::sync::atomic::Ordering;
+
 use crate::engine::spec::access::{ACCESS, OW, RO, UPDATE};
 use crate::engine::spec::flag::{DANGEROUS, KEYSPACE};
 use crate::engine::{Args, Command, Ctx, Group, KeySpec, Reply};
@@ -87,11 +89,12 @@ fn restore(ctx: &mut Ctx, args: &mut Args) -> Reply {
     }
     let ttl = crate::base::num::parse_i64(ttl).ok_or(Error::NOT_INTEGER)?;
     let ttl = u64::try_from(ttl).map_err(|_| Error::RESTORE_TTL)?.cast_signed();
-    let value = rdb::restore(payload, ctx.settings.limits).map_err(|e| match e {
+    let verify = !ctx.server.skip_checksums.load(Ordering::Relaxed);
+    let value = rdb::restore(payload, verify, ctx.settings.limits).map_err(|e| match e {
         RestoreError::Footer => Error::DUMP_PAYLOAD,
-        RestoreError::Body => {
-            let message = "RESTORE refused a payload: its integrity check failed";
-            ctx.afterwards(move |server| server.logger.warning(message));
+        RestoreError::Body(why) => {
+            let message = format!("RESTORE refused a payload: {why}");
+            ctx.afterwards(move |server| server.logger.warning(&message));
             Error::BAD_DATA
         }
     })?;

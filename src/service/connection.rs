@@ -258,11 +258,7 @@ impl Connection<'_> {
         transaction::unwatch(&server.keyspace, &mut self.session);
         monitor::leave(server, &self.handle);
         server.pubsub.leave(&self.handle);
-        if let Some(replica) = server.replication.remove(self.handle.id) {
-            let message = format!("Connection with replica {}:{} lost.", replica.ip, replica.port);
-            server.logger.notice(&message);
-            server.replication.wake_waiting();
-        }
+        feeder::part(server, self.handle.id);
         self.handle.set(flag::CLOSING, true);
         if !self.handle.outbox.close_when_empty() {
             server.clients.remove(self.handle.id);

@@ -47,6 +47,7 @@ pub fn run(engine: &Arc<Engine>) {
     let server = &engine.server;
     let mut tick = 0u64;
     while !server.wait_for_end(TICK) {
+        server.pause.sit_out_standstill();
         let settings = server.config.get();
         sample_rates(server);
         cut_lost_replicas(server);

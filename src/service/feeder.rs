@@ -36,7 +36,6 @@ pub fn take_over(engine: &Engine, session: &mut Session) {
 /// Sends the snapshot in `file` and then the stream.
 pub fn send_snapshot(engine: &Arc<Engine>, replica: &Replica, file: &File, reader: u64) {
     let server = &engine.server;
-    replica.reader.store(reader, Ordering::SeqCst);
     let sent = prepare(engine, replica).and_then(|()| send_file(engine, replica, file));
     if let Err(e) = sent {
         let message = format!("Sending the snapshot to {} failed: {e}", name(replica));
@@ -69,6 +68,7 @@ pub fn stream(engine: &Arc<Engine>, replica: &Replica, reader: u64) {
         if server.has_ended() || handle.outbox.is_gone() {
             break;
         }
+        server.pause.sit_out_standstill();
         match server.log.read(reader, STEP, Duration::from_secs(1)) {
             Read::Timeout => {}
             Read::Bytes(bytes) => {
@@ -86,6 +86,23 @@ pub fn stream(engine: &Arc<Engine>, replica: &Replica, reader: u64) {
     }
     server.log.detach(reader);
     handle.kill();
+}
+
+/// The connection of a client has ended, which may have been a replica.
+pub fn part(server: &Server, client: u64) {
+    let replication = &server.replication;
+    let Some(replica) = replication.find(client) else { return };
+    let waits = |replica: &Replica| replica.state() == ReplicaState::WaitSnapshot;
+    let others = |other: &Arc<Replica>| other.client.id != client && waits(other);
+    if waits(&replica) && !replication.replicas().iter().any(others) {
+        // Nobody waits for the snapshot any more, so what comes behind it need not be kept until
+        // its thread sees that too. Who comes meanwhile is let go and asks again.
+        server.log.detach(replica.reader.load(Ordering::SeqCst));
+    }
+    replication.remove(client);
+    let message = format!("Connection with replica {} lost.", name(&replica));
+    server.logger.notice(&message);
+    replication.wake_waiting();
 }
 
 /// Cuts a replica that fell too far behind the stream, also while its feeder is stuck in a write.

@@ -77,7 +77,7 @@ fn spool_and_send(
     let done = AtomicBool::new(false);
     let (result, mut told) = std::thread::scope(|scope| {
         // Without it replicas only hear of the snapshot when it is made.
-        let attending = Builder::new().spawn_scoped(scope, || attend(server, epoch, &done));
+        let attending = Builder::new().spawn_scoped(scope, || attend(server, epoch, anchor, &done));
         let result = {
             let whole = Contents::Whole;
             persistence::write_snapshot(server, snapshot, epoch, spool, Until::Unwanted, whole)
@@ -86,12 +86,13 @@ fn spool_and_send(
         (result, attending.map_or_else(|_| Vec::new(), |thread| thread.join().unwrap_or_default()))
     });
     let file = result?;
-    tell(server, epoch, &mut told);
+    tell(server, epoch, anchor, &mut told);
     told.iter().try_for_each(|replica| start_feeder(server, replica, anchor, &file))
 }
 
-/// Tells the waiting replicas which id and offset their snapshot will have.
-fn tell(server: &Server, epoch: &Epoch, told: &mut Vec<Arc<Replica>>) {
+/// Tells the waiting replicas which id and offset their snapshot will have. The log keeps what
+/// comes behind it for all of them at the same place, and lets them go together.
+fn tell(server: &Server, epoch: &Epoch, anchor: u64, told: &mut Vec<Arc<Replica>>) {
     for replica in waiting(server) {
         if told.iter().any(|t| t.client.id == replica.client.id) {
             continue;
@@ -101,17 +102,18 @@ fn tell(server: &Server, epoch: &Epoch, told: &mut Vec<Arc<Replica>>) {
             out.simple(&format!("FULLRESYNC {} {}", epoch.id, epoch.offset));
             server.clients.send(&replica.client, &mut out, NO_LIMIT);
         }
+        replica.reader.store(anchor, Ordering::SeqCst);
         told.push(replica);
     }
 }
 
 /// While a snapshot is made, tells replicas that come of it too, for they share it, and sends all
 /// of them an empty line a second, so that they do not give up. Returns those that were told.
-fn attend(server: &Server, epoch: &Epoch, done: &AtomicBool) -> Vec<Arc<Replica>> {
+fn attend(server: &Server, epoch: &Epoch, anchor: u64, done: &AtomicBool) -> Vec<Arc<Replica>> {
     let mut told = Vec::new();
     let mut ticks = 0u32;
     while !done.load(Ordering::SeqCst) {
-        tell(server, epoch, &mut told);
+        tell(server, epoch, anchor, &mut told);
         if waiting(server).is_empty() {
             server.replication.abort_sync.store(true, Ordering::SeqCst);
         }
@@ -136,6 +138,7 @@ fn start_feeder(
     let file = file.try_clone()?;
     match server.log.attach_beside(anchor) {
         Some(reader) => {
+            replica.reader.store(reader, Ordering::SeqCst);
             replica.set_state(ReplicaState::SendSnapshot);
             server.start_job(Job::SendSnapshot(Arc::clone(replica), file, reader));
         }

@@ -86,7 +86,7 @@ impl Usage {
 /// What the log keeps for replicas beyond the backlog. It does not count for `maxmemory`, or the
 /// removal of keys would fill the memory that it is to free.
 pub fn not_counted(server: &Server, settings: &Settings) -> u64 {
-    server.log.memory_beyond(settings.repl_backlog_size as usize) as u64
+    server.log.memory_beyond(settings.repl_backlog_size)
 }
 
 /// What is kept about accesses to keys, as `maxmemory-policy` needs it.

@@ -124,6 +124,8 @@ pub struct Server {
     pub blocked: AtomicU64,
     /// Whether keys are expired without being accessed (DEBUG SET-ACTIVE-EXPIRE).
     pub active_expire: AtomicBool,
+    /// Whether checksums are left unverified (DEBUG SET-SKIP-CHECKSUM-VALIDATION).
+    pub skip_checksums: AtomicBool,
     /// Forty digits, new at each start.
     pub run_id: String,
     /// Unix ms of the start.
@@ -167,6 +169,7 @@ impl Server {
             monitors: AtomicU64::new(0),
             blocked: AtomicU64::new(0),
             active_expire: AtomicBool::new(true),
+            skip_checksums: AtomicBool::new(false),
             run_id: random_id(),
             started_ms: clock::unix_ms(),
             port: AtomicU64::new(u64::from(settings.port)),
@@ -302,6 +305,12 @@ impl Server {
             self.is_ending.store(true, Ordering::SeqCst);
         }
         first
+    }
+
+    /// Whether a background save or rewrite may begin: until the end is at hand. While replicas
+    /// catch up before it, one may; what becomes of it is looked at afterwards.
+    pub fn may_begin_save(&self) -> bool {
+        !self.is_ending() || self.shutdown_deadline_ms.load(Ordering::SeqCst) != 0
     }
 
     /// Does not end after all.

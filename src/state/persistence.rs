@@ -303,6 +303,8 @@ pub fn write_snapshot<W: Write>(
         }
         progress.report(server);
     }
+    // Also one without keys may be unwanted: those that it was to save were removed before it began.
+    progress.go_on(server)?;
     drop(snapshot);
     writer.finish()
 }
@@ -355,6 +357,25 @@ impl Progress {
         Progress { until, delay, total, done: 0, reported: Instant::now() }
     }
 
+    /// Whether the save may go on.
+    ///
+    /// # Errors
+    /// It is to end.
+    fn go_on(&self, server: &Server) -> io::Result<()> {
+        let ended = match self.until {
+            Until::Done => false,
+            Until::Aborted => server.persistence.abort_save.load(Ordering::Relaxed),
+            Until::Unwanted => {
+                server.replication.abort_sync.load(Ordering::Relaxed) || server.is_ending()
+            }
+            Until::Rewritten => server.aof.is_aborted() || server.has_ended(),
+        };
+        if ended {
+            return Err(io::Error::new(io::ErrorKind::Interrupted, "the save was ended"));
+        }
+        Ok(())
+    }
+
     /// One more key is written.
     ///
     /// # Errors
@@ -363,18 +384,7 @@ impl Progress {
         self.done += 1;
         let until = Instant::now() + self.delay;
         loop {
-            let ended = match self.until {
-                Until::Done => false,
-                Until::Aborted => server.persistence.abort_save.load(Ordering::Relaxed),
-                Until::Unwanted => {
-                    let unwanted = &server.replication.abort_sync;
-                    unwanted.load(Ordering::Relaxed) || server.is_ending()
-                }
-                Until::Rewritten => server.aof.is_aborted() || server.has_ended(),
-            };
-            if ended {
-                return Err(io::Error::new(io::ErrorKind::Interrupted, "the save was ended"));
-            }
+            self.go_on(server)?;
             if self.delay.is_zero() {
                 return Ok(());
             }
@@ -402,7 +412,7 @@ impl Progress {
 /// Starts a background save unless one runs, or a rewrite of the append-only file, or the server is
 /// about to end; whether it was started.
 pub fn start_background_save(server: &Arc<Server>) -> bool {
-    let free = !server.is_ending() && !server.aof.is_rewriting();
+    let free = server.may_begin_save() && !server.aof.is_rewriting();
     let started = free && server.persistence.begin_background();
     if started {
         server.start_job(crate::state::Job::BackgroundSave);

@@ -37,7 +37,8 @@ pub struct Replica {
     pub synced: AtomicU64,
     /// Unix ms of its last confirmation.
     pub acked_ms: AtomicI64,
-    /// Its reader of the log, once it has one; 0 before.
+    /// Its reader of the log, once it has one; 0 before. Replicas for which a snapshot is made share
+    /// one.
     pub reader: AtomicU64,
     /// How it wants its snapshot.
     pub wants: Wants,
@@ -283,15 +284,13 @@ impl Replication {
         replicas.push(replica);
     }
 
-    /// Removes the replica with this client's id, if there is one.
-    pub fn remove(&self, client: u64) -> Option<Arc<Replica>> {
+    /// Removes the replica with this client's id.
+    pub fn remove(&self, client: u64) {
         let mut replicas = self.replicas.lock();
-        let at = replicas.iter().position(|r| r.client.id == client)?;
-        let replica = replicas.remove(at);
+        replicas.retain(|r| r.client.id != client);
         if replicas.is_empty() {
             self.note_no_replicas();
         }
-        Some(replica)
     }
 
     /// Notes (database, key) that a writable replica's own clients gave a deadline.

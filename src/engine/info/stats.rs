@@ -34,6 +34,7 @@ pub fn stats(facts: &Facts, fields: &mut Fields) {
     fields.add("pubsub_patterns", server.pubsub.count(Topic::Pattern));
     fields.add("pubsubshard_channels", server.pubsub.count(Topic::Shard));
     fields.add_zeros(ABSENT);
+    fields.add("unexpected_error_replies", load(&stats.unexpected_errors));
     fields.add("total_error_replies", load(&stats.total_errors));
     fields.add("dump_payload_sanitizations", 0);
     fields.add("total_reads_processed", load(&stats.reads));
@@ -67,7 +68,6 @@ const ABSENT: &[&str] = &[
     "tracking_total_keys",
     "tracking_total_items",
     "tracking_total_prefixes",
-    "unexpected_error_replies",
 ];
 
 fn traffic(stats: &Stats, fields: &mut Fields) {
