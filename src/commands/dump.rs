@@ -89,8 +89,9 @@ fn restore(ctx: &mut Ctx, args: &mut Args) -> Reply {
     }
     let ttl = crate::base::num::parse_i64(ttl).ok_or(Error::NOT_INTEGER)?;
     let ttl = u64::try_from(ttl).map_err(|_| Error::RESTORE_TTL)?.cast_signed();
-    let verify = !ctx.server.skip_checksums.load(Ordering::Relaxed);
-    let value = rdb::restore(payload, verify, ctx.settings.limits).map_err(|e| match e {
+    let unverified = ctx.server.skip_checksums.load(Ordering::Relaxed);
+    let restore = if unverified { rdb::restore_unverified } else { rdb::restore };
+    let value = restore(payload, ctx.settings.limits).map_err(|e| match e {
         RestoreError::Footer => Error::DUMP_PAYLOAD,
         RestoreError::Body(why) => {
             let message = format!("RESTORE refused a payload: {why}");

@@ -33,7 +33,7 @@ pub mod opcodes;
 mod ziplist;
 mod zipmap;
 
-pub use decode::{Item, Reader, RestoreError, restore};
+pub use decode::{Item, Reader, RestoreError, restore, restore_unverified};
 pub use encode::{Options, Writer, dump, encode_value};
 
 /// What eviction knows of a key: one or the other, as the policy needs.
