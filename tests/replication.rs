@@ -10,7 +10,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use support::client::{Client, encode};
-use support::fake::{FakeMaster, FakeReplica, empty_rdb};
+use support::fake::{FakeMaster, FakeReplica, empty_rdb, read_rdb};
 use support::server::{RealRedis, Server};
 
 const DEBUG: [&str; 2] = ["--enable-debug-command", "yes"];
@@ -374,6 +374,47 @@ fn a_replica_that_waits_for_a_snapshot_has_its_limit_too() {
     (0..120).for_each(|_| client.expect(&["SET", "k", &value], "+OK\r\n"));
     wait_until("it is cut", || info(&mut client, "replication")["connected_slaves"] == "0");
     assert!(kept(&mut client) < 20_000, "{}", kept(&mut client));
+}
+
+#[test]
+fn a_snapshot_can_be_without_keys() {
+    let primary = start(&[]);
+    primary.client().expect(&["SET", "k", "v"], "+OK\r\n");
+    let mut client = primary.client();
+    client.expect(
+        &["REPLCONF", "rdb-filter-only", "functions keys"],
+        "-ERR Unsupported rdb-filter-only option: keys\r\n",
+    );
+    client
+        .expect(&["REPLCONF", "rdb-filter-only", "\""], "-ERR Missing rdb-filter-only values\r\n");
+    client.expect(&["REPLCONF", "rdb-only", "1", "rdb-filter-only", "functions"], "+OK\r\n");
+    client.send(&["SYNC"]);
+    assert_eq!(read_rdb(&FakeReplica::receive_rdb(&mut client)), Ok(Vec::new()));
+    client.expect_closed();
+    let mut client = primary.client();
+    client.expect(&["REPLCONF", "rdb-only", "1"], "+OK\r\n");
+    client.send(&["SYNC"]);
+    assert_eq!(read_rdb(&FakeReplica::receive_rdb(&mut client)).map(|keys| keys.len()), Ok(1));
+}
+
+#[test]
+fn a_replica_that_asks_for_a_reply_is_cut() {
+    let primary = start(&[]);
+    let mut replica = primary.client();
+    FakeReplica::greet(&mut replica);
+    FakeReplica::psync(&mut replica);
+    FakeReplica::receive_rdb(&mut replica);
+    // What has no reply does no harm.
+    replica.send(&["REPLCONF", "ACK", "0"]);
+    replica.expect_silence(50);
+    replica.send(&["GET", "k"]);
+    replica.expect_closed();
+    let log = primary.log();
+    assert!(log.contains("This master is sending an error to its replica"), "{log}");
+    assert!(log.contains("Replica generated a reply to command 'get', disconnecting it: id="));
+    let mut client = primary.client();
+    client.expect(&["PSYNC", "?", "here"], "-ERR value is not an integer or out of range\r\n");
+    assert!(primary.log().contains("asks for synchronization but with a wrong offset"));
 }
 
 #[test]

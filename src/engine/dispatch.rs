@@ -121,7 +121,7 @@ fn refuse(
         }
     }
     engine.server.stats.error(error.code());
-    divergence::report(engine, settings, session.role, known, &error);
+    divergence::report(engine, settings, session, known, &error);
     out.error(&error);
     if session.role == Role::Primary {
         pass_on_alone(engine, session);
@@ -437,7 +437,7 @@ pub fn call<'k>(
         out.truncate(mark);
         out.error(error);
         engine.server.stats.error(error.code());
-        divergence::report(engine, run.settings, session.role, Some(known), error);
+        divergence::report(engine, run.settings, session, Some(known), error);
     }
     unit.note(&mut changes, wanted);
     unit.collect(run, session, changes, effects, db_index, argv);

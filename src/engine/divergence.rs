@@ -4,9 +4,10 @@
 use std::sync::atomic::Ordering;
 
 use crate::engine::Engine;
-use crate::engine::session::Role;
+use crate::engine::session::{Role, Session};
 use crate::engine::table::Known;
 use crate::resp::error::Error;
+use crate::state::clients::flag;
 use crate::state::config::{PropagationError, Settings};
 
 /// How much of an error is shown.
@@ -18,12 +19,14 @@ const SHOWN_MAX: usize = 4096;
 pub fn report(
     engine: &Engine,
     settings: &Settings,
-    role: Role,
+    session: &Session,
     known: Option<&Known>,
     error: &Error,
 ) {
     let behavior = settings.propagation_error_behavior;
-    let (from, to, dies) = match role {
+    let (from, to, dies) = match session.role {
+        // A replica gets no replies, so one that sends more than confirmations is no good one.
+        Role::Client if session.handle.has(flag::REPLICA) => ("master", "replica", false),
         Role::Client => return,
         // A writable replica's data are its own.
         Role::Primary => (

@@ -221,6 +221,10 @@ impl Connection<'_> {
         if self.out.is_empty() {
             return !self.handle.outbox.is_gone();
         }
+        if self.handle.has(flag::REPLICA) && self.session.takeover.is_none() {
+            feeder::refuse_reply(self.engine, &self.handle);
+            return false;
+        }
         let server = &self.engine.server;
         server.stats.net_out.fetch_add(self.out.len() as u64, Ordering::Relaxed);
         server.stats.writes.fetch_add(1, Ordering::Relaxed);

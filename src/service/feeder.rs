@@ -10,9 +10,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use crate::base::clock;
 use crate::engine::session::Takeover;
-use crate::engine::{Engine, Session};
+use crate::engine::{Engine, Session, client_line};
 use crate::log::Read;
+use crate::state::clients::ClientHandle;
 use crate::state::replication::{Replica, ReplicaState, Wants};
 use crate::state::{Job, Server};
 
@@ -38,8 +40,11 @@ pub fn send_snapshot(engine: &Arc<Engine>, replica: &Replica, file: &File, reade
     let server = &engine.server;
     let sent = prepare(engine, replica).and_then(|()| send_file(engine, replica, file));
     if let Err(e) = sent {
-        let message = format!("Sending the snapshot to {} failed: {e}", name(replica));
-        server.logger.warning(&message);
+        let is_late = matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut);
+        server.logger.warning(&match is_late {
+            true => format!("Disconnecting timedout replica (full sync): {}", name(replica)),
+            false => format!("Sending the snapshot to {} failed: {e}", name(replica)),
+        });
         server.log.detach(reader);
         return replica.client.kill();
     }
@@ -86,6 +91,21 @@ pub fn stream(engine: &Arc<Engine>, replica: &Replica, reader: u64) {
     }
     server.log.detach(reader);
     handle.kill();
+}
+
+/// Says why a replica is cut that has sent a command with a reply: on its connection the reply would
+/// stand in the middle of the stream, or of the snapshot.
+pub fn refuse_reply(engine: &Engine, handle: &ClientHandle) {
+    let table = &engine.table;
+    let command = handle.last_command.load(Ordering::Relaxed).checked_sub(1);
+    let command = command.map_or("<unknown>", |id| table.get(id as usize).full_name.as_str());
+    let mut line = String::new();
+    client_line::push(&mut line, table, handle, clock::unix_ms());
+    let message = format!(
+        "Replica generated a reply to command '{command}', disconnecting it: {}",
+        line.trim_end()
+    );
+    engine.server.logger.warning(&message);
 }
 
 /// The connection of a client has ended, which may have been a replica.

@@ -182,6 +182,8 @@ pub enum Contents {
     Whole,
     /// The append-only file's base, which increments follow.
     Base,
+    /// What there is besides keys, for those who want nothing else.
+    Keyless,
 }
 
 /// The place in the replication stream that a snapshot belongs to.
@@ -285,6 +287,22 @@ pub fn write_snapshot<W: Write>(
     writer.header()?;
     write_aux(server, epoch, &mut writer, contents)?;
     let mut progress = Progress::new(server, &snapshot, until);
+    if contents != Contents::Keyless {
+        write_entries(server, &mut snapshot, &mut writer, &mut progress)?;
+    }
+    // Also one without keys may be unwanted: those that it was to save were removed before it began.
+    progress.go_on(server)?;
+    drop(snapshot);
+    writer.finish()
+}
+
+fn write_entries<W: Write>(
+    server: &Server,
+    snapshot: &mut Snapshot,
+    writer: &mut rdb::Writer<W>,
+    progress: &mut Progress,
+) -> io::Result<()> {
+    let settings = server.config.get();
     let counts = snapshot.counts().to_vec();
     let (mut selected, mut announced) = (None, vec![false; counts.len()]);
     while let Some(batch) = snapshot.next_batch() {
@@ -303,10 +321,7 @@ pub fn write_snapshot<W: Write>(
         }
         progress.report(server);
     }
-    // Also one without keys may be unwanted: those that it was to save were removed before it began.
-    progress.go_on(server)?;
-    drop(snapshot);
-    writer.finish()
+    Ok(())
 }
 
 /// What is written of a key's accesses: what the policy will want to know again.

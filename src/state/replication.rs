@@ -42,6 +42,8 @@ pub struct Replica {
     pub reader: AtomicU64,
     /// How it wants its snapshot.
     pub wants: Wants,
+    /// Its snapshot is to have no keys.
+    pub keyless: bool,
     /// It is one that confirms what it gets, by itself and when it is asked to.
     pub confirms: bool,
 }
@@ -64,6 +66,7 @@ impl Replica {
         ip: String,
         port: u16,
         wants: Wants,
+        keyless: bool,
         confirms: bool,
         state: ReplicaState,
     ) -> Self {
@@ -78,6 +81,7 @@ impl Replica {
             acked_ms,
             reader: AtomicU64::new(0),
             wants,
+            keyless,
             confirms,
         }
     }
