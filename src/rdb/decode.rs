@@ -715,7 +715,7 @@ mod tests {
         for body in [&b""[..], b"\x00", b"\x00\x03ba", b"\x00\x03barx", b"\xfa\x00\x00"] {
             assert!(matches!(
                 restore(&payload(body, 10), Limits::default()),
-                Err(RestoreError::Body)
+                Err(RestoreError::Body(_))
             ));
         }
     }
