@@ -175,6 +175,24 @@ fn save_points_save() {
 }
 
 #[test]
+fn flushall_ends_a_save_that_has_only_just_been_asked_for() {
+    let dir = TempDir::new("ferrodis-rdb");
+    let server = start_in(&dir, &[]);
+    let mut client = server.client();
+    for _ in 0..20 {
+        ok(&mut client, &["SET", "k", "v"]);
+        // In one packet: there is hardly time for the save to begin in between.
+        client.send_raw(b"BGSAVE\r\nFLUSHALL\r\n");
+        assert_eq!(client.recv(), Value::simple("Background saving started"));
+        assert_eq!(client.recv(), Value::simple("OK"));
+        wait_until("the end of the save", || info(&mut client, "rdb_bgsave_in_progress") == "0");
+    }
+    let unsaved: u64 = info(&mut client, "rdb_changes_since_last_save").parse().expect("a number");
+    let saves = server.log().matches("DB saved on disk").count();
+    assert_eq!((saves, unsaved), (0, 40), "nothing that FLUSHALL has removed is taken for saved");
+}
+
+#[test]
 fn a_bgsave_in_a_transaction_comes_after_it() {
     let dir = TempDir::new("ferrodis-rdb");
     let server = start_in(&dir, &[]);
@@ -429,6 +447,22 @@ fn shutdown_gives_up_on_a_replica_in_the_end() {
     let began = Instant::now();
     shut_down(&mut server, &["NOW"]);
     assert!(began.elapsed() < SIGNAL_LIMIT);
+}
+
+#[test]
+fn a_first_append_only_file_that_is_not_written_yet_keeps_the_server_alive() {
+    let (_dir, server, mut replica) = with_lagging_replica(&["--rdb-key-save-delay", "100000000"]);
+    let behind = replica.start_offset + replica.received;
+    let (mut client, mut other) = (server.client(), server.client());
+    client.send(&["SHUTDOWN"]);
+    assert_eq!(replica.next(), "REPLCONF GETACK *");
+    // It begins while the replica is waited for.
+    ok(&mut other, &["CONFIG", "SET", "appendonly", "yes"]);
+    replica.ack(behind);
+    assert_eq!(client.recv().to_string(), "(error) ERR Errors trying to SHUTDOWN. Check logs.");
+    let log = server.log();
+    assert!(log.contains("Writing initial AOF, can't exit."), "{log}");
+    assert!(log.contains("Errors trying to shut down the server."), "{log}");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use support::client::{Client, encode};
-use support::fake::{FakeMaster, FakeReplica, empty_rdb};
+use support::fake::{FakeMaster, FakeReplica, empty_rdb, read_rdb};
 use support::server::{RealRedis, Server};
 
 const DEBUG: [&str; 2] = ["--enable-debug-command", "yes"];
@@ -356,6 +356,150 @@ fn nothing_is_kept_for_a_replica_that_was_killed() {
 }
 
 #[test]
+fn a_replica_that_waits_for_a_snapshot_has_its_limit_too() {
+    let primary = start(&["--client-output-buffer-limit", "replica 100kb 0 0"]);
+    let mut client = primary.client();
+    client.expect(&["CONFIG", "SET", "repl-backlog-size", "16kb"], "+OK\r\n");
+    client.expect(&["SET", "k", "v"], "+OK\r\n");
+    client.expect(&["CONFIG", "SET", "rdb-key-save-delay", "100000000"], "+OK\r\n");
+    let kept = |client: &mut Client| -> u64 {
+        info(client, "memory")["mem_total_replication_buffers"].parse().expect("a number")
+    };
+    let waits = |client: &mut Client| {
+        wait_until("a replica waits", || info(client, "replication")["connected_slaves"] == "1");
+        wait_until("the snapshot is begun", || primary.log().matches("for SYNC").count() > 0);
+    };
+    let value = "x".repeat(1000);
+    // One that leaves takes with it what was kept for it.
+    let mut replica = primary.client();
+    FakeReplica::greet(&mut replica);
+    FakeReplica::psync(&mut replica);
+    waits(&mut client);
+    (0..80).for_each(|_| client.expect(&["SET", "k", &value], "+OK\r\n"));
+    assert!(kept(&mut client) > 80_000);
+    replica.close();
+    wait_until("it is gone", || info(&mut client, "replication")["connected_slaves"] == "0");
+    assert!(kept(&mut client) < 20_000, "{}", kept(&mut client));
+    // One that stays is cut.
+    let mut replica = primary.client();
+    FakeReplica::greet(&mut replica);
+    FakeReplica::psync(&mut replica);
+    waits(&mut client);
+    (0..120).for_each(|_| client.expect(&["SET", "k", &value], "+OK\r\n"));
+    wait_until("it is cut", || info(&mut client, "replication")["connected_slaves"] == "0");
+    assert!(kept(&mut client) < 20_000, "{}", kept(&mut client));
+}
+
+#[test]
+fn a_snapshot_can_be_without_keys() {
+    let primary = start(&[]);
+    primary.client().expect(&["SET", "k", "v"], "+OK\r\n");
+    let mut client = primary.client();
+    client.expect(
+        &["REPLCONF", "rdb-filter-only", "functions keys"],
+        "-ERR Unsupported rdb-filter-only option: keys\r\n",
+    );
+    client
+        .expect(&["REPLCONF", "rdb-filter-only", "\""], "-ERR Missing rdb-filter-only values\r\n");
+    client.expect(&["REPLCONF", "rdb-only", "1", "rdb-filter-only", "functions"], "+OK\r\n");
+    client.send(&["SYNC"]);
+    assert_eq!(read_rdb(&FakeReplica::receive_rdb(&mut client)), Ok(Vec::new()));
+    client.expect_closed();
+    let mut client = primary.client();
+    client.expect(&["REPLCONF", "rdb-only", "1"], "+OK\r\n");
+    client.send(&["SYNC"]);
+    assert_eq!(read_rdb(&FakeReplica::receive_rdb(&mut client)).map(|keys| keys.len()), Ok(1));
+}
+
+#[test]
+fn a_replica_that_asks_for_a_reply_is_cut() {
+    let primary = start(&[]);
+    let mut replica = primary.client();
+    FakeReplica::greet(&mut replica);
+    FakeReplica::psync(&mut replica);
+    FakeReplica::receive_rdb(&mut replica);
+    // What has no reply does no harm.
+    replica.send(&["REPLCONF", "ACK", "0"]);
+    replica.expect_silence(50);
+    replica.send(&["GET", "k"]);
+    replica.expect_closed();
+    let log = primary.log();
+    assert!(log.contains("This master is sending an error to its replica"), "{log}");
+    assert!(log.contains("Replica generated a reply to command 'get', disconnecting it: id="));
+    let mut client = primary.client();
+    client.expect(&["PSYNC", "?", "here"], "-ERR value is not an integer or out of range\r\n");
+    assert!(primary.log().contains("asks for synchronization but with a wrong offset"));
+}
+
+#[test]
+fn a_sleeping_server_does_nothing_else() {
+    let (primary, replica) = (start(&[]), start(&[]));
+    replicate(&replica, &primary);
+    wait_for_link(&replica);
+    let (mut sleeper, mut other) = (replica.client(), replica.client());
+    // The link is cut and cannot come back before the end of the sleep.
+    let link = format!("127.0.0.1:{}", primary.port());
+    sleeper.expect(&["MULTI"], "+OK\r\n");
+    sleeper.expect(&["CLIENT", "KILL", &link], "+QUEUED\r\n");
+    sleeper.expect(&["DEBUG", "SLEEP", "1"], "+QUEUED\r\n");
+    let began = Instant::now();
+    sleeper.send(&["EXEC"]);
+    wait_until("the link is cut", || field(&primary, "replication", "connected_slaves") == "0");
+    // Not even a command without keys is executed.
+    other.send(&["PING"]);
+    other.expect_silence(300);
+    assert_eq!(field(&primary, "replication", "connected_slaves"), "0");
+    assert_eq!(other.recv().text(), "PONG");
+    assert!(began.elapsed() >= Duration::from_millis(900), "{:?}", began.elapsed());
+    assert_eq!(sleeper.recv().items().len(), 2);
+    wait_for_link(&replica);
+    assert_eq!(field(&primary, "stats", "sync_partial_ok"), "1");
+}
+
+#[test]
+fn a_signal_ends_a_sleeping_server() {
+    let mut server = start(&[]);
+    let mut client = server.client();
+    client.send(&["DEBUG", "SLEEP", "100"]);
+    let mut other = server.client();
+    other.send(&["PING"]);
+    other.expect_silence(100);
+    server.sigterm();
+    let status = server.wait_exit(Duration::from_secs(2)).expect("it ends");
+    assert_eq!(status.code(), Some(0));
+}
+
+#[test]
+fn an_error_in_the_primarys_stream_is_told() {
+    let (primary, replica) = (start(&[]), start(&[]));
+    replicate(&replica, &primary);
+    wait_for_link(&replica);
+    let mut client = primary.client();
+    client.expect(&["DEBUG", "REPLICATE", "nosuchcommand"], "+OK\r\n");
+    wait_until("it is logged", || replica.log().contains("== CRITICAL == This replica is sending"));
+    assert!(replica.log().contains("unknown command 'nosuchcommand'"), "{}", replica.log());
+    assert_eq!(field(&replica, "stats", "unexpected_error_replies"), "1");
+    // A command that fails, in a transaction as well.
+    replica.client().cmd(&["CONFIG", "SET", "replica-read-only", "no"]);
+    replica.client().cmd(&["SET", "n", "text"]);
+    client.cmd(&["MULTI"]);
+    client.cmd(&["INCR", "n"]);
+    client.cmd(&["INCR", "m"]);
+    client.cmd(&["EXEC"]);
+    wait_until("both are counted", || field(&replica, "stats", "unexpected_error_replies") == "2");
+    let log = replica.log();
+    assert!(log.contains("out of range' after processing the command 'incr'"), "{log}");
+    // Who prefers to have no server rather than one with other data can have it so.
+    let strict = ["--propagation-error-behavior", "panic-on-replicas"];
+    let mut strict = start(&strict);
+    replicate(&strict, &primary);
+    wait_for_link(&strict);
+    client.expect(&["DEBUG", "REPLICATE", "nosuchcommand"], "+OK\r\n");
+    assert!(strict.wait_exit(Duration::from_secs(20)).is_some_and(|status| !status.success()));
+    assert!(strict.log().contains("This replica panicked"), "{}", strict.log());
+}
+
+#[test]
 fn wait_counts_those_that_confirmed_this_write() {
     let primary = start(&[]);
     let mut confirming = FakeReplica::attach(primary.addr());
@@ -520,6 +664,36 @@ fn failover_changes_the_roles_without_losing_a_write() {
     replica.client().expect(&["SET", "k2", "v2"], "+OK\r\n");
     assert_same_data(&replica, &primary);
     assert_eq!(field(&replica, "stats", "sync_full"), "0");
+}
+
+#[test]
+fn writes_that_wait_for_a_failover_learn_its_outcome() {
+    let (primary, replica) = (start(&[]), start(&[]));
+    replicate(&replica, &primary);
+    wait_for_link(&replica);
+    let (mut client, mut writer) = (primary.client(), primary.client());
+    // The replica can neither catch up nor, later, take the role.
+    replica.client().expect(&["ACL", "SETUSER", "default", "-psync"], "+OK\r\n");
+    replica.signal("STOP");
+    client.expect(&["SET", "k", "v"], "+OK\r\n");
+    client.expect(&["FAILOVER"], "+OK\r\n");
+    writer.send(&["SET", "k", "w"]);
+    writer.expect_silence(100);
+    replica.signal("CONT");
+    assert_eq!(writer.recv().text(), "OK");
+    assert_eq!(field(&primary, "replication", "master_failover_state"), "no-failover");
+    assert!(primary.log().contains("Failover target rejected psync request"));
+    // And where it does take it, they are refused.
+    replica.client().expect(&["ACL", "SETUSER", "default", "+psync"], "+OK\r\n");
+    wait_for_link(&replica);
+    replica.signal("STOP");
+    client.expect(&["SET", "k", "v"], "+OK\r\n");
+    client.expect(&["FAILOVER"], "+OK\r\n");
+    writer.send(&["SET", "k", "x"]);
+    writer.expect_silence(100);
+    replica.signal("CONT");
+    assert!(writer.recv().to_string().contains("READONLY"));
+    assert_same_data(&replica, &primary);
 }
 
 #[test]

@@ -64,8 +64,12 @@ const HELP: &[&str] = &[
     "    there; NOFLUSH forgets nothing; MERGE lets keys of the file replace those that are there.",
     "REPLYBUFFER RESIZING <0|1>",
     "    Whether connections that are silent give their reply buffers back.",
+    "REPLICATE <command> [<arg> ...]",
+    "    Sends this command to the replicas only, so that their data differ from ours.",
     "SET-ACTIVE-EXPIRE <0|1>",
     "    Whether keys are removed at their deadline even if nobody asks for them.",
+    "SET-SKIP-CHECKSUM-VALIDATION <0|1>",
+    "    Whether the checksums of RDB files and of RESTORE's payloads are left unverified.",
     "SLEEP <seconds>",
     "    Stops the server for a while.",
     "HELP",
@@ -109,7 +113,9 @@ const SUBCOMMANDS: &[(&str, usize, usize, Body)] = &[
     ("quicklist-packed-threshold", 1, 1, packed_threshold),
     ("reload", 0, usize::MAX, reload),
     ("replybuffer", 2, 2, reply_buffer),
+    ("replicate", 1, usize::MAX, replicate),
     ("set-active-expire", 1, 1, set_active_expire),
+    ("set-skip-checksum-validation", 1, 1, set_skip_checksums),
     ("sleep", 1, 1, sleep),
 ];
 
@@ -445,9 +451,23 @@ fn reply_buffer(ctx: &mut Ctx, args: &[&[u8]]) -> Reply {
     ctx.reply.ok()
 }
 
+/// DEBUG REPLICATE command [arg [arg ...]]
+fn replicate(ctx: &mut Ctx, args: &[&[u8]]) -> Reply {
+    if ctx.server.log.is_streaming() {
+        ctx.server.log.append_control(args);
+    }
+    ctx.reply.ok()
+}
+
 /// DEBUG SET-ACTIVE-EXPIRE <0 | 1>
 fn set_active_expire(ctx: &mut Ctx, args: &[&[u8]]) -> Reply {
     ctx.server.active_expire.store(is_on(args[0]), Ordering::Relaxed);
+    ctx.reply.ok()
+}
+
+/// DEBUG SET-SKIP-CHECKSUM-VALIDATION <0 | 1>
+fn set_skip_checksums(ctx: &mut Ctx, args: &[&[u8]]) -> Reply {
+    ctx.server.skip_checksums.store(is_on(args[0]), Ordering::Relaxed);
     ctx.reply.ok()
 }
 
@@ -465,9 +485,11 @@ fn sleep(ctx: &mut Ctx, args: &[&[u8]]) -> Reply {
     let Ok(time) = Duration::try_from_secs_f64(seconds.clamp(0.0, u32::MAX.into())) else {
         return ctx.reply.ok();
     };
-    // A transaction holds all shards already.
+    ctx.server.pause.begin_standstill();
+    // Who has passed the gate before is waited for. A transaction holds all shards already.
     let everything = (!ctx.in_exec).then(|| ctx.server.keyspace.lock_all());
     doze(ctx.server, time);
+    ctx.server.pause.end_standstill();
     drop(everything);
     ctx.reply.ok()
 }

@@ -1,5 +1,7 @@
 //! DUMP and RESTORE: one value as bytes, in the form of an RDB file.
 
+use std::sync::atomic::Ordering;
+
 use crate::engine::apart::work_of_bytes;
 use crate::engine::spec::access::{ACCESS, OW, RO, UPDATE};
 use crate::engine::spec::flag::{DANGEROUS, KEYSPACE};
@@ -86,13 +88,15 @@ fn restore(ctx: &mut Ctx, args: &mut Args) -> Reply {
     }
     let ttl = crate::base::num::parse_i64(ttl).ok_or(Error::NOT_INTEGER)?;
     let ttl = u64::try_from(ttl).map_err(|_| Error::RESTORE_TTL)?.cast_signed();
+    let unverified = ctx.server.skip_checksums.load(Ordering::Relaxed);
+    let restore = if unverified { rdb::restore_unverified } else { rdb::restore };
     let (limits, amount) = (ctx.settings.limits, work_of_bytes(payload.len()));
-    let restored = ctx.work_out(&[key], amount, |_| rdb::restore(payload, limits))?;
+    let restored = ctx.work_out(&[key], amount, |_| restore(payload, limits))?;
     let value = restored.map_err(|e| match e {
         RestoreError::Footer => Error::DUMP_PAYLOAD,
-        RestoreError::Body => {
-            let message = "RESTORE refused a payload: its integrity check failed";
-            ctx.afterwards(move |server| server.logger.warning(message));
+        RestoreError::Body(why) => {
+            let message = format!("RESTORE refused a payload: {why}");
+            ctx.afterwards(move |server| server.logger.warning(&message));
             Error::BAD_DATA
         }
     })?;

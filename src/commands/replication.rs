@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use crate::base::num;
+use crate::base::{num, quote};
 use crate::engine::ctx::Woken;
 use crate::engine::session::{Role, Takeover};
 use crate::engine::spec::Group;
@@ -371,7 +371,13 @@ fn psync(ctx: &mut Ctx, args: &mut Args) -> Reply {
         take_role_over(ctx, id)?;
     }
     check_link(ctx)?;
-    let offset = num::parse_i64(offset).ok_or(Error::NOT_INTEGER)?;
+    let Some(offset) = num::parse_i64(offset) else {
+        let (ip, port) = (replica_ip(ctx), ctx.session.replica.port);
+        let message =
+            format!("Replica {ip}:{port} asks for synchronization but with a wrong offset");
+        ctx.server.logger.warning(&message);
+        return Err(Error::NOT_INTEGER);
+    };
     let stats = &ctx.server.stats;
     let id_text = String::from_utf8_lossy(id).into_owned();
     let resumed = u64::try_from(offset)
@@ -441,16 +447,22 @@ fn full_sync(ctx: &mut Ctx, wants: Wants) -> Reply {
     ctx.reply.none()
 }
 
+/// Where a replica can be reached, as far as is known.
+fn replica_ip(ctx: &Ctx) -> String {
+    let peer = ctx.session.handle.addr.rsplit_once(':').map_or("", |(ip, _)| ip);
+    ctx.session.replica.ip.clone().unwrap_or_else(|| peer.trim_matches(['[', ']']).into())
+}
+
 fn become_replica(ctx: &mut Ctx, wants: Wants, state: ReplicaState, acked: u64) {
     let handle = &ctx.session.handle;
     handle.set(flag::REPLICA, true);
-    let peer = handle.addr.rsplit_once(':').map_or("", |(ip, _)| ip);
-    let ip = ctx.session.replica.ip.clone().unwrap_or_else(|| peer.trim_matches(['[', ']']).into());
+    let ip = replica_ip(ctx);
     let port = ctx.session.replica.port;
     ctx.server.logger.notice(&format!("Replica {ip}:{port} asks for synchronization"));
     // Who takes a snapshot of unknown length is a real replica, and those confirm.
     let confirms = ctx.session.replica.eof;
-    let replica = Replica::new(Arc::clone(handle), ip, port, wants, confirms, state);
+    let keyless = ctx.session.replica.keyless;
+    let replica = Replica::new(Arc::clone(handle), ip, port, wants, keyless, confirms, state);
     replica.acked.store(acked, Ordering::SeqCst);
     ctx.server.replication.add(Arc::new(replica));
 }
@@ -485,6 +497,10 @@ fn replconf(ctx: &mut Ctx, args: &mut Args) -> Reply {
             }
             b"ack" => return acknowledged(ctx, args),
             b"getack" => return confirm(ctx),
+            b"rdb-filter-only" => {
+                filter_snapshot(args.bytes()?)?;
+                ctx.session.replica.keyless = true;
+            }
             b"rdb-only" => ctx.session.replica.rdb_only = args.int()? == 1,
             _ => {
                 return Err(error::Error::quoting(
@@ -496,6 +512,17 @@ fn replconf(ctx: &mut Ctx, args: &mut Args) -> Reply {
         }
     }
     ctx.reply.ok()
+}
+
+/// Looks at the kinds of things that a replica wants to have in its snapshot, and nothing else. There
+/// are no functions here, so that any such snapshot has no keys and is empty.
+fn filter_snapshot(kinds: &[u8]) -> Result<(), Error> {
+    let kinds = quote::split_args(kinds);
+    let kinds = kinds.ok_or(Error::new("ERR Missing rdb-filter-only values"))?;
+    match kinds.iter().find(|kind| !kind.eq_ignore_ascii_case(b"functions")) {
+        Some(kind) => Err(Error::quoting("ERR Unsupported rdb-filter-only option: ", kind, "")),
+        None => Ok(()),
+    }
 }
 
 /// Longest address that a replica may announce.

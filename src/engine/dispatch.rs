@@ -10,6 +10,7 @@ use crate::engine::args::Args;
 use crate::engine::blocking::{self, End};
 use crate::engine::ctx::{Ctx, Replier};
 use crate::engine::delivery;
+use crate::engine::divergence;
 use crate::engine::effects::Effects;
 use crate::engine::gate::{self, Asking};
 use crate::engine::monitor;
@@ -116,7 +117,7 @@ fn step<'e>(
             out.simple("QUEUED");
         }
         Ok(known) => return run(engine, session, settings, known, argv, out, mark),
-        Err((known, error)) => refuse(engine, session, known, error, out),
+        Err((known, error)) => refuse(engine, session, settings, known, error, out),
     }
     Step::Done
 }
@@ -124,6 +125,7 @@ fn step<'e>(
 fn refuse(
     engine: &Engine,
     session: &mut Session,
+    settings: &Settings,
     known: Option<&Known>,
     mut error: Error,
     out: &mut Out,
@@ -138,6 +140,7 @@ fn refuse(
         }
     }
     engine.server.stats.error(error.code());
+    divergence::report(engine, settings, session, known, &error);
     out.error(&error);
     if session.role == Role::Primary {
         pass_on_alone(engine, session);
@@ -239,8 +242,12 @@ pub fn pause(server: &Server, mode: Mode, until_ms: i64) {
 /// Whether a pause holds the command up.
 fn is_paused(engine: &Engine, session: &Session, known: &Known) -> bool {
     let pause = &engine.server.pause;
-    if pause.mode() == Mode::Off || session.role != Role::Client {
+    let mode = pause.mode();
+    if mode == Mode::Off || session.role != Role::Client {
         return false;
+    }
+    if mode == Mode::Standstill {
+        return true;
     }
     !known.command.has(flag::UNPAUSABLE)
         && !session.handle.has(client::REPLICA)
@@ -461,6 +468,7 @@ pub fn call<'k>(
         if !session.again {
             out.error(error);
             engine.server.stats.error(error.code());
+            divergence::report(engine, run.settings, session, Some(known), error);
         }
     }
     unit.note(&mut changes, wanted);

@@ -131,7 +131,12 @@ struct Loader<'e> {
     items: u64,
     keys: u64,
     expired: u64,
+    /// Keys with an empty collection, which were passed over.
+    empty: u64,
 }
+
+/// So many of the keys that are passed over are named in the log.
+const EMPTY_KEYS_NAMED: u64 = 10;
 
 impl<'e> Loader<'e> {
     fn new(engine: &'e Engine, existing: Existing) -> Self {
@@ -149,6 +154,7 @@ impl<'e> Loader<'e> {
             items: 0,
             keys: 0,
             expired: 0,
+            empty: 0,
         }
     }
 
@@ -158,7 +164,7 @@ impl<'e> Loader<'e> {
         let delay = Duration::from_micros(settings.key_load_delay);
         let mut reader = Reader::new(input)
             .limit(size)
-            .verify(settings.rdbchecksum)
+            .verify(settings.rdbchecksum && !server.skip_checksums.load(Ordering::Relaxed))
             .small_up_to(settings.limits);
         let mut reported = Instant::now();
         loop {
@@ -189,8 +195,8 @@ impl<'e> Loader<'e> {
         state.load_keys_expired = self.expired;
         drop(state);
         let message = format!(
-            "Done loading RDB, keys loaded: {}, keys expired: {}.",
-            self.keys, self.expired
+            "Done loading RDB, keys loaded: {}, keys expired: {}, empty keys skipped: {}.",
+            self.keys, self.expired, self.empty
         );
         server.logger.notice(&message);
         Ok(self.place)
@@ -220,6 +226,14 @@ impl<'e> Loader<'e> {
                 }
                 self.keys += 1;
                 return self.put(&key, value, expire_at_ms, eviction);
+            }
+            Item::Empty(key) => {
+                self.empty += 1;
+                if self.empty <= EMPTY_KEYS_NAMED {
+                    let name = String::from_utf8_lossy(&key);
+                    let message = format!("rdbLoadObject skipping empty key: {name}");
+                    self.engine.server.logger.warning(&message);
+                }
             }
             Item::Function(source) => {
                 let message = format!(

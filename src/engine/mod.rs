@@ -14,6 +14,7 @@ pub mod ctx;
 pub mod delivery;
 pub mod digest;
 pub mod dispatch;
+pub mod divergence;
 pub mod effects;
 pub mod evict;
 pub mod expire;

@@ -215,16 +215,6 @@ impl Loader<'_> {
                 "Unknown command '{command}' reading the append only file {name}"
             )));
         }
-        let first = out.chunks().next().unwrap_or_default();
-        if first.starts_with(b"-") {
-            let (error, command) =
-                (String::from_utf8_lossy(first), String::from_utf8_lossy(argv[0]));
-            self.engine.server.logger.warning(&format!(
-                "== CRITICAL == This AOF-loading-client is sending an error to its server: '{}' \
-                 after processing the command '{command}'",
-                error[1..].trim_end()
-            ));
-        }
         out.clear();
         Ok(())
     }

@@ -51,6 +51,8 @@ pub struct ReplicaHello {
     pub eof: bool,
     /// REPLCONF rdb-only.
     pub rdb_only: bool,
+    /// It wants a snapshot without keys.
+    pub keyless: bool,
 }
 
 /// What the connection's thread does once the replies so far are sent.

@@ -82,10 +82,17 @@ fn prepare(server: &Arc<Server>, options: ShutdownOn, patience: Duration) -> boo
     }
     report_replicas(server, offset);
     stop_background_save(server);
-    let settings = server.config.get();
-    if !finish_append_only_file(server, options.force) {
-        return false;
+    let done = finish_append_only_file(server, options.force) && save_finally(server, options);
+    if !done {
+        let message = "Errors trying to shut down the server. Check the logs for more information.";
+        server.logger.warning(message);
     }
+    done
+}
+
+/// Saves the keyspace where that is wanted; whether the server may end.
+fn save_finally(server: &Server, options: ShutdownOn) -> bool {
+    let settings = server.config.get();
     // Half a data set must not replace a whole file.
     let loading = server.persistence.loading.load(Ordering::Relaxed);
     let wanted = options.save || (!settings.save.is_empty() && !options.nosave);
@@ -98,10 +105,6 @@ fn prepare(server: &Arc<Server>, options: ShutdownOn, patience: Duration) -> boo
     }
     let consequence = if options.force { "Exit anyway." } else { "can't exit." };
     server.logger.warning(&format!("Error trying to save the DB, {consequence}"));
-    if !options.force {
-        let message = "Errors trying to shut down the server. Check the logs for more information.";
-        server.logger.warning(message);
-    }
     options.force
 }
 

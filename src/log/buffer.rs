@@ -3,26 +3,59 @@
 
 use std::collections::VecDeque;
 
-/// Size of a block; also the grain in which old bytes are forgotten.
-pub const BLOCK: usize = 16 * 1024;
+/// The largest block; also the grain in which old bytes are forgotten.
+const BLOCK_MAX: usize = 16 * 1024;
+
+/// The smallest one.
+const BLOCK_MIN: usize = 1024;
+
+/// Blocks that a backlog has, at least: what is kept beyond its size is little beside it.
+const BLOCKS_PER_BACKLOG: u64 = 16;
+
+/// The size of blocks beside a backlog of that size.
+pub fn block_size(backlog: u64) -> usize {
+    let wanted = usize::try_from(backlog / BLOCKS_PER_BACKLOG).unwrap_or(BLOCK_MAX);
+    wanted.clamp(BLOCK_MIN, BLOCK_MAX)
+}
+
+struct Block {
+    /// Offset of the first byte.
+    start: u64,
+    /// Its capacity is the size of the block.
+    bytes: Vec<u8>,
+}
+
+impl Block {
+    fn end(&self) -> u64 {
+        self.start + self.bytes.len() as u64
+    }
+}
 
 /// The bytes from `start` to `end` of a stream.
 pub struct Buffer {
-    blocks: VecDeque<Vec<u8>>,
-    /// Offset of the first byte of the first block.
-    start: u64,
+    /// They follow each other without a gap.
+    blocks: VecDeque<Block>,
+    /// Size of the next block.
+    block_size: usize,
     end: u64,
+    /// Bytes of memory of all blocks.
+    memory: usize,
 }
 
 impl Buffer {
     /// An empty tail at that offset.
-    pub fn starting_at(offset: u64) -> Self {
-        Buffer { blocks: VecDeque::new(), start: offset, end: offset }
+    pub fn starting_at(offset: u64, block_size: usize) -> Self {
+        Buffer { blocks: VecDeque::new(), block_size, end: offset, memory: 0 }
+    }
+
+    /// Makes new blocks of this size.
+    pub fn set_block_size(&mut self, block_size: usize) {
+        self.block_size = block_size;
     }
 
     /// Offset of the first byte that is still here.
     pub fn start(&self) -> u64 {
-        self.start
+        self.blocks.front().map_or(self.end, |block| block.start)
     }
 
     /// Offset behind the last byte.
@@ -32,21 +65,28 @@ impl Buffer {
 
     /// Bytes of memory.
     pub fn memory(&self) -> usize {
-        self.blocks.len() * BLOCK
+        self.memory
+    }
+
+    /// Forgets everything and goes on at another offset.
+    pub fn restart_at(&mut self, offset: u64) {
+        *self = Buffer::starting_at(offset, self.block_size);
     }
 
     /// Adds bytes at the end.
     pub fn push(&mut self, mut bytes: &[u8]) {
-        self.end += bytes.len() as u64;
         while !bytes.is_empty() {
-            let room = self.blocks.back().map_or(0, |block| BLOCK - block.len());
+            let room = self.blocks.back().map_or(0, |b| b.bytes.capacity() - b.bytes.len());
             if room == 0 {
-                self.blocks.push_back(Vec::with_capacity(BLOCK));
+                let block = Block { start: self.end, bytes: Vec::with_capacity(self.block_size) };
+                self.memory += block.bytes.capacity();
+                self.blocks.push_back(block);
                 continue;
             }
             let (now, later) = bytes.split_at(room.min(bytes.len()));
             if let Some(block) = self.blocks.back_mut() {
-                block.extend_from_slice(now);
+                block.bytes.extend_from_slice(now);
+                self.end = block.end();
             }
             bytes = later;
         }
@@ -55,16 +95,15 @@ impl Buffer {
     /// A copy of the bytes from `position` on, at most `max`; empty outside of the tail.
     pub fn read(&self, position: u64, max: usize) -> Vec<u8> {
         let mut out = Vec::new();
-        if position < self.start || position >= self.end {
+        if position < self.start() || position >= self.end {
             return out;
         }
-        let skip = (position - self.start) as usize;
-        let mut within = skip % BLOCK;
-        for block in self.blocks.iter().skip(skip / BLOCK) {
-            let bytes = &block[within..];
+        let first = self.blocks.partition_point(|block| block.end() <= position);
+        for block in self.blocks.range(first..) {
+            let skip = position.saturating_sub(block.start) as usize;
+            let bytes = &block.bytes[skip..];
             let take = bytes.len().min(max - out.len());
             out.extend_from_slice(&bytes[..take]);
-            within = 0;
             if out.len() == max {
                 break;
             }
@@ -72,11 +111,12 @@ impl Buffer {
         out
     }
 
-    /// Drops whole blocks in front of `offset`.
+    /// Drops whole blocks in front of `offset`, but never the last one.
     pub fn forget_before(&mut self, offset: u64) {
-        while self.blocks.len() > 1 && self.start + BLOCK as u64 <= offset {
-            self.blocks.pop_front();
-            self.start += BLOCK as u64;
+        while self.blocks.len() > 1 && self.blocks[0].end() <= offset {
+            if let Some(block) = self.blocks.pop_front() {
+                self.memory -= block.bytes.capacity();
+            }
         }
     }
 }
@@ -87,16 +127,19 @@ mod tests {
 
     #[test]
     fn reads_across_blocks_and_forgets() {
-        let mut buffer = Buffer::starting_at(7);
+        let mut buffer = Buffer::starting_at(7, BLOCK_MAX);
         let bytes: Vec<u8> = (0..100_000u32).map(|i| (i % 251) as u8).collect();
         for piece in bytes.chunks(333) {
             buffer.push(piece);
+            // Blocks of several sizes follow each other.
+            buffer.set_block_size(if buffer.end() < 30_000 { BLOCK_MAX } else { BLOCK_MIN });
         }
         assert_eq!(buffer.end(), 100_007);
         assert_eq!(buffer.read(7, usize::MAX), bytes);
         assert_eq!(buffer.read(40_007, 50_000), &bytes[40_000..90_000]);
         buffer.forget_before(50_000);
-        assert!(buffer.start() > 7 && buffer.start() <= 50_000);
+        assert!((50_000 - BLOCK_MIN as u64..=50_000).contains(&buffer.start()));
+        assert!(buffer.memory() <= 100_007 - 50_000 + 2 * BLOCK_MIN);
         assert_eq!(buffer.read(50_007, 3), &bytes[50_000..50_003]);
         assert!(buffer.read(8, 3).is_empty() && buffer.read(100_007, 3).is_empty());
     }

@@ -124,7 +124,7 @@ impl WriteLog {
         let identity = Identity { id: random_id(), previous: NO_ID.to_owned(), previous_until: -1 };
         let inner = Inner {
             identity,
-            buffer: Buffer::starting_at(0),
+            buffer: Buffer::starting_at(0, buffer::block_size(backlog_size)),
             backlog_size,
             limit,
             selected: None,
@@ -168,7 +168,7 @@ impl WriteLog {
         inner.identity =
             Identity { id: random_id(), previous: NO_ID.to_owned(), previous_until: -1 };
         let end = inner.buffer.end();
-        inner.buffer = Buffer::starting_at(end);
+        inner.buffer.restart_at(end);
         self.streaming.store(false, Ordering::Relaxed);
         true
     }
@@ -177,12 +177,15 @@ impl WriteLog {
     pub fn set_backlog_size(&self, bytes: u64) {
         let mut inner = self.inner.lock();
         inner.backlog_size = bytes;
+        inner.buffer.set_block_size(buffer::block_size(bytes));
         inner.trim();
     }
 
     /// Changes how far readers may fall behind.
     pub fn set_limit(&self, limit: LagLimit) {
-        self.inner.lock().limit = limit;
+        let mut inner = self.inner.lock();
+        inner.limit = limit;
+        inner.trim();
     }
 
     /// Bytes written so far (`master_repl_offset`).
@@ -216,10 +219,10 @@ impl WriteLog {
     }
 
     /// Bytes of memory that the log takes beyond what a backlog of that size needs.
-    pub fn memory_beyond(&self, backlog_size: usize) -> usize {
-        // Whole blocks, of which the first and the last may be used in part.
-        let needed = backlog_size.next_multiple_of(buffer::BLOCK) + buffer::BLOCK;
-        self.memory().saturating_sub(needed)
+    pub fn memory_beyond(&self, backlog_size: u64) -> u64 {
+        // Of whole blocks the first and the last may be used in part.
+        let needed = backlog_size.saturating_add(2 * buffer::block_size(backlog_size) as u64);
+        (self.memory() as u64).saturating_sub(needed)
     }
 
     /// Appends the effect of one command as a unit, in MULTI and EXEC when it is more than one
@@ -366,7 +369,7 @@ impl WriteLog {
         let mut inner = self.inner.lock();
         inner.identity =
             Identity { id: id.to_owned(), previous: NO_ID.to_owned(), previous_until: -1 };
-        inner.buffer = Buffer::starting_at(offset);
+        inner.buffer.restart_at(offset);
         inner.readers.clear();
         inner.selected = None;
         self.streaming.store(true, Ordering::Relaxed);

@@ -33,7 +33,7 @@ pub mod opcodes;
 mod ziplist;
 mod zipmap;
 
-pub use decode::{Item, Reader, RestoreError, restore};
+pub use decode::{Item, Reader, RestoreError, restore, restore_unverified};
 pub use encode::{Options, Writer, dump, encode_value};
 
 /// What eviction knows of a key: one or the other, as the policy needs.
@@ -75,6 +75,7 @@ mod tests {
                 Item::ResizeDb => "sizes".to_string(),
                 Item::Function(source) => format!("function {}", show(&source)),
                 Item::ModuleAux => "module".to_string(),
+                Item::Empty(key) => format!("empty {}", show(&key)),
                 Item::Entry { key, value, expire_at_ms, eviction } => {
                     let Value::String(text) = value else { panic!("no string") };
                     let text = show(text.bytes(&mut [0; 20]));

@@ -222,6 +222,10 @@ impl Connection<'_> {
         if self.out.is_empty() {
             return !self.handle.outbox.is_gone();
         }
+        if self.handle.has(flag::REPLICA) && self.session.takeover.is_none() {
+            feeder::refuse_reply(self.engine, &self.handle);
+            return false;
+        }
         let server = &self.engine.server;
         server.stats.replied(self.handle.id, self.out.len());
         let may_pile_up = self.session.authenticated;
@@ -258,11 +262,7 @@ impl Connection<'_> {
         transaction::unwatch(&server.keyspace, &mut self.session);
         monitor::leave(server, &self.handle);
         server.pubsub.leave(&self.handle);
-        if let Some(replica) = server.replication.remove(self.handle.id) {
-            let message = format!("Connection with replica {}:{} lost.", replica.ip, replica.port);
-            server.logger.notice(&message);
-            server.replication.wake_waiting();
-        }
+        feeder::part(server, self.handle.id);
         self.handle.set(flag::CLOSING, true);
         if !self.handle.outbox.close_when_empty() {
             server.clients.remove(self.handle.id);

@@ -50,6 +50,7 @@ pub fn run(engine: &Arc<Engine>) {
         if server.cron_paused.load(Ordering::Relaxed) {
             continue;
         }
+        server.pause.sit_out_standstill();
         let settings = server.config.get();
         sample_rates(server);
         cut_lost_replicas(server);

@@ -64,9 +64,9 @@ fn hand_over(engine: &Engine, replica: &Replica) {
     }
     *state = Failover::InProgress;
     drop(state);
+    // Writes that wait go on waiting: should the replica refuse, they are ours to execute.
     server.become_replica((replica.ip.clone(), replica.port));
     drop(guards);
-    server.pause.let_writes_go();
 }
 
 /// Ends a failover that did not come about.

@@ -10,9 +10,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use crate::base::clock;
 use crate::engine::session::Takeover;
-use crate::engine::{Engine, Session};
+use crate::engine::{Engine, Session, client_line};
 use crate::log::Read;
+use crate::state::clients::ClientHandle;
 use crate::state::replication::{Replica, ReplicaState, Wants};
 use crate::state::{Job, Server};
 
@@ -36,11 +38,13 @@ pub fn take_over(engine: &Engine, session: &mut Session) {
 /// Sends the snapshot in `file` and then the stream.
 pub fn send_snapshot(engine: &Arc<Engine>, replica: &Replica, file: &File, reader: u64) {
     let server = &engine.server;
-    replica.reader.store(reader, Ordering::SeqCst);
     let sent = prepare(engine, replica).and_then(|()| send_file(engine, replica, file));
     if let Err(e) = sent {
-        let message = format!("Sending the snapshot to {} failed: {e}", name(replica));
-        server.logger.warning(&message);
+        let is_late = matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut);
+        server.logger.warning(&match is_late {
+            true => format!("Disconnecting timedout replica (full sync): {}", name(replica)),
+            false => format!("Sending the snapshot to {} failed: {e}", name(replica)),
+        });
         server.log.detach(reader);
         return replica.client.kill();
     }
@@ -69,6 +73,7 @@ pub fn stream(engine: &Arc<Engine>, replica: &Replica, reader: u64) {
         if server.has_ended() || handle.outbox.is_gone() {
             break;
         }
+        server.pause.sit_out_standstill();
         match server.log.read(reader, STEP, Duration::from_secs(1)) {
             Read::Timeout => {}
             Read::Bytes(bytes) => {
@@ -91,6 +96,38 @@ pub fn stream(engine: &Arc<Engine>, replica: &Replica, reader: u64) {
     }
     server.log.detach(reader);
     handle.kill();
+}
+
+/// Says why a replica is cut that has sent a command with a reply: on its connection the reply would
+/// stand in the middle of the stream, or of the snapshot.
+pub fn refuse_reply(engine: &Engine, handle: &ClientHandle) {
+    let table = &engine.table;
+    let command = handle.last_command.load(Ordering::Relaxed).checked_sub(1);
+    let command = command.map_or("<unknown>", |id| table.get(id as usize).full_name.as_str());
+    let mut line = String::new();
+    client_line::push(&mut line, table, handle, clock::unix_ms());
+    let message = format!(
+        "Replica generated a reply to command '{command}', disconnecting it: {}",
+        line.trim_end()
+    );
+    engine.server.logger.warning(&message);
+}
+
+/// The connection of a client has ended, which may have been a replica.
+pub fn part(server: &Server, client: u64) {
+    let replication = &server.replication;
+    let Some(replica) = replication.find(client) else { return };
+    let waits = |replica: &Replica| replica.state() == ReplicaState::WaitSnapshot;
+    let others = |other: &Arc<Replica>| other.client.id != client && waits(other);
+    if waits(&replica) && !replication.replicas().iter().any(others) {
+        // Nobody waits for the snapshot any more, so what comes behind it need not be kept until
+        // its thread sees that too. Who comes meanwhile is let go and asks again.
+        server.log.detach(replica.reader.load(Ordering::SeqCst));
+    }
+    replication.remove(client);
+    let message = format!("Connection with replica {} lost.", name(&replica));
+    server.logger.notice(&message);
+    replication.wake_waiting();
 }
 
 /// Cuts a replica that fell too far behind the stream, also while its feeder is stuck in a write.

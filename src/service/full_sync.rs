@@ -3,7 +3,7 @@
 //! The snapshot is spooled to a file without a name and each replica is sent that file by its own
 //! feeder, so that a slow one holds up neither the snapshot nor the others. The log keeps
 //! everything from the snapshot's offset on, so a replica that comes while the snapshot is being
-//! made shares it.
+//! made shares it, if it wants the same contents.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -32,8 +32,10 @@ const TICKS_PER_LINE: u32 = 200;
 /// Makes snapshots until no replica waits for one. Returns at once when another thread is at it.
 pub fn run(engine: &Arc<Engine>) {
     let server = &engine.server;
-    while !waiting(server).is_empty() && server.replication.begin_syncing() {
-        if let Err(e) = sync(engine) {
+    while let Some(first) = waiting(server).into_iter().next()
+        && server.replication.begin_syncing()
+    {
+        if let Err(e) = sync(server, first.keyless) {
             let message = format!("No snapshot for replicas: {e}");
             server.logger.warning(&message);
             refuse_waiting(server);
@@ -53,97 +55,115 @@ fn waiting(server: &Server) -> Vec<Arc<Replica>> {
     replicas
 }
 
-fn sync(engine: &Arc<Engine>) -> io::Result<()> {
-    let server = &engine.server;
+fn sync(server: &Server, keyless: bool) -> io::Result<()> {
     server.logger.notice("Starting a snapshot for SYNC of replicas");
     let spool = spool_file(server)?;
-    // Keeps the log from the snapshot's offset on until the replicas have readers of their own.
     let mut anchor = 0;
     let (snapshot, epoch) = persistence::begin_snapshot(server, || {
         anchor = server.log.activate_with_reader();
     });
-    let result = spool_and_send(server, spool, snapshot, &epoch, anchor);
+    let result = Round { server, epoch, anchor, keyless }.spool_and_send(spool, snapshot);
     server.log.detach(anchor);
     result
 }
 
-fn spool_and_send(
-    server: &Server,
-    spool: File,
-    snapshot: Snapshot,
-    epoch: &Epoch,
+/// One snapshot and those who wait for it.
+struct Round<'s> {
+    server: &'s Server,
+    epoch: Epoch,
+    /// Keeps the log from the snapshot's offset on until the replicas have readers of their own.
     anchor: u64,
-) -> io::Result<()> {
-    let done = AtomicBool::new(false);
-    let (result, mut told) = std::thread::scope(|scope| {
-        // Without it replicas only hear of the snapshot when it is made.
-        let attending = Builder::new().spawn_scoped(scope, || attend(server, epoch, &done));
-        let result = {
-            let whole = Contents::Whole;
-            persistence::write_snapshot(server, snapshot, epoch, spool, Until::Unwanted, whole)
-        };
-        done.store(true, Ordering::SeqCst);
-        (result, attending.map_or_else(|_| Vec::new(), |thread| thread.join().unwrap_or_default()))
-    });
-    let file = result?;
-    tell(server, epoch, &mut told);
-    told.iter().try_for_each(|replica| start_feeder(server, replica, anchor, &file))
+    /// Whether it is one without keys. Who wants another kind waits for the next round.
+    keyless: bool,
 }
 
-/// Tells the waiting replicas which id and offset their snapshot will have.
-fn tell(server: &Server, epoch: &Epoch, told: &mut Vec<Arc<Replica>>) {
-    for replica in waiting(server) {
-        if told.iter().any(|t| t.client.id == replica.client.id) {
-            continue;
-        }
-        if replica.wants == Wants::Psync {
-            let mut out = Out::new();
-            out.simple(&format!("FULLRESYNC {} {}", epoch.id, epoch.offset));
-            server.clients.send(&replica.client, &mut out, NO_LIMIT);
-        }
-        told.push(replica);
+impl Round<'_> {
+    fn spool_and_send(&self, spool: File, snapshot: Snapshot) -> io::Result<()> {
+        let done = AtomicBool::new(false);
+        let contents = if self.keyless { Contents::Keyless } else { Contents::Whole };
+        let (result, mut told) = std::thread::scope(|scope| {
+            // Without it replicas only hear of the snapshot when it is made.
+            let attending = Builder::new().spawn_scoped(scope, || self.attend(&done));
+            let (server, epoch) = (self.server, &self.epoch);
+            let result = persistence::write_snapshot(
+                server,
+                snapshot,
+                epoch,
+                spool,
+                Until::Unwanted,
+                contents,
+            );
+            done.store(true, Ordering::SeqCst);
+            let told = attending.map_or_else(|_| Vec::new(), |at| at.join().unwrap_or_default());
+            (result, told)
+        });
+        let file = result?;
+        self.tell(&mut told);
+        told.iter().try_for_each(|replica| self.start_feeder(replica, &file))
     }
-}
 
-/// While a snapshot is made, tells replicas that come of it too, for they share it, and sends all
-/// of them an empty line a second, so that they do not give up. Returns those that were told.
-fn attend(server: &Server, epoch: &Epoch, done: &AtomicBool) -> Vec<Arc<Replica>> {
-    let mut told = Vec::new();
-    let mut ticks = 0u32;
-    while !done.load(Ordering::SeqCst) {
-        tell(server, epoch, &mut told);
-        if waiting(server).is_empty() {
-            server.replication.abort_sync.store(true, Ordering::SeqCst);
+    /// The replicas that wait for this snapshot.
+    fn waiting(&self) -> Vec<Arc<Replica>> {
+        let mut replicas = waiting(self.server);
+        replicas.retain(|replica| replica.keyless == self.keyless);
+        replicas
+    }
+
+    /// Tells the waiting replicas which id and offset their snapshot will have. The log keeps what
+    /// comes behind it for all of them at the same place, and lets them go together.
+    fn tell(&self, told: &mut Vec<Arc<Replica>>) {
+        for replica in self.waiting() {
+            if told.iter().any(|t| t.client.id == replica.client.id) {
+                continue;
+            }
+            if replica.wants == Wants::Psync {
+                let mut out = Out::new();
+                out.simple(&format!("FULLRESYNC {} {}", self.epoch.id, self.epoch.offset));
+                self.server.clients.send(&replica.client, &mut out, NO_LIMIT);
+            }
+            replica.reader.store(self.anchor, Ordering::SeqCst);
+            told.push(replica);
         }
-        std::thread::sleep(TICK);
-        ticks += 1;
-        if ticks.is_multiple_of(TICKS_PER_LINE) {
-            for replica in waiting(server) {
-                let line = Chunk::Owned(b"\n".to_vec());
-                server.clients.push(&replica.client, line, NO_LIMIT);
+    }
+
+    /// While a snapshot is made, tells replicas that come of it too, for they share it, and sends
+    /// all of them an empty line a second, so that they do not give up. Returns those that were
+    /// told.
+    fn attend(&self, done: &AtomicBool) -> Vec<Arc<Replica>> {
+        let server = self.server;
+        let mut told = Vec::new();
+        let mut ticks = 0u32;
+        while !done.load(Ordering::SeqCst) {
+            self.tell(&mut told);
+            if self.waiting().is_empty() {
+                server.replication.abort_sync.store(true, Ordering::SeqCst);
+            }
+            std::thread::sleep(TICK);
+            ticks += 1;
+            if ticks.is_multiple_of(TICKS_PER_LINE) {
+                for replica in waiting(server) {
+                    let line = Chunk::Owned(b"\n".to_vec());
+                    server.clients.push(&replica.client, line, NO_LIMIT);
+                }
             }
         }
+        told
     }
-    told
-}
 
-fn start_feeder(
-    server: &Server,
-    replica: &Arc<Replica>,
-    anchor: u64,
-    file: &File,
-) -> io::Result<()> {
-    let file = file.try_clone()?;
-    match server.log.attach_beside(anchor) {
-        Some(reader) => {
-            replica.set_state(ReplicaState::SendSnapshot);
-            server.start_job(Job::SendSnapshot(Arc::clone(replica), file, reader));
+    fn start_feeder(&self, replica: &Arc<Replica>, file: &File) -> io::Result<()> {
+        let file = file.try_clone()?;
+        match self.server.log.attach_beside(self.anchor) {
+            Some(reader) => {
+                replica.reader.store(reader, Ordering::SeqCst);
+                replica.set_state(ReplicaState::SendSnapshot);
+                self.server.start_job(Job::SendSnapshot(Arc::clone(replica), file, reader));
+            }
+            // The stream went further than a replica's limit allows while the snapshot was made, or
+            // it is another one now.
+            None => replica.client.kill(),
         }
-        // The stream went further than a replica's limit allows while the snapshot was made, or it
-        // is another one now.
-        None => replica.client.kill(),
+        Ok(())
     }
-    Ok(())
 }
 
 /// A file without a name in the data directory.

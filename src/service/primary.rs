@@ -40,6 +40,7 @@ pub fn run(engine: &Arc<Engine>, generation: u64) {
         !server.has_ended() && server.replication.generation.load(Ordering::SeqCst) == generation
     };
     while current() {
+        server.pause.sit_out_standstill();
         if let Err(e) = follow(engine, generation)
             && current()
         {
@@ -173,7 +174,7 @@ impl Link<'_> {
                 server.logger.notice("Successful partial resynchronization with master.");
             }
         }
-        *server.replication.failover.lock() = Failover::None;
+        self.end_failover();
         server.replication.set_link_state(self.generation, LinkState::Connected);
         server.logger.notice("MASTER <-> REPLICA sync: Finished with success");
         self.apply_stream()
@@ -258,7 +259,18 @@ impl Link<'_> {
             *state = Failover::None;
             drop(state);
             server.become_primary();
+            server.pause.let_writes_go();
             server.logger.warning("Failover target rejected psync request, failover aborted");
+        }
+    }
+
+    /// The replica that was to become primary is it: writes that wait are told so.
+    fn end_failover(&self) {
+        let server = &self.engine.server;
+        let mut state = server.replication.failover.lock();
+        if std::mem::replace(&mut *state, Failover::None) == Failover::InProgress {
+            drop(state);
+            server.pause.let_writes_go();
         }
     }
 
@@ -401,7 +413,7 @@ impl Link<'_> {
         }
         loop {
             self.apply_input(&mut session, &mut request, &mut out)?;
-            if self.write_file()? {
+            if self.write_file()? || server.pause.sit_out_standstill() {
                 last_io = Instant::now();
             }
             let now = Instant::now();
@@ -544,6 +556,7 @@ impl Link<'_> {
 
     /// Reads more behind what is there.
     fn fill(&mut self) -> io::Result<()> {
+        self.engine.server.pause.sit_out_standstill();
         if self.at > 0 {
             self.input.drain(..self.at);
             self.at = 0;

@@ -89,7 +89,7 @@ pub fn not_counted(server: &Server, settings: &Settings) -> u64 {
     let replicas = server.replication.replicas();
     let here = replicas.iter().filter(|replica| !replica.client.has(flag::KILLED));
     let on_its_way: u64 = here.map(|replica| replica.sending.load(Ordering::Relaxed)).sum();
-    server.log.memory_beyond(settings.repl_backlog_size as usize) as u64 + on_its_way
+    server.log.memory_beyond(settings.repl_backlog_size) + on_its_way
 }
 
 /// What is kept about accesses to keys, as `maxmemory-policy` needs it.

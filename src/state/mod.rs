@@ -134,6 +134,8 @@ pub struct Server {
     pub reply_buffers_shrink: AtomicBool,
     /// How readily the operating system ends the process.
     pub oom_score: oom::OomScore,
+    /// Whether checksums are left unverified (DEBUG SET-SKIP-CHECKSUM-VALIDATION).
+    pub skip_checksums: AtomicBool,
     /// Forty digits, new at each start.
     pub run_id: String,
     /// Unix ms of the start.
@@ -181,6 +183,7 @@ impl Server {
             cron_paused: AtomicBool::new(false),
             reply_buffers_shrink: AtomicBool::new(true),
             oom_score: oom::OomScore::default(),
+            skip_checksums: AtomicBool::new(false),
             run_id: random_id(),
             started_ms: clock::unix_ms(),
             port: AtomicU64::new(u64::from(settings.port)),
@@ -344,6 +347,12 @@ impl Server {
             self.is_ending.store(true, Ordering::SeqCst);
         }
         first
+    }
+
+    /// Whether a background save or rewrite may begin: until the end is at hand. While replicas
+    /// catch up before it, one may; what becomes of it is looked at afterwards.
+    pub fn may_begin_save(&self) -> bool {
+        !self.is_ending() || self.shutdown_deadline_ms.load(Ordering::SeqCst) != 0
     }
 
     /// Does not end after all.

@@ -1,6 +1,6 @@
 //! CLIENT PAUSE: commands wait until a time, or until they are let go. The server itself holds
 //! writes back in the same way, but apart from what clients ask for: neither ends the other's
-//! pause.
+//! pause. DEBUG SLEEP holds up everything, also what no pause does.
 
 use std::sync::Condvar;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -18,6 +18,18 @@ pub enum Mode {
     Write,
     /// All.
     All,
+    /// All, also of those whom no pause holds up, and what the server does by itself.
+    Standstill,
+}
+
+impl Mode {
+    fn stops(self, may_write: bool) -> bool {
+        match self {
+            Mode::Off => false,
+            Mode::Write => may_write,
+            Mode::All | Mode::Standstill => true,
+        }
+    }
 }
 
 struct Inner {
@@ -26,15 +38,29 @@ struct Inner {
     until: i64,
     /// How many tasks of the server's hold writes back.
     holders: usize,
+    /// How many make the server stand still.
+    sleepers: usize,
 }
 
 impl Inner {
     /// The mode at this time.
     fn mode(&self, now_ms: i64) -> Mode {
         let asked = if self.until <= now_ms { Mode::Off } else { self.mode };
-        if self.holders > 0 { asked.max(Mode::Write) } else { asked }
+        asked.max(self.own())
+    }
+
+    /// What the server itself holds up.
+    fn own(&self) -> Mode {
+        match (self.sleepers, self.holders) {
+            (0, 0) => Mode::Off,
+            (0, _) => Mode::Write,
+            _ => Mode::Standstill,
+        }
     }
 }
+
+/// How often the end of a standstill is looked for, beside being told of it.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// The pause of one server.
 pub struct Pause {
@@ -46,7 +72,7 @@ pub struct Pause {
 
 impl Default for Pause {
     fn default() -> Self {
-        let inner = Inner { mode: Mode::Off, until: 0, holders: 0 };
+        let inner = Inner { mode: Mode::Off, until: 0, holders: 0, sleepers: 0 };
         let glance = AtomicU8::new(0);
         Pause { inner: Lock::new(rank::LEAF + 60, inner), ended: Condvar::new(), glance }
     }
@@ -90,9 +116,34 @@ impl Pause {
         self.ended.notify_all();
     }
 
+    /// Makes the server stand still until the same caller's [`Pause::end_standstill`].
+    pub fn begin_standstill(&self) {
+        let mut inner = self.inner.lock();
+        inner.sleepers += 1;
+        self.renew(&inner);
+    }
+
+    /// Ends what [`Pause::begin_standstill`] began.
+    pub fn end_standstill(&self) {
+        let mut inner = self.inner.lock();
+        inner.sleepers = inner.sleepers.saturating_sub(1);
+        self.renew(&inner);
+        self.ended.notify_all();
+    }
+
+    /// Returns when the server does not stand still any more; whether it did. For what it does by
+    /// itself. A shutdown ends a standstill, so that this is no obstacle to it.
+    pub fn sit_out_standstill(&self) -> bool {
+        let mut stood_still = false;
+        while self.mode() == Mode::Standstill {
+            self.wait(true, LOOK);
+            stood_still = true;
+        }
+        stood_still
+    }
+
     fn renew(&self, inner: &Inner) {
-        let held = if inner.holders > 0 { Mode::Write } else { Mode::Off };
-        self.glance.store(inner.mode.max(held) as u8, Ordering::SeqCst);
+        self.glance.store(inner.mode.max(inner.own()) as u8, Ordering::SeqCst);
     }
 
     /// What waits now.
@@ -111,23 +162,14 @@ impl Pause {
 
     /// Whether a command has to wait.
     pub fn stops(&self, may_write: bool) -> bool {
-        match self.mode() {
-            Mode::Off => false,
-            Mode::Write => may_write,
-            Mode::All => true,
-        }
+        self.mode().stops(may_write)
     }
 
     /// Waits for the end of the pause, at most for `slice`.
     pub fn wait(&self, may_write: bool, slice: Duration) {
         let inner = self.inner.lock();
         let now_ms = clock::unix_ms();
-        let stops = match inner.mode(now_ms) {
-            Mode::Off => false,
-            Mode::Write => may_write,
-            Mode::All => true,
-        };
-        if !stops {
+        if !inner.mode(now_ms).stops(may_write) {
             return;
         }
         let left = u64::try_from(inner.until - now_ms).unwrap_or(0);
@@ -154,6 +196,22 @@ mod tests {
         assert!(!pause.stops(true));
         pause.begin(Mode::Write, now + 10_000);
         assert!(pause.stops(true) && !pause.stops(false));
+    }
+
+    #[test]
+    fn a_standstill_is_stricter_than_any_pause() {
+        let pause = Pause::default();
+        assert!(!pause.sit_out_standstill());
+        pause.begin_standstill();
+        pause.begin(Mode::Write, clock::unix_ms() + 10_000);
+        assert!(pause.mode() == Mode::Standstill && pause.stops(false));
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| pause.sit_out_standstill());
+            std::thread::sleep(Duration::from_millis(20));
+            pause.end_standstill();
+            assert!(waiting.join().unwrap());
+        });
+        assert!(pause.mode() == Mode::Write);
     }
 
     #[test]

@@ -181,6 +181,8 @@ pub enum Contents {
     Whole,
     /// The append-only file's base, which increments follow.
     Base,
+    /// What there is besides keys, for those who want nothing else.
+    Keyless,
 }
 
 /// The place in the replication stream that a snapshot belongs to.
@@ -284,6 +286,22 @@ pub fn write_snapshot<W: Write>(
     writer.header()?;
     write_aux(server, epoch, &mut writer, contents)?;
     let mut progress = Progress::new(server, &snapshot, until);
+    if contents != Contents::Keyless {
+        write_entries(server, &mut snapshot, &mut writer, &mut progress)?;
+    }
+    // Also one without keys may be unwanted: those that it was to save were removed before it began.
+    progress.go_on(server)?;
+    drop(snapshot);
+    writer.finish()
+}
+
+fn write_entries<W: Write>(
+    server: &Server,
+    snapshot: &mut Snapshot,
+    writer: &mut rdb::Writer<W>,
+    progress: &mut Progress,
+) -> io::Result<()> {
+    let settings = server.config.get();
     let counts = snapshot.counts().to_vec();
     let (mut selected, mut announced) = (None, vec![false; counts.len()]);
     while let Some(batch) = snapshot.next_batch() {
@@ -302,8 +320,7 @@ pub fn write_snapshot<W: Write>(
         }
         progress.report(server);
     }
-    drop(snapshot);
-    writer.finish()
+    Ok(())
 }
 
 /// What is written of a key's accesses: what the policy will want to know again.
@@ -354,6 +371,25 @@ impl Progress {
         Progress { until, delay, total, done: 0, reported: Instant::now() }
     }
 
+    /// Whether the save may go on.
+    ///
+    /// # Errors
+    /// It is to end.
+    fn go_on(&self, server: &Server) -> io::Result<()> {
+        let ended = match self.until {
+            Until::Done => false,
+            Until::Aborted => server.persistence.abort_save.load(Ordering::Relaxed),
+            Until::Unwanted => {
+                server.replication.abort_sync.load(Ordering::Relaxed) || server.is_ending()
+            }
+            Until::Rewritten => server.aof.is_aborted() || server.has_ended(),
+        };
+        if ended {
+            return Err(io::Error::new(io::ErrorKind::Interrupted, "the save was ended"));
+        }
+        Ok(())
+    }
+
     /// One more key is written.
     ///
     /// # Errors
@@ -362,18 +398,7 @@ impl Progress {
         self.done += 1;
         let until = Instant::now() + self.delay;
         loop {
-            let ended = match self.until {
-                Until::Done => false,
-                Until::Aborted => server.persistence.abort_save.load(Ordering::Relaxed),
-                Until::Unwanted => {
-                    let unwanted = &server.replication.abort_sync;
-                    unwanted.load(Ordering::Relaxed) || server.is_ending()
-                }
-                Until::Rewritten => server.aof.is_aborted() || server.has_ended(),
-            };
-            if ended {
-                return Err(io::Error::new(io::ErrorKind::Interrupted, "the save was ended"));
-            }
+            self.go_on(server)?;
             if self.delay.is_zero() {
                 return Ok(());
             }
@@ -401,7 +426,7 @@ impl Progress {
 /// Starts a background save unless one runs, or a rewrite of the append-only file, or the server is
 /// about to end; whether it was started.
 pub fn start_background_save(server: &Arc<Server>) -> bool {
-    let free = !server.is_ending() && !server.aof.is_rewriting();
+    let free = server.may_begin_save() && !server.aof.is_rewriting();
     let started = free && server.persistence.begin_background();
     if started {
         server.start_job(crate::state::Job::BackgroundSave);

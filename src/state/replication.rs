@@ -37,12 +37,15 @@ pub struct Replica {
     pub synced: AtomicU64,
     /// Unix ms of its last confirmation.
     pub acked_ms: AtomicI64,
-    /// Its reader of the log, once it has one; 0 before.
+    /// Its reader of the log, once it has one; 0 before. Replicas for which a snapshot is made share
+    /// one.
     pub reader: AtomicU64,
     /// Bytes of the stream that are read from the log for it and not written to its socket.
     pub sending: AtomicU64,
     /// How it wants its snapshot.
     pub wants: Wants,
+    /// Its snapshot is to have no keys.
+    pub keyless: bool,
     /// It is one that confirms what it gets, by itself and when it is asked to.
     pub confirms: bool,
 }
@@ -65,6 +68,7 @@ impl Replica {
         ip: String,
         port: u16,
         wants: Wants,
+        keyless: bool,
         confirms: bool,
         state: ReplicaState,
     ) -> Self {
@@ -80,6 +84,7 @@ impl Replica {
             reader: AtomicU64::new(0),
             sending: AtomicU64::new(0),
             wants,
+            keyless,
             confirms,
         }
     }
@@ -286,15 +291,13 @@ impl Replication {
         replicas.push(replica);
     }
 
-    /// Removes the replica with this client's id, if there is one.
-    pub fn remove(&self, client: u64) -> Option<Arc<Replica>> {
+    /// Removes the replica with this client's id.
+    pub fn remove(&self, client: u64) {
         let mut replicas = self.replicas.lock();
-        let at = replicas.iter().position(|r| r.client.id == client)?;
-        let replica = replicas.remove(at);
+        replicas.retain(|r| r.client.id != client);
         if replicas.is_empty() {
             self.note_no_replicas();
         }
-        Some(replica)
     }
 
     /// Notes (database, key) that a writable replica's own clients gave a deadline.

@@ -67,6 +67,8 @@ pub struct Stats {
     pub repl_in: AtomicU64,
     /// Bytes sent to replicas.
     pub repl_out: AtomicU64,
+    /// Errors in answer to what a primary or an append-only file has had executed.
+    pub unexpected_errors: AtomicU64,
     /// Full resynchronisations served.
     pub sync_full: AtomicU64,
     /// Partial resynchronisations served.
@@ -140,6 +142,7 @@ impl Stats {
             published: AtomicU64::new(0),
             repl_in: AtomicU64::new(0),
             repl_out: AtomicU64::new(0),
+            unexpected_errors: AtomicU64::new(0),
             sync_full: AtomicU64::new(0),
             sync_partial_ok: AtomicU64::new(0),
             sync_partial_err: AtomicU64::new(0),
@@ -292,6 +295,7 @@ impl Stats {
             &self.published,
             &self.repl_in,
             &self.repl_out,
+            &self.unexpected_errors,
             &self.sync_full,
             &self.sync_partial_ok,
             &self.sync_partial_err,

@@ -36,6 +36,7 @@ pub fn stats(facts: &Facts, fields: &mut Fields) {
     fields.add_zeros(&["latest_fork_usec", "total_forks"]);
     fields.add("migrate_cached_sockets", server.targets.count());
     fields.add_zeros(ABSENT);
+    fields.add("unexpected_error_replies", load(&stats.unexpected_errors));
     fields.add("total_error_replies", load(&stats.total_errors));
     fields.add("dump_payload_sanitizations", 0);
     let (reads, writes) = stats.reads_and_writes();
@@ -66,7 +67,6 @@ const ABSENT: &[&str] = &[
     "tracking_total_keys",
     "tracking_total_items",
     "tracking_total_prefixes",
-    "unexpected_error_replies",
 ];
 
 fn traffic(stats: &Stats, fields: &mut Fields) {

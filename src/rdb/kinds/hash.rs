@@ -102,9 +102,9 @@ pub fn read<R: Read>(source: &mut Source<R>, number: u8) -> Result<Hash, Error> 
             let earliest = u64::from_le_bytes(source.array()?);
             read_table(source, Deadlines::After(earliest))
         }
-        ZIPMAP => read_block(source, |block| zipmap::to_listpack(&block), Hash::from_pairs),
-        ZIPLIST => read_block(source, |block| ziplist::to_listpack(&block), Hash::from_pairs),
-        LISTPACK => read_block(source, Listpack::from_bytes, Hash::from_pairs),
+        ZIPMAP => read_block(source, &IN_ZIPMAP, Hash::from_pairs),
+        ZIPLIST => read_block(source, &IN_ZIPLIST, Hash::from_pairs),
+        LISTPACK => read_block(source, &IN_LISTPACK, Hash::from_pairs),
         EARLY_TIMED_LISTPACK => read_triples(source),
         TIMED_LISTPACK => {
             // The earliest deadline is in the block, too.
@@ -116,21 +116,39 @@ pub fn read<R: Read>(source: &mut Source<R>, number: u8) -> Result<Hash, Error> 
 }
 
 fn read_triples<R: Read>(source: &mut Source<R>) -> Result<Hash, Error> {
-    read_block(source, Listpack::from_bytes, Hash::from_triples)
+    read_block(source, &IN_LISTPACK, Hash::from_triples)
 }
+
+/// A form of block.
+struct Packing {
+    unpack: fn(Vec<u8>) -> Option<Listpack>,
+    /// What a block is told that breaks the form, or has a field twice.
+    damaged: &'static str,
+}
+
+const IN_ZIPMAP: Packing = Packing {
+    unpack: |block| zipmap::to_listpack(&block),
+    damaged: "Zipmap integrity check failed",
+};
+const IN_ZIPLIST: Packing = Packing {
+    unpack: |block| ziplist::to_listpack(&block),
+    damaged: "Hash ziplist integrity check failed",
+};
+const IN_LISTPACK: Packing =
+    Packing { unpack: Listpack::from_bytes, damaged: "Hash listpack integrity check failed" };
 
 /// Reads a string that is a block, unpacks it and makes a hash of it.
 fn read_block<R: Read>(
     source: &mut Source<R>,
-    unpack: fn(Vec<u8>) -> Option<Listpack>,
+    packing: &Packing,
     make: fn(Listpack, &Limits) -> Option<Hash>,
 ) -> Result<Hash, Error> {
-    let list = unpack(source.string()?);
+    let list = (packing.unpack)(source.string()?);
     let hash = list.and_then(|list| match list.is_empty() {
         true => Some(Hash::default()),
         false => make(list, &source.limits),
     });
-    hash.ok_or_else(|| source.corrupt("the block of a hash is damaged"))
+    hash.ok_or_else(|| source.corrupt(packing.damaged))
 }
 
 /// How a table says when its fields are due.

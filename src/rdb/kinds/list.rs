@@ -74,15 +74,18 @@ fn read_blocks<R: Read>(
 
 fn ziplist<R: Read>(source: &mut Source<R>) -> Result<Block, Error> {
     let list = ziplist::to_listpack(&source.string()?);
-    list.map(Block::Packed).ok_or_else(|| source.corrupt("a list's ziplist is damaged"))
+    list.map(Block::Packed).ok_or_else(|| source.corrupt("Ziplist integrity check failed"))
 }
 
 fn block<R: Read>(source: &mut Source<R>) -> Result<Block, Error> {
     match source.len()? {
-        PLAIN => Ok(Block::Plain(source.string()?.into_boxed_slice())),
+        PLAIN => match source.string()? {
+            element if element.is_empty() => Err(source.corrupt("a list's node is empty")),
+            element => Ok(Block::Plain(element.into_boxed_slice())),
+        },
         PACKED => {
             let list = Listpack::from_bytes(source.string()?);
-            list.map(Block::Packed).ok_or_else(|| source.corrupt("a list's listpack is damaged"))
+            list.map(Block::Packed).ok_or_else(|| source.corrupt("Listpack integrity check failed"))
         }
         _ => Err(source.corrupt("a list's node is of no known kind")),
     }

@@ -36,24 +36,25 @@ pub fn write(out: &mut impl Write, value: &Set, opts: &Options) -> io::Result<()
     value.iter().try_for_each(|member| put_string(out, member.bytes(&mut [0; 20]), opts))
 }
 
-/// Reads the body of a value of type `number`.
+/// Reads the body of a value of type `number`. The set may be empty.
 pub fn read<R: Read>(source: &mut Source<R>, number: u8) -> Result<Set, Error> {
-    let set = match number {
-        TABLE => read_members(source)?,
+    match number {
+        TABLE => read_members(source),
         INTSET => {
             let ints = Intset::from_bytes(source.string()?);
-            let ints = ints.ok_or_else(|| source.corrupt("an intset is damaged"))?;
-            Set::from_intset(ints, &source.limits)
+            // There never was an empty one in a file.
+            let ints = ints.filter(|ints| !ints.is_empty());
+            let ints = ints.ok_or_else(|| source.corrupt("Intset integrity check failed"))?;
+            Ok(Set::from_intset(ints, &source.limits))
         }
         LISTPACK => {
             let block = Listpack::from_bytes(source.string()?);
             block
                 .and_then(|block| Set::from_listpack(block, &source.limits))
-                .ok_or_else(|| source.corrupt("a set's listpack is damaged"))?
+                .ok_or_else(|| source.corrupt("Set listpack integrity check failed"))
         }
-        _ => return Err(source.unknown_type(number)),
-    };
-    if set.is_empty() { Err(source.corrupt("a set has no members")) } else { Ok(set) }
+        _ => Err(source.unknown_type(number)),
+    }
 }
 
 fn read_members<R: Read>(source: &mut Source<R>) -> Result<Set, Error> {

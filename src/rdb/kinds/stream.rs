@@ -108,7 +108,7 @@ fn read_entries<R: Read>(
         };
         let list = Listpack::from_bytes(source.string()?);
         if !list.is_some_and(|list| entries.load_node(Id::from_bytes(base), list)) {
-            return Err(source.corrupt("a stream's node is damaged or in the wrong place"));
+            return Err(source.corrupt("Stream listpack integrity check failed"));
         }
     }
     let length = source.len()?;
@@ -171,7 +171,7 @@ fn read_consumer<R: Read>(
         _ => seen_ms,
     };
     if !group.add_consumer(name, seen_ms) {
-        return Err(source.corrupt("two consumers of one name"));
+        return Err(source.corrupt("Duplicate stream consumer detected"));
     }
     if let Some(consumer) = group.consumer_mut(name) {
         consumer.active_ms = active_ms;
@@ -183,7 +183,7 @@ fn read_consumer<R: Read>(
             return Err(source.corrupt("what is pending for a consumer is not so for its group"));
         };
         if group.pending(id).is_some() {
-            return Err(source.corrupt("a pending entry belongs to two consumers"));
+            return Err(source.corrupt("Stream consumer PEL entry already has a consumer assigned"));
         }
         group.assign(id, name, delivered_ms, deliveries);
     }

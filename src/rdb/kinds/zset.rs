@@ -55,8 +55,13 @@ pub fn read<R: Read>(source: &mut Source<R>, number: u8) -> Result<Zset, Error> 
         TABLE => {
             read_table(source, |source| Ok(f64::from_bits(u64::from_le_bytes(source.array()?))))
         }
-        ZIPLIST => read_block(source, |block| ziplist::to_listpack(&block)),
-        LISTPACK => read_block(source, Listpack::from_bytes),
+        ZIPLIST => {
+            let damaged = "Zset ziplist integrity check failed";
+            read_block(source, |block| ziplist::to_listpack(&block), damaged)
+        }
+        LISTPACK => {
+            read_block(source, Listpack::from_bytes, "Zset listpack integrity check failed")
+        }
         _ => Err(source.unknown_type(number)),
     }
 }
@@ -100,9 +105,10 @@ fn text_score<R: Read>(source: &mut Source<R>) -> Result<f64, Error> {
 fn read_block<R: Read>(
     source: &mut Source<R>,
     parse: impl Fn(Vec<u8>) -> Option<Listpack>,
+    damaged: &'static str,
 ) -> Result<Zset, Error> {
     let block = parse(source.string()?).and_then(Zset::from_listpack);
-    let mut zset = block.ok_or_else(|| source.corrupt("a sorted set's block is broken"))?;
+    let mut zset = block.ok_or_else(|| source.corrupt(damaged))?;
     zset.expect(zset.len(), &source.limits);
     Ok(zset)
 }

@@ -146,7 +146,7 @@ impl Aof {
     /// Starts a rewrite in a thread of its own.
     fn start_rewrite(&self, server: &Server) -> Started {
         let settings = server.config.get();
-        if server.is_ending() || make_directory(server, &settings).is_err() {
+        if !server.may_begin_save() || make_directory(server, &settings).is_err() {
             self.rewriting.lock().last_ok = false;
             return Started::Failed;
         }

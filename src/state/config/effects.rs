@@ -25,7 +25,6 @@ pub const NO_EFFECT: &[(&str, &str)] = &[
         "clients have threads of their own while a file is loaded",
     ),
     ("proc-title-template", "the standard library cannot change a process's title"),
-    ("propagation-error-behavior", "an error in the primary's stream is logged and passed over"),
     ("rdb-del-sync-files", "a full resync leaves no files behind"),
     ("rdb-save-incremental-fsync", "a snapshot is synced once, before it takes its name"),
     ("repl-diskless-load", "a snapshot is received whole before the old data go"),

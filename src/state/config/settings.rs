@@ -235,7 +235,7 @@ pub enum PropagationError {
     Ignore,
     /// Stop the server.
     Panic,
-    /// Stop the server if it is a replica.
+    /// Stop the server if the command is a primary's.
     PanicOnReplicas,
 }
 
