@@ -421,7 +421,7 @@ mod tests {
                 if cursor == 0 {
                     break;
                 }
-                let add = rng.next_u64() % 2 == 0;
+                let add = rng.next_u64().is_multiple_of(2);
                 for _ in 0..rng.next_u64() % 400 {
                     // Even numbers stay; odd ones come and go.
                     let number = (rng.next_u64() % 20_000) as u32 | 1;

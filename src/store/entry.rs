@@ -182,7 +182,7 @@ impl<'a> View<'a> {
     }
 
     /// A copy.
-    pub fn to_entry(&self) -> Entry {
+    pub fn to_entry(self) -> Entry {
         self.to_entry_with(self.value().into_owned())
     }
 
