@@ -31,7 +31,10 @@ impl Seed {
         };
         let (words, rest) = bytes.as_chunks();
         words.iter().for_each(|&word| state.absorb(u64::from_le_bytes(word)));
-        let tail = rest.iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte));
+        let tail = match bytes.last_chunk() {
+            Some(&last) if !rest.is_empty() => u64::from_le_bytes(last) >> (64 - 8 * rest.len()),
+            _ => rest.iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte)),
+        };
         state.absorb((bytes.len() as u64) << 56 | tail);
         state.v2 ^= 0xff;
         (0..3).for_each(|_| state.round());

@@ -20,7 +20,6 @@ pub trait Long: Clone {
     fn of(item: Item) -> Self;
 
     /// Bytes that it has on the heap and that the table is to count.
-    #[inline]
     fn heap_size(&self) -> usize;
 }
 
