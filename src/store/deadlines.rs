@@ -1,7 +1,7 @@
 //! Deadlines in order: a sorted list in blocks, for little more memory than the pairs themselves.
 //!
-//! A block that is full gives its last pair to the next one, or is cut in two. Deadlines mostly come
-//! in nearly ascending order, which leaves nearly all blocks full.
+//! A block that is full gives its last pair to the next one, or is cut in two. Deadlines mostly
+//! come in nearly ascending order, which leaves nearly all blocks full.
 //!
 //! Must not know what the deadlines are of. Invariants: no block is empty or longer than [`MAX`],
 //! all pairs are different and in ascending order.
