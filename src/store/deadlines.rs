@@ -1,7 +1,7 @@
 //! Deadlines in order: a sorted list in blocks, for little more memory than the pairs themselves.
 //!
-//! A block that is full gives its last pair to the next one, or is cut in half. Deadlines mostly come
-//! in nearly ascending order, which leaves nearly all blocks full.
+//! A block that is full gives its last pair to the next one, or is cut in two. Deadlines mostly
+//! come in nearly ascending order, which leaves nearly all blocks full.
 //!
 //! Must not know what the deadlines are of. Invariants: no block is empty or longer than [`MAX`],
 //! all pairs are different and in ascending order.
@@ -82,13 +82,15 @@ impl Deadlines {
             let moved = block.split_off(MAX);
             self.blocks[index + 1].splice(..0, moved);
         } else {
+            // What comes behind the last block comes in nearly ascending order.
+            let cut = if last { MAX * 7 / 8 } else { MAX / 2 };
             let block = &mut self.blocks[index];
-            let mut half = block.split_off(MAX / 2);
-            match at.checked_sub(MAX / 2) {
-                Some(at) => half.insert(at, pair),
+            let mut rest = block.split_off(cut);
+            match at.checked_sub(cut) {
+                Some(at) => rest.insert(at, pair),
                 None => block.insert(at, pair),
             }
-            self.blocks.insert(index + 1, half);
+            self.blocks.insert(index + 1, rest);
         }
     }
 

@@ -1,8 +1,8 @@
-//! One key of the keyspace: its name, value, deadline and last access, in the forms in which it comes
-//! and lies.
+//! One key of the keyspace: its name, value, deadline and last access, in the forms in which it
+//! comes and lies.
 //!
-//! A short key with a flat value (see `data/flat.rs`) is an [`Item`] in a bucket's block: its stamp is
-//! the deadline, its value
+//! A short key with a flat value (see `data/flat.rs`) is an [`Item`] in a bucket's block: its stamp
+//! is the deadline, its value
 //!
 //! ```text
 //! access(4) form(1) bytes of the form
@@ -21,6 +21,9 @@ use crate::store::access::{Access, Aging};
 pub(super) fn has_passed(deadline: Option<i64>, now_ms: i64) -> bool {
     deadline.is_some_and(|at| now_ms > at)
 }
+
+/// What a short key has of its bucket and of the allocator's header and rounding of the block.
+const SHARE: usize = 8;
 
 /// What stands before the bytes of a flat value.
 const HEAD: usize = 5;
@@ -174,7 +177,7 @@ impl<'a> View<'a> {
     /// Bytes that the key takes: the entry, the name and the value.
     pub fn memory(&self) -> usize {
         match self.content {
-            Content::Flat { size, .. } => size,
+            Content::Flat { size, .. } => size + SHARE,
             Content::Whole(value) => {
                 size_of::<Entry>() + SmallBytes::heap_size_of(self.key) + value.heap_size()
             }

@@ -1,15 +1,15 @@
-//! Linear hashing of [`Bucket`]s: what both the tables of large hashes and sets and the keyspace are
-//! made of.
+//! Linear hashing of [`Bucket`]s: what both the tables of large hashes and sets and the keyspace
+//! are made of.
 //!
-//! With `n` buckets and `p` the smallest power of two that is at least `n`, a hash belongs to bucket
-//! `hash mod p`, or, where that bucket does not exist yet, to `hash mod p/2`. Bucket `n` is made by
-//! splitting the bucket whose number is `n` without its highest bit; shrinking merges the last
-//! bucket back into that one. So there is never a second table nor a rehash of everything, and no
-//! operation moves more than a few buckets. A bucket in bit-reversed order is one unbroken range of
-//! hashes, which is what makes a cursor of [`Buckets::next_cursor`] survive any resize.
+//! With `n` buckets and `p` the smallest power of two that is at least `n`, a hash belongs to
+//! bucket `hash mod p`, or, where that bucket does not exist yet, to `hash mod p/2`. Bucket `n` is
+//! made by splitting the bucket whose number is `n` without its highest bit; shrinking merges the
+//! last bucket back into that one. So there is never a second table nor a rehash of everything, and
+//! no operation moves more than a few buckets. A bucket in bit-reversed order is one unbroken range
+//! of hashes, which is what makes a cursor of [`Buckets::next_cursor`] survive any resize.
 //!
-//! Buckets live in segments of [`SEGMENT`]; only the first one starts smaller, so that a small table
-//! is small.
+//! Buckets live in segments of [`SEGMENT`]; only the first one starts smaller, so that a small
+//! table is small.
 //!
 //! Bits of a hash: the lowest choose the bucket, bits 48 to 55 are the tag. Bits 56 to 63 are
 //! unused, so that a caller may choose among several tables by them.
@@ -257,8 +257,8 @@ impl<S: Segment> Buckets<S> {
 
     /// Where a stateless scan goes on behind the bucket of a cursor; 0 at the end. A scan begins
     /// with cursor 0 and visits all of `bucket_of(cursor)` in a step. Any cursor is safe, and leads
-    /// to the end in at most [`Buckets::count`] steps if the table does not change. Cursors are less
-    /// than twice the number of buckets, so high bits are free for the caller's use.
+    /// to the end in at most [`Buckets::count`] steps if the table does not change. Cursors are
+    /// less than twice the number of buckets, so high bits are free for the caller's use.
     ///
     /// An element that is present from the start of a scan to its end is visited at least once,
     /// however often the table grew or shrank between the steps. The reason: put all hashes in
