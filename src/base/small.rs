@@ -41,10 +41,12 @@ impl SmallBytes {
 
     /// Bytes on the heap besides the 24 of the value itself.
     pub fn heap_size(&self) -> usize {
-        match &self.0 {
-            Repr::Inline { .. } => 0,
-            Repr::Heap(content) => content.len(),
-        }
+        SmallBytes::heap_size_of(self.as_slice())
+    }
+
+    /// Bytes that such content takes on the heap, besides the 24 of the value itself.
+    pub fn heap_size_of(content: &[u8]) -> usize {
+        if content.len() <= INLINE_MAX { 0 } else { content.len() }
     }
 }
 
@@ -59,6 +61,6 @@ mod tests {
             let content = vec![b'x'; len];
             assert_eq!(SmallBytes::new(&content).as_slice(), content);
         }
-        assert_eq!(SmallBytes::new(&[0; 22]).heap_size(), 0);
+        assert_eq!([22, 23].map(|len| SmallBytes::heap_size_of(&[0; 23][..len])), [0, 23]);
     }
 }

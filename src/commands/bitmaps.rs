@@ -5,6 +5,7 @@ use std::ops::Range;
 use crate::base::num;
 use crate::data::bits::{self, Field, Operation, Overflow};
 use crate::data::{Str, Value};
+use crate::engine::apart::work_of_bytes;
 use crate::engine::spec::access::{ACCESS, OW, RO, RW, UPDATE};
 use crate::engine::{Args, Command, Ctx, Group, KeySpec, Reply};
 use crate::resp::error::Error;
@@ -192,23 +193,30 @@ impl Part {
 /// BITCOUNT key [start end [BYTE | BIT]]
 fn bitcount(ctx: &mut Ctx, args: &mut Args) -> Reply {
     // What stands behind a key that is not there is not even read.
-    let Some(value) = ctx.db.get::<Str>(args.key())? else { return ctx.reply.int(0) };
-    let mut buf = [0; 20];
-    let bytes = value.bytes(&mut buf);
-    let range = match args.left() {
-        0 => 0..bytes.len() as u64 * 8,
-        2 | 3 => {
-            let (start, end) = (args.int()?, args.int()?);
-            if start < 0 && end < 0 && start > end {
-                return ctx.reply.int(0);
+    ctx.reply_about(args.key(), amount, |found, reply| {
+        let Some((value, _)) = found else { return reply.int(0) };
+        let mut buf = [0; 20];
+        let bytes = value.bytes(&mut buf);
+        let range = match args.left() {
+            0 => 0..bytes.len() as u64 * 8,
+            2 | 3 => {
+                let (start, end) = (args.int()?, args.int()?);
+                if start < 0 && end < 0 && start > end {
+                    return reply.int(0);
+                }
+                let in_bits = !args.is_empty() && parse_unit(args)?;
+                Part { start, end, in_bits }.resolve(bytes.len())
             }
-            let in_bits = !args.is_empty() && parse_unit(args)?;
-            Part { start, end, in_bits }.resolve(bytes.len())
-        }
-        _ => return Err(Error::SYNTAX),
-    };
-    let count = bits::count(bytes, range);
-    ctx.reply.int(count as i64)
+            _ => return Err(Error::SYNTAX),
+        };
+        let count = bits::count(bytes, range);
+        reply.int(count as i64)
+    })
+}
+
+/// What it takes to walk through a string.
+fn amount(value: &Str) -> Range<usize> {
+    0..work_of_bytes(value.len())
 }
 
 /// BITPOS key bit [start [end [BYTE | BIT]]]
@@ -220,20 +228,20 @@ fn bitpos(ctx: &mut Ctx, args: &mut Args) -> Reply {
         _ => return Err(Error::BITPOS_BIT),
     };
     // What stands behind a key that is not there is not even read.
-    let Some(value) = ctx.db.get::<Str>(key)? else {
-        return ctx.reply.int(if on { -1 } else { 0 });
-    };
-    let mut buf = [0; 20];
-    let bytes = value.bytes(&mut buf);
-    let (part, end_given) = parse_search(args)?;
-    let range = part.resolve(bytes.len());
-    let found = match bits::find(bytes, on, range.clone()) {
-        Some(at) => at as i64,
-        // The first clear bit of a string of ones is the one behind it.
-        None if !on && !end_given && !range.is_empty() => range.end as i64,
-        None => -1,
-    };
-    ctx.reply.int(found)
+    ctx.reply_about(key, amount, |found, reply| {
+        let Some((value, _)) = found else { return reply.int(if on { -1 } else { 0 }) };
+        let mut buf = [0; 20];
+        let bytes = value.bytes(&mut buf);
+        let (part, end_given) = parse_search(args)?;
+        let range = part.resolve(bytes.len());
+        let found = match bits::find(bytes, on, range.clone()) {
+            Some(at) => at as i64,
+            // The first clear bit of a string of ones is the one behind it.
+            None if !on && !end_given && !range.is_empty() => range.end as i64,
+            None => -1,
+        };
+        reply.int(found)
+    })
 }
 
 /// The part of the string to be searched, and whether its end was given.
@@ -272,10 +280,13 @@ fn bitop(ctx: &mut Ctx, args: &mut Args) -> Reply {
     for key in keys {
         values.push(ctx.db.get::<Str>(key)?.cloned().unwrap_or_default());
     }
-    let mut texts = vec![[0; 20]; values.len()];
-    let sources: Vec<&[u8]> =
-        values.iter().zip(&mut texts).map(|(value, text)| value.bytes(text)).collect();
-    let result = bits::combine(operation, &sources);
+    let amount = work_of_bytes(values.iter().map(Str::len).sum());
+    let result = ctx.work_out(keys, amount, |_| {
+        let mut texts = vec![[0; 20]; values.len()];
+        let sources: Vec<&[u8]> =
+            values.iter().zip(&mut texts).map(|(value, text)| value.bytes(text)).collect();
+        bits::combine(operation, &sources)
+    })?;
     let len = result.len();
     if len > 0 {
         ctx.db.set(target, Value::String(Str::raw(result)), None);

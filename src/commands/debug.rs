@@ -15,7 +15,7 @@ use crate::resp::error::{self, Error};
 use crate::state::Server;
 use crate::state::aof;
 use crate::state::persistence::{self, Until};
-use crate::store::{Entry, Plan};
+use crate::store::{Plan, View};
 
 /// The commands of this file.
 pub const COMMANDS: &[Command] = &[Command::new("debug", debug)
@@ -171,12 +171,12 @@ fn digest_values(ctx: &mut Ctx, keys: &[&[u8]]) -> Reply {
 }
 
 /// Looks at a key without any side effect, even if its deadline has passed.
-fn look<R>(ctx: &mut Ctx, key: &[u8], at: impl FnOnce(&Entry) -> R) -> Option<R> {
+fn look<R>(ctx: &mut Ctx, key: &[u8], at: impl FnOnce(&View) -> R) -> Option<R> {
     let keyspace = &ctx.server.keyspace;
     let (hash, index) = (keyspace.hash(key), keyspace.shard_of(key));
     ctx.with_shard(index, |db| {
         let number = db.index();
-        db.held().shard(index).parts[number].dict.get(hash, key).map(at)
+        db.held().shard(index).parts[number].dict.get(hash, key).map(|view| at(&view))
     })
 }
 
@@ -204,9 +204,9 @@ const SHARED_INTEGERS: i64 = 10_000;
 fn object(ctx: &mut Ctx, args: &[&[u8]]) -> Reply {
     let (now_ms, compress) = (ctx.now_ms, ctx.settings.rdbcompression);
     let options = rdb::Options { compress, checksum: false };
-    let describe = |entry: &Entry| {
-        let address = &raw const entry.value as usize;
-        (address, entry.value.clone(), entry.idle_seconds(now_ms))
+    let describe = |entry: &View| {
+        let address = entry.key().as_ptr() as usize;
+        (address, entry.value().into_owned(), entry.idle_seconds(now_ms))
     };
     let (address, value, idle) = look(ctx, args[0], describe).ok_or(Error::NO_KEY)?;
     let mut encoded = Vec::new();

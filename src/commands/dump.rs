@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
+use crate::engine::apart::work_of_bytes;
 use crate::engine::spec::access::{ACCESS, OW, RO, UPDATE};
 use crate::engine::spec::flag::{DANGEROUS, KEYSPACE};
 use crate::engine::{Args, Command, Ctx, Group, KeySpec, Reply};
@@ -38,13 +39,11 @@ pub const COMMANDS: &[Command] = &[
 /// DUMP key
 fn dump(ctx: &mut Ctx, args: &mut Args) -> Reply {
     let compress = ctx.settings.rdbcompression;
-    match ctx.db.read(args.key()) {
-        Some(entry) => {
-            let payload = rdb::dump(&entry.value, compress);
-            ctx.reply.bulk(&payload)
-        }
-        None => ctx.reply.null(),
-    }
+    let value = ctx.db.read(args.key()).map(|entry| entry.value().into_owned());
+    let Some(value) = value else { return ctx.reply.null() };
+    ctx.let_go(work_of_bytes(value.heap_size()));
+    let payload = rdb::dump(&value, compress);
+    ctx.reply.bulk(&payload)
 }
 
 /// What RESTORE may be told.
@@ -91,7 +90,9 @@ fn restore(ctx: &mut Ctx, args: &mut Args) -> Reply {
     let ttl = u64::try_from(ttl).map_err(|_| Error::RESTORE_TTL)?.cast_signed();
     let unverified = ctx.server.skip_checksums.load(Ordering::Relaxed);
     let restore = if unverified { rdb::restore_unverified } else { rdb::restore };
-    let value = restore(payload, ctx.settings.limits).map_err(|e| match e {
+    let (limits, amount) = (ctx.settings.limits, work_of_bytes(payload.len()));
+    let restored = ctx.work_out(&[key], amount, |_| restore(payload, limits))?;
+    let value = restored.map_err(|e| match e {
         RestoreError::Footer => Error::DUMP_PAYLOAD,
         RestoreError::Body(why) => {
             let message = format!("RESTORE refused a payload: {why}");

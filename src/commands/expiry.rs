@@ -4,7 +4,7 @@ use crate::engine::spec::access::{ACCESS, RO, RW, UPDATE};
 use crate::engine::spec::flag::KEYSPACE;
 use crate::engine::{Args, Command, Ctx, Group, KeySpec, Reply};
 use crate::resp::error::{self, Error};
-use crate::store::{Entry, EventClasses};
+use crate::store::EventClasses;
 
 const CHANGED: &[KeySpec] = &[KeySpec::at(1, RW | UPDATE)];
 const SHOWN: &[KeySpec] = &[KeySpec::at(1, RO | ACCESS)];
@@ -208,7 +208,7 @@ fn pexpiretime(ctx: &mut Ctx, args: &mut Args) -> Reply {
 /// without a key.
 fn tell(ctx: &mut Ctx, args: &mut Args, form: fn(i64, i64) -> i64) -> Reply {
     let now_ms = ctx.now_ms;
-    let deadline = ctx.db.read_untouched(args.key()).map(Entry::expire_at);
+    let deadline = ctx.db.read_untouched(args.key()).map(|entry| entry.expire_at());
     ctx.reply.int(match deadline {
         None => -2,
         Some(None) => -1,

@@ -1,6 +1,7 @@
 //! HRANDFIELD: random fields of a hash.
 
 use std::collections::HashSet;
+use std::ops::Range;
 
 use crate::base::num;
 use crate::base::rng::Rng;
@@ -58,6 +59,12 @@ impl Wanted {
         }
         Ok(Wanted { count: size, repeated: count < 0, values })
     }
+
+    /// How many fields are drawn.
+    fn part(&self, hash: &Hash) -> Range<usize> {
+        let count = usize::try_from(self.count).unwrap_or(usize::MAX);
+        0..if self.repeated { count } else { count.min(hash.len()) }
+    }
 }
 
 /// HRANDFIELD key [count [WITHVALUES]]
@@ -66,25 +73,31 @@ fn hrandfield(ctx: &mut Ctx, args: &mut Args) -> Reply {
     let mut rng = Rng::from_os();
     let wanted = if args.is_empty() { None } else { Some(Wanted::parse(args)?) };
     ctx.db.expire_some(key);
-    let hash: Option<&Hash> = ctx.db.get(key)?;
     let Some(wanted) = wanted else {
+        let hash: Option<&Hash> = ctx.db.get(key)?;
         match hash.and_then(|hash| random(hash, horizon, &mut rng)) {
             Some(field) => push_item(ctx.reply.parts(), field.name),
             None => ctx.reply.parts().null(),
         }
         return ctx.reply.done();
     };
-    let out = ctx.reply.parts();
-    match hash {
-        Some(hash) if wanted.repeated => draw(out, hash, &wanted, horizon, &mut rng),
-        Some(hash) => {
-            let fields = choose(hash, wanted.count, horizon, &mut rng);
-            header(out, fields.len(), wanted.values);
-            fields.into_iter().for_each(|field| push(out, field, wanted.values));
-        }
-        None => out.array(0),
-    }
-    ctx.reply.done()
+    ctx.reply_about(
+        key,
+        |hash| wanted.part(hash),
+        |found, reply| {
+            let out = reply.parts();
+            match found {
+                Some((hash, _)) if wanted.repeated => draw(out, hash, &wanted, horizon, &mut rng),
+                Some((hash, _)) => {
+                    let fields = choose(hash, wanted.count, horizon, &mut rng);
+                    header(out, fields.len(), wanted.values);
+                    fields.into_iter().for_each(|field| push(out, field, wanted.values));
+                }
+                None => out.array(0),
+            }
+            reply.done()
+        },
+    )
 }
 
 /// A random field that has not expired.

@@ -378,17 +378,19 @@ fn list(
     push: fn(&mut Out, Field),
 ) -> Reply {
     let (key, horizon) = (args.key(), ctx.db.horizon());
-    let hash: Option<&Hash> = ctx.db.get(key)?;
-    let out = ctx.reply.parts();
-    let Some(hash) = hash else {
-        header(out, 0);
-        return ctx.reply.done();
-    };
-    let live = |field: &Field| !field.is_due(horizon);
-    let expired = hash.next_deadline().is_some_and(|deadline| deadline < horizon);
-    header(out, if expired { hash.fields().filter(live).count() } else { hash.len() });
-    hash.fields().filter(live).for_each(|field| push(out, field));
-    ctx.reply.done()
+    let all = |hash: &Hash| 0..hash.len();
+    ctx.reply_about(key, all, |found, reply| {
+        let out = reply.parts();
+        let Some((hash, _)) = found else {
+            header(out, 0);
+            return reply.done();
+        };
+        let live = |field: &Field| !field.is_due(horizon);
+        let expired = hash.next_deadline().is_some_and(|deadline| deadline < horizon);
+        header(out, if expired { hash.fields().filter(live).count() } else { hash.len() });
+        hash.fields().filter(live).for_each(|field| push(out, field));
+        reply.done()
+    })
 }
 
 /// HSCAN key cursor [MATCH pattern] [COUNT count]
@@ -396,24 +398,26 @@ fn hscan(ctx: &mut Ctx, args: &mut Args) -> Reply {
     let key = args.key();
     let cursor = scan::parse_cursor(args.bytes()?)?;
     let horizon = ctx.db.horizon();
-    let mut found = Names::default();
     // Redis looks at the key before it looks at the options.
-    let Some(hash) = ctx.db.get::<Hash>(key)? else {
-        return scan::reply(&mut ctx.reply, 0, &found);
-    };
-    let options = Options::parse(args, false)?;
-    let next = options.walk(cursor, |cursor| {
-        let mut visited = 0;
-        let next = hash.scan(cursor, |field| {
-            visited += 1;
-            let (mut name, mut value) = ([0; 20], [0; 20]);
-            let name = field.name.bytes(&mut name);
-            if !field.is_due(horizon) && options.pattern.matches(name) {
-                found.push(name);
-                found.push(field.value.bytes(&mut value));
-            }
+    let options = Options::parse(args, false);
+    let part = |hash: &Hash| options.as_ref().map_or(0..0, |options| options.part(hash.len()));
+    ctx.reply_about(key, part, |hash, reply| {
+        let mut found = Names::default();
+        let Some((hash, _)) = hash else { return scan::reply(reply, 0, &found) };
+        let options = options.as_ref().map_err(Error::clone)?;
+        let next = options.walk(cursor, |cursor| {
+            let mut visited = 0;
+            let next = hash.scan(cursor, |field| {
+                visited += 1;
+                let (mut name, mut value) = ([0; 20], [0; 20]);
+                let name = field.name.bytes(&mut name);
+                if !field.is_due(horizon) && options.pattern.matches(name) {
+                    found.push(name);
+                    found.push(field.value.bytes(&mut value));
+                }
+            });
+            (next, visited)
         });
-        (next, visited)
-    });
-    scan::reply(&mut ctx.reply, next, &found)
+        scan::reply(reply, next, &found)
+    })
 }

@@ -160,7 +160,7 @@ fn touch(ctx: &mut Ctx, args: &mut Args) -> Reply {
 /// TYPE key
 fn type_(ctx: &mut Ctx, args: &mut Args) -> Reply {
     let entry = ctx.db.read_untouched(args.key());
-    let name = entry.map_or("none", |entry| entry.value.type_name());
+    let name = entry.map_or("none", |entry| entry.type_name());
     ctx.reply.simple(name)
 }
 
@@ -219,7 +219,7 @@ fn copy(ctx: &mut Ctx, args: &mut Args) -> Reply {
         return Err(Error::SAME_OBJECT);
     }
     let Some(entry) = ctx.db.read(from) else { return ctx.reply.int(0) };
-    let (value, deadline) = (entry.value.clone(), entry.expire_at());
+    let (value, deadline) = (entry.value().into_owned(), entry.expire_at());
     ctx.db.select(target_db);
     let occupied = ctx.db.look_for_write(to).is_some();
     if !occupied || replace {

@@ -154,13 +154,20 @@ fn pop(ctx: &mut Ctx, args: &mut Args, end: End) -> Reply {
 
 /// Writes up to `count` elements at an end of a list and removes them.
 fn take(ctx: &mut Ctx, key: &[u8], end: End, count: usize) -> Result<(), Error> {
-    let (fill, out) = (fill(ctx), ctx.reply.parts());
-    ctx.db.edit(key, |list: &mut List, note| {
-        let before = list.len();
-        list.pop(end, count, fill, |item| push_item(out, item));
-        note.dirty((before - list.len()) as u64);
-        note.event(EventClasses::LIST, end.pick("lpop", "rpop"));
-    })?;
+    let fill = fill(ctx);
+    ctx.edit_apart(
+        key,
+        |list: &List| count.min(list.len()),
+        |list, out| {
+            let before = list.len();
+            list.pop(end, count, fill, |item| push_item(out, item));
+            before - list.len()
+        },
+        |&removed, note| {
+            note.dirty(removed as u64);
+            note.event(EventClasses::LIST, end.pick("lpop", "rpop"));
+        },
+    )?;
     Ok(())
 }
 

@@ -196,16 +196,18 @@ fn lset(ctx: &mut Ctx, args: &mut Args) -> Reply {
 /// LRANGE key start stop
 fn lrange(ctx: &mut Ctx, args: &mut Args) -> Reply {
     let (key, start, stop) = (args.key(), args.int()?, args.int()?);
-    let out = ctx.reply.parts();
-    match ctx.db.get::<List>(key)? {
-        Some(list) => {
-            let range = resolve_range(start, stop, list.len());
-            out.array(range.len());
-            list.iter_from(range.start).take(range.len()).for_each(|item| push_item(out, item));
+    let part = |list: &List| resolve_range(start, stop, list.len());
+    ctx.reply_about(key, part, |found, reply| {
+        let out = reply.parts();
+        match found {
+            Some((list, range)) => {
+                out.array(range.len());
+                list.iter_from(range.start).take(range.len()).for_each(|item| push_item(out, item));
+            }
+            None => out.array(0),
         }
-        None => out.array(0),
-    }
-    ctx.reply.done()
+        reply.done()
+    })
 }
 
 /// LREM key count element
@@ -219,30 +221,45 @@ fn lrem(ctx: &mut Ctx, args: &mut Args) -> Reply {
         Ok(limit) if limit > 0 => limit,
         _ => usize::MAX,
     };
-    let removed = ctx.db.edit(key, |list: &mut List, note| {
-        let removed = list.remove_equal(value, limit, from);
-        if removed > 0 {
-            list.shrink(fill);
-            note.dirty(removed as u64);
-            note.event(EventClasses::LIST, "lrem");
-        }
-        removed
-    })?;
+    let removed = ctx.edit_apart(
+        key,
+        List::len,
+        |list, _| {
+            let removed = list.remove_equal(value, limit, from);
+            if removed > 0 {
+                list.shrink(fill);
+            }
+            removed
+        },
+        |&removed, note| {
+            if removed > 0 {
+                note.dirty(removed as u64);
+                note.event(EventClasses::LIST, "lrem");
+            }
+        },
+    )?;
     ctx.reply.count(removed.unwrap_or(0))
 }
 
 /// LTRIM key start stop
 fn ltrim(ctx: &mut Ctx, args: &mut Args) -> Reply {
     let (key, start, stop, fill) = (args.key(), args.int()?, args.int()?, fill(ctx));
-    ctx.db.edit(key, |list: &mut List, note| {
-        let len = list.len();
-        let kept = resolve_range(start, stop, len);
-        list.remove_range(kept.end, len);
-        list.remove_range(0, kept.start);
-        list.shrink(fill);
-        note.dirty((len - kept.len()) as u64);
-        note.event(EventClasses::LIST, "ltrim");
-    })?;
+    ctx.edit_apart(
+        key,
+        |list: &List| list.len() - resolve_range(start, stop, list.len()).len(),
+        |list, _| {
+            let len = list.len();
+            let kept = resolve_range(start, stop, len);
+            list.remove_range(kept.end, len);
+            list.remove_range(0, kept.start);
+            list.shrink(fill);
+            len - kept.len()
+        },
+        |&removed, note| {
+            note.dirty(removed as u64);
+            note.event(EventClasses::LIST, "ltrim");
+        },
+    )?;
     ctx.reply.ok()
 }
 
@@ -254,13 +271,21 @@ fn linsert(ctx: &mut Ctx, args: &mut Args) -> Reply {
         return Err(Error::SYNTAX);
     }
     let (pivot, value) = (Item::of(args.bytes()?), args.bytes()?);
-    let len = ctx.db.edit(key, |list: &mut List, note| {
-        let index = list.iter().position(|item| item.same(&pivot))?;
-        list.insert(index, after, value, fill);
-        note.dirty(1);
-        note.event(EventClasses::LIST, "linsert");
-        Some(list.len())
-    })?;
+    let len = ctx.edit_apart(
+        key,
+        List::len,
+        |list, _| {
+            let index = list.iter().position(|item| item.same(&pivot))?;
+            list.insert(index, after, value, fill);
+            Some(list.len())
+        },
+        |len, note| {
+            if len.is_some() {
+                note.dirty(1);
+                note.event(EventClasses::LIST, "linsert");
+            }
+        },
+    )?;
     match len {
         None => ctx.reply.int(0),
         Some(None) => ctx.reply.int(-1),
@@ -327,23 +352,25 @@ fn limit(args: &mut Args, negative: Error) -> Result<usize, Error> {
 fn lpos(ctx: &mut Ctx, args: &mut Args) -> Reply {
     let (key, element) = (args.key(), Item::of(args.bytes()?));
     let search = Search::parse(args)?;
-    let list = ctx.db.get::<List>(key)?;
-    let mut found = list.iter().flat_map(|list| search.find(list, element));
-    if search.count.is_none() {
-        return match found.next() {
-            Some(index) => ctx.reply.count(index),
-            None => ctx.reply.null(),
-        };
-    }
-    let out = ctx.reply.parts();
-    let start = out.defer();
-    let mut count = 0;
-    for index in found {
-        out.int(index as i64);
-        count += 1;
-    }
-    out.finish_array(start, count);
-    ctx.reply.done()
+    let part = |list: &List| 0..list.len().min(search.maxlen);
+    ctx.reply_about(key, part, |list, reply| {
+        let mut found = list.iter().flat_map(|(list, _)| search.find(list, element));
+        if search.count.is_none() {
+            return match found.next() {
+                Some(index) => reply.count(index),
+                None => reply.null(),
+            };
+        }
+        let out = reply.parts();
+        let start = out.defer();
+        let mut count = 0;
+        for index in found {
+            out.int(index as i64);
+            count += 1;
+        }
+        out.finish_array(start, count);
+        reply.done()
+    })
 }
 
 /// How large the nodes of lists may be.

@@ -51,7 +51,7 @@ const fn about_key(name: &'static str, handler: fn(&mut Ctx, &mut Args) -> Reply
 /// OBJECT ENCODING key
 fn encoding(ctx: &mut Ctx, args: &mut Args) -> Reply {
     match ctx.db.inspect(args.key()) {
-        Some(entry) => ctx.reply.bulk(entry.value.encoding().as_bytes()),
+        Some(entry) => ctx.reply.bulk(entry.value().encoding().as_bytes()),
         None => ctx.reply.null(),
     }
 }
@@ -91,7 +91,7 @@ fn refcount(ctx: &mut Ctx, args: &mut Args) -> Reply {
     let ages = matches!(ctx.settings.maxmemory_policy.by, Some(By::Access | By::Frequency));
     let shares = ctx.settings.maxmemory == 0 || !ages;
     let Some(entry) = ctx.db.inspect(args.key()) else { return ctx.reply.null() };
-    let count = match &entry.value {
+    let count = match &*entry.value() {
         Value::String(text)
             if shares && text.as_int().is_some_and(|n| (0..SHARED_INTEGERS).contains(&n)) =>
         {

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use crate::data::{Str, Value};
+use crate::engine::apart::work_of_bytes;
 use crate::engine::spec::access::{ACCESS, INSERT, RO, RW, UPDATE};
 use crate::engine::{Args, Command, Ctx, Group, KeySpec, Reply};
 use crate::resp::error::Error;
@@ -87,13 +88,12 @@ fn append(ctx: &mut Ctx, args: &mut Args) -> Reply {
 /// SUBSTR key start end
 fn getrange(ctx: &mut Ctx, args: &mut Args) -> Reply {
     let (key, start, end) = (args.key(), args.int()?, args.int()?);
-    match ctx.db.get::<Str>(key)? {
-        Some(value) => {
-            let range = resolve(start, end, value.len());
-            ctx.reply.bulk(&value.bytes(&mut [0; 20])[range])
-        }
-        None => ctx.reply.bulk(b""),
-    }
+    let range = |value: &Str| resolve(start, end, value.len());
+    let amount = |value: &Str| 0..work_of_bytes(range(value).len());
+    ctx.reply_about(key, amount, |found, reply| match found {
+        Some((value, _)) => reply.bulk(&value.bytes(&mut [0; 20])[range(value)]),
+        None => reply.bulk(b""),
+    })
 }
 
 /// The bytes from `start` to `end`, that one included; negative ones count from the end of `len`

@@ -5,7 +5,6 @@ use crate::base::rng::Rng;
 use crate::engine::scan::{self, Budget, Names, Options, Pattern};
 use crate::engine::spec::flag::{DANGEROUS, KEYSPACE};
 use crate::engine::{Args, Command, Ctx, Group, Reply};
-use crate::store::dict::Slot;
 use crate::store::keyspace::SHARDS;
 use crate::store::{Db, Expiry};
 
@@ -65,17 +64,54 @@ fn keys(ctx: &mut Ctx, args: &mut Args) -> Reply {
     let now_ms = ctx.now_ms;
     let mut names = Names::default();
     for shard in 0..SHARDS {
-        ctx.with_shard(shard, |db| {
-            let (index, hide) = (db.index(), db.expiry() != Expiry::Ignore);
-            for entry in db.held().shard(shard).parts[index].dict.iter() {
-                if pattern.matches(entry.key()) && !(hide && entry.is_expired(now_ms)) {
-                    names.push(entry.key());
-                }
+        let mut place = 0;
+        loop {
+            place =
+                ctx.with_shard(shard, |db| list(db, shard, place, now_ms, &pattern, &mut names));
+            if place == 0 {
+                break;
             }
-        });
+            ctx.breathe();
+        }
     }
     names.write(ctx.reply.parts());
     ctx.reply.done()
+}
+
+/// Lists keys of a shard from a place in its table on; the place to go on at, 0 at the end.
+fn list(
+    db: &mut Db,
+    shard: usize,
+    start: u64,
+    now_ms: i64,
+    pattern: &Pattern,
+    names: &mut Names,
+) -> u64 {
+    let (index, hide) = (db.index(), db.expiry() != Expiry::Ignore);
+    let dict = &db.held().shard(shard).parts[index].dict;
+    let (mut place, mut left) = (start, VISITS_PER_HOLD);
+    loop {
+        // Where the table has shrunk since, the first bucket has keys that were listed before.
+        let first = place == start;
+        place = dict.scan(place, |entry| {
+            left = left.saturating_sub(1);
+            let known = first && is_before(dict.seed().hash(entry.key()), start);
+            if !known && pattern.matches(entry.key()) && !(hide && entry.is_expired(now_ms)) {
+                names.push(entry.key());
+            }
+        });
+        left = left.saturating_sub(1);
+        if place == 0 || left == 0 {
+            return place;
+        }
+    }
+}
+
+/// Whether a scan meets a hash before it comes to a place: see [`Dict::scan`].
+///
+/// [`Dict::scan`]: crate::store::dict::Dict::scan
+fn is_before(hash: u64, place: u64) -> bool {
+    hash.reverse_bits() < place.reverse_bits()
 }
 
 /// SCAN cursor [MATCH pattern] [COUNT count] [TYPE type]
@@ -87,6 +123,9 @@ fn scan(ctx: &mut Ctx, args: &mut Args) -> Reply {
     loop {
         let (shard, place) = (cursor as usize % SHARDS, cursor / SHARDS as u64);
         let next = ctx.with_shard(shard, |db| scan.visit(db, shard, place));
+        if next != 0 && !scan.budget.is_spent() {
+            ctx.breathe();
+        }
         cursor = match next {
             // This shard is done; behind the last one all is.
             0 if shard + 1 == SHARDS => 0,
@@ -123,7 +162,7 @@ impl Scan<'_> {
             let mut visited = 0;
             place = dict.scan(place, |entry| {
                 visited += 1;
-                let type_name = entry.value.type_name().as_bytes();
+                let type_name = entry.type_name().as_bytes();
                 let wanted = self.options.type_name;
                 let right_type = wanted.is_none_or(|t| t.eq_ignore_ascii_case(type_name));
                 if !right_type || !self.options.pattern.matches(entry.key()) {

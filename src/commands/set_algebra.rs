@@ -105,9 +105,20 @@ fn common(sets: &[Set]) -> impl Iterator<Item = Item<'_>> {
     members.filter(|member| others.iter().all(|other| other.contains_item(*member)))
 }
 
+/// How many members are looked at to find those that all of these sets have.
+fn least(sets: &[Set]) -> usize {
+    sets.first().map_or(0, Set::len)
+}
+
+/// How many members sets have altogether.
+fn total(sets: &[Option<Set>]) -> usize {
+    sets.iter().flatten().map(Set::len).sum()
+}
+
 /// SINTER key [key ...]
 fn sinter(ctx: &mut Ctx, args: &mut Args) -> Reply {
     let sets = fetch_all(ctx, args.take_rest())?;
+    ctx.let_go(least(&sets));
     answer(ctx, common(&sets))
 }
 
@@ -142,6 +153,7 @@ fn sintercard(ctx: &mut Ctx, args: &mut Args) -> Reply {
     }
     let sets = fetch_all(ctx, &keys)?;
     let limit = if limit == 0 { usize::MAX } else { limit };
+    ctx.let_go(least(&sets));
     let count = common(&sets).take(limit).count();
     ctx.reply.count(count)
 }
@@ -149,12 +161,16 @@ fn sintercard(ctx: &mut Ctx, args: &mut Args) -> Reply {
 /// SINTERSTORE destination key [key ...]
 fn sinterstore(ctx: &mut Ctx, args: &mut Args) -> Reply {
     let (target, limits) = (args.key(), ctx.settings.limits);
-    let sets = fetch_all(ctx, args.take_rest())?;
-    let mut result = sets.first().map(Set::like).unwrap_or_default();
-    for member in common(&sets) {
-        result.insert_item(member, &limits);
-    }
-    result.settle_as_ints(&limits);
+    let keys = args.take_rest();
+    let sets = fetch_all(ctx, keys)?;
+    let result = ctx.work_out(keys, least(&sets), |_| {
+        let mut result = sets.first().map(Set::like).unwrap_or_default();
+        for member in common(&sets) {
+            result.insert_item(member, &limits);
+        }
+        result.settle_as_ints(&limits);
+        result
+    })?;
     store(ctx, target, result, "sinterstore")
 }
 
@@ -195,6 +211,7 @@ fn unite(mut result: Set, sets: &[Option<Set>], limits: &Limits) -> Set {
 fn sunion(ctx: &mut Ctx, args: &mut Args) -> Reply {
     let limits = ctx.settings.limits;
     let sets = fetch(ctx, args.take_rest())?;
+    ctx.let_go(total(&sets));
     if sets.iter().flatten().all(|set| matches!(set.form(), Form::Ints(_))) {
         // Few integers come in their order.
         return answer(ctx, unite(Set::of_ints(), &sets, &limits).iter());
@@ -211,8 +228,9 @@ fn sunion(ctx: &mut Ctx, args: &mut Args) -> Reply {
 /// SUNIONSTORE destination key [key ...]
 fn sunionstore(ctx: &mut Ctx, args: &mut Args) -> Reply {
     let (target, limits) = (args.key(), ctx.settings.limits);
-    let sets = fetch(ctx, args.take_rest())?;
-    let result = unite(Set::of_ints(), &sets, &limits);
+    let keys = args.take_rest();
+    let sets = fetch(ctx, keys)?;
+    let result = ctx.work_out(keys, total(&sets), |_| unite(Set::of_ints(), &sets, &limits))?;
     store(ctx, target, result, "sunionstore")
 }
 
@@ -239,6 +257,12 @@ impl Difference {
     fn is_by_lookup(&self) -> bool {
         let total: usize = self.others.iter().map(Set::len).sum();
         self.first.len() * (self.others.len() + 1) / 2 <= self.first.len() + total
+    }
+
+    /// How many members are looked at.
+    fn amount(&self) -> usize {
+        let others = self.others.iter().map(Set::len).sum();
+        if self.is_by_lookup() { self.first.len() } else { self.first.len().max(others) }
     }
 
     /// The members of the first set that no other has.
@@ -276,6 +300,7 @@ fn fetch_difference(ctx: &mut Ctx, keys: &[&[u8]]) -> Result<Difference, Error> 
 fn sdiff(ctx: &mut Ctx, args: &mut Args) -> Reply {
     let limits = ctx.settings.limits;
     let difference = fetch_difference(ctx, args.take_rest())?;
+    ctx.let_go(difference.amount());
     if difference.is_by_lookup() {
         return answer(ctx, difference.members());
     }
@@ -285,8 +310,10 @@ fn sdiff(ctx: &mut Ctx, args: &mut Args) -> Reply {
 /// SDIFFSTORE destination key [key ...]
 fn sdiffstore(ctx: &mut Ctx, args: &mut Args) -> Reply {
     let (target, limits) = (args.key(), ctx.settings.limits);
-    let difference = fetch_difference(ctx, args.take_rest())?;
-    let result = difference.collect(Set::of_ints(), &limits);
+    let keys = args.take_rest();
+    let difference = fetch_difference(ctx, keys)?;
+    let work = |_: &mut Ctx| difference.collect(Set::of_ints(), &limits);
+    let result = ctx.work_out(keys, difference.amount(), work)?;
     store(ctx, target, result, "sdiffstore")
 }
 

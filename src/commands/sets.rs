@@ -4,13 +4,15 @@ use std::collections::HashSet;
 
 use crate::base::num;
 use crate::base::rng::Rng;
-use crate::data::Set;
 use crate::data::listpack::Item;
+use crate::data::{Limits, Set};
 use crate::engine::ctx::push_item;
 use crate::engine::scan::{self, Names};
 use crate::engine::spec::access::{ACCESS, DELETE, INSERT, RO, RW};
 use crate::engine::{Args, Command, Ctx, Group, KeySpec, Reply};
 use crate::resp::error::{self, Error};
+use crate::resp::out::Out;
+use crate::store::Note;
 use crate::store::events::EventClasses;
 
 /// The commands of this file.
@@ -179,13 +181,19 @@ fn smismember(ctx: &mut Ctx, args: &mut Args) -> Reply {
 
 /// SMEMBERS key
 fn smembers(ctx: &mut Ctx, args: &mut Args) -> Reply {
-    let set = ctx.db.get::<Set>(args.key())?;
-    let out = ctx.reply.parts();
-    out.set(set.map_or(0, Set::len));
-    if let Some(set) = set {
-        set.iter().for_each(|member| push_item(out, member));
-    }
-    ctx.reply.done()
+    let all = |set: &Set| 0..set.len();
+    ctx.reply_about(args.key(), all, |found, reply| {
+        match found {
+            Some((set, _)) => push_members(reply.parts(), set),
+            None => reply.parts().set(0),
+        }
+        reply.done()
+    })
+}
+
+fn push_members(out: &mut Out, set: &Set) {
+    out.set(set.len());
+    set.iter().for_each(|member| push_item(out, member));
 }
 
 /// SMOVE source destination member
@@ -251,11 +259,9 @@ fn pop_one(ctx: &mut Ctx, key: &[u8]) -> Reply {
 
 /// Answers the whole set and removes it.
 fn pop_all(ctx: &mut Ctx, key: &[u8]) -> Reply {
-    let Some(set) = ctx.db.peek_as::<Set>(key)? else { return ctx.reply.null() };
+    let Some(set) = ctx.db.peek_as::<Set>(key)?.cloned() else { return ctx.reply.null() };
     let len = set.len();
-    let out = ctx.reply.parts();
-    out.set(len);
-    set.iter().for_each(|member| push_item(out, member));
+    ctx.work_out(&[key], len, |ctx| push_members(ctx.reply.parts(), &set))?;
     ctx.db.event(EventClasses::SET, "spop", key);
     ctx.db.remove(key);
     ctx.db.event(EventClasses::GENERIC, "del", key);
@@ -274,40 +280,55 @@ const LOGGED_MEMBERS: usize = 1024;
 /// Answers and removes fewer members than there are.
 fn pop_some(ctx: &mut Ctx, key: &[u8], count: usize) -> Reply {
     let limits = ctx.settings.limits;
-    let mut rng = Rng::from_os();
-    let mut rng = || rng.next_u64();
-    let popped = ctx.db.edit(key, |set: &mut Set, note| {
+    let change = |set: &mut Set, out: &mut Out| {
+        let popped = draw_out(set, count, &limits);
+        out.set(popped.len());
+        popped.iter().for_each(|member| out.bulk(member));
+        logged(key, popped)
+    };
+    let announce = |_: &Vec<_>, note: &mut Note| {
         note.event(EventClasses::SET, "spop");
         note.dirty(count as u64);
-        let kept = set.len() - count;
-        if kept.saturating_mul(KEEP_FACTOR) > count {
-            return (0..count).filter_map(|_| set.pop(&mut rng)).collect();
-        }
-        let mut rest = set.like();
-        for _ in 0..kept {
-            if let Some(member) = set.pop(&mut rng) {
-                rest.insert(&member, &limits);
-            }
-        }
-        let popped: Vec<Vec<u8>> = set.iter().map(|member| member.to_vec()).collect();
-        *set = rest;
-        popped
-    })?;
-    let popped = popped.unwrap_or_default();
-    let out = ctx.reply.parts();
-    out.set(popped.len());
-    popped.iter().for_each(|member| out.bulk(member));
-    let logged = popped.chunks(LOGGED_MEMBERS).map(|members| {
-        let head = [b"SREM".to_vec(), key.to_vec()];
-        head.into_iter().chain(members.iter().cloned()).collect()
-    });
-    ctx.effects.replace_all(logged.collect());
+    };
+    if let Some(commands) = ctx.edit_apart(key, |_| count, change, announce)? {
+        ctx.effects.replace_all(commands);
+    }
     ctx.reply.done()
+}
+
+/// Takes random members out of a set that has more.
+fn draw_out(set: &mut Set, count: usize, limits: &Limits) -> Vec<Vec<u8>> {
+    let mut rng = Rng::from_os();
+    let mut rng = || rng.next_u64();
+    let kept = set.len() - count;
+    if kept.saturating_mul(KEEP_FACTOR) > count {
+        return (0..count).filter_map(|_| set.pop(&mut rng)).collect();
+    }
+    let mut rest = set.like();
+    for _ in 0..kept {
+        if let Some(member) = set.pop(&mut rng) {
+            rest.insert(&member, limits);
+        }
+    }
+    let popped = set.iter().map(|member| member.to_vec()).collect();
+    *set = rest;
+    popped
+}
+
+/// The commands by which the members' removal goes to the log.
+fn logged(key: &[u8], members: Vec<Vec<u8>>) -> Vec<Vec<Vec<u8>>> {
+    let mut members = members.into_iter().peekable();
+    let mut commands = Vec::new();
+    while members.peek().is_some() {
+        let head = [b"SREM".to_vec(), key.to_vec()];
+        commands.push(head.into_iter().chain(members.by_ref().take(LOGGED_MEMBERS)).collect());
+    }
+    commands
 }
 
 /// The most members, some of them again and again, that SRANDMEMBER returns at once. Redis would
 /// go on until its memory is full.
-const REPEATED_MAX: u64 = 1 << 24;
+const REPEATED_MAX: usize = 1 << 24;
 
 /// SRANDMEMBER key [count]
 fn srandmember(ctx: &mut Ctx, args: &mut Args) -> Reply {
@@ -330,27 +351,29 @@ fn srandmember(ctx: &mut Ctx, args: &mut Args) -> Reply {
     if count == i64::MIN {
         return Err(error::out_of_bounds(-i64::MAX, i64::MAX));
     }
-    let set = ctx.db.get::<Set>(key)?;
-    let out = ctx.reply.parts();
-    match set {
-        Some(set) if count < 0 => {
-            let times = count.unsigned_abs();
-            if times > REPEATED_MAX {
-                return Err(Error::OUT_OF_RANGE);
+    let times = usize::try_from(count.unsigned_abs()).unwrap_or(usize::MAX);
+    let part = |set: &Set| 0..if count < 0 { times } else { times.min(set.len()) };
+    ctx.reply_about(key, part, |found, reply| {
+        let out = reply.parts();
+        match found {
+            Some((set, _)) if count < 0 => {
+                if times > REPEATED_MAX {
+                    return Err(Error::OUT_OF_RANGE);
+                }
+                out.array(times);
+                for member in (0..times).filter_map(|_| set.random(&mut rng)) {
+                    push_item(out, member);
+                }
             }
-            out.array(times as usize);
-            for member in (0..times).filter_map(|_| set.random(&mut rng)) {
-                push_item(out, member);
+            Some((set, _)) => {
+                let members = sample(set, times, &mut rng);
+                out.array(members.len());
+                members.into_iter().for_each(|member| push_item(out, member));
             }
+            None => out.array(0),
         }
-        Some(set) => {
-            let members = sample(set, usize::try_from(count).unwrap_or(usize::MAX), &mut rng);
-            out.array(members.len());
-            members.into_iter().for_each(|member| push_item(out, member));
-        }
-        None => out.array(0),
-    }
-    ctx.reply.done()
+        reply.done()
+    })
 }
 
 /// How many times more members there must be than are wanted, so that they are drawn one by one.
@@ -394,31 +417,32 @@ fn draw<'s>(set: &'s Set, count: usize, rng: &mut impl FnMut() -> u64) -> Vec<It
 fn sscan(ctx: &mut Ctx, args: &mut Args) -> Reply {
     let key = args.key();
     let cursor = scan::parse_cursor(args.bytes()?)?;
-    let mut found = Names::default();
-    // What stands behind a key that is not there is not even read.
-    let Some(set) = ctx.db.get::<Set>(key)? else {
-        return scan::reply(&mut ctx.reply, 0, &found);
-    };
-    let options = scan::Options::parse(args, false)?;
-    let next = options.walk(cursor, |cursor| {
-        let mut visited = 0;
-        let next = set.scan(cursor, |member| {
-            visited += 1;
-            let mut text = [0; 20];
-            let name = member.bytes(&mut text);
-            if options.pattern.matches(name) {
-                found.push(name);
-            }
+    // What stands behind a key that is not there does not count.
+    let options = scan::Options::parse(args, false);
+    let part = |set: &Set| options.as_ref().map_or(0..0, |options| options.part(set.len()));
+    ctx.reply_about(key, part, |set, reply| {
+        let mut found = Names::default();
+        let Some((set, _)) = set else { return scan::reply(reply, 0, &found) };
+        let options = options.as_ref().map_err(Error::clone)?;
+        let next = options.walk(cursor, |cursor| {
+            let mut visited = 0;
+            let next = set.scan(cursor, |member| {
+                visited += 1;
+                let mut text = [0; 20];
+                let name = member.bytes(&mut text);
+                if options.pattern.matches(name) {
+                    found.push(name);
+                }
+            });
+            (next, visited)
         });
-        (next, visited)
-    });
-    scan::reply(&mut ctx.reply, next, &found)
+        scan::reply(reply, next, &found)
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::Limits;
 
     #[test]
     fn samples_have_no_member_twice() {

@@ -12,7 +12,7 @@ use std::ops::Range;
 use crate::base::num;
 use crate::data::list::End;
 use crate::data::quicklist::Fill;
-use crate::data::{Hash, Kind, List, Str, Value};
+use crate::data::{Hash, List, Str, Value};
 use crate::engine::spec::access::{ACCESS, OW, RO, UPDATE};
 use crate::engine::spec::flag::{DANGEROUS, MOVABLEKEYS};
 use crate::engine::{Args, Command, Ctx, Group, KeySpec, Reply, permissions};
@@ -142,6 +142,12 @@ impl<'a> Options<'a> {
         Ok(options)
     }
 
+    /// Whether patterns stand for keys.
+    fn looks_at_keys(&self) -> bool {
+        let is_key = |pattern: &&[u8]| until_nul(pattern) != b"#";
+        matches!(self.by, By::Pattern(_)) || self.gets.iter().any(is_key)
+    }
+
     /// The part of so many elements that LIMIT names.
     fn range(&self, len: usize) -> Range<usize> {
         let start = usize::try_from(self.offset.max(0)).map_or(len, |offset| offset.min(len));
@@ -165,22 +171,45 @@ enum Weight {
 }
 
 fn run(ctx: &mut Ctx, key: &[u8], mut options: Options) -> Reply {
-    let value = ctx.db.read(key).map(|entry| &entry.value);
-    if let (By::Nothing, Some(Value::Set(_)), Some(_)) = (options.by, value, options.store) {
+    let value = ctx.db.read(key).map(|entry| entry.value().into_owned());
+    if let (By::Nothing, Some(Value::Set(_)), Some(_)) = (options.by, &value, options.store) {
         // What is stored may not depend on the order in which a set happens to be kept.
         (options.by, options.alpha) = (By::Element, true);
     }
-    let mut texts = elements(value, &options)?;
+    // Other keys that are looked at must be of the same moment.
+    let amount = if options.looks_at_keys() { 0 } else { work_of(value.as_ref()) };
+    let Some(destination) = options.store else {
+        ctx.let_go(amount);
+        let texts = chosen(ctx, value.as_ref(), &options)?;
+        return answer(ctx, &texts, &options.gets);
+    };
+    let list = ctx.work_out(&[key], amount, |ctx| {
+        let texts = chosen(ctx, value.as_ref(), &options)?;
+        Ok::<_, Error>(list_of(ctx, &texts, &options.gets))
+    })??;
+    store(ctx, destination, list)
+}
+
+/// How many elements there are.
+fn work_of(value: Option<&Value>) -> usize {
+    match value {
+        Some(Value::List(list)) => list.len(),
+        Some(Value::Set(set)) => set.len(),
+        Some(Value::Zset(zset)) => zset.len(),
+        _ => 0,
+    }
+}
+
+/// The elements that are asked for, in order.
+fn chosen(ctx: &mut Ctx, value: Option<&Value>, options: &Options) -> Result<Vec<Vec<u8>>, Error> {
+    let mut texts = elements(value, options)?;
     if !matches!(options.by, By::Nothing) {
-        texts = sorted(ctx, texts, &options)?;
+        texts = sorted(ctx, texts, options)?;
         let range = options.range(texts.len());
         texts.truncate(range.end);
         texts.drain(..range.start);
     }
-    match options.store {
-        Some(destination) => store(ctx, destination, &texts, &options.gets),
-        None => answer(ctx, &texts, &options.gets),
-    }
+    Ok(texts)
 }
 
 /// The elements of a collection: all, or what LIMIT names if they keep their order.
@@ -292,12 +321,12 @@ fn look_up(ctx: &mut Ctx, pattern: &[u8], element: &[u8]) -> Option<Vec<u8>> {
     match field {
         Some(field) => {
             let horizon = ctx.db.horizon();
-            let hash = ctx.db.read(&key).and_then(|entry| Hash::of(&entry.value))?;
+            let hash = ctx.db.get::<Hash>(&key).ok()??;
             let field = hash.get(field).filter(|field| !field.is_due(horizon))?;
             Some(field.value.to_vec())
         }
         None => {
-            let text = ctx.db.read(&key).and_then(|entry| Str::of(&entry.value))?;
+            let text = ctx.db.get::<Str>(&key).ok()??;
             Some(text.bytes(&mut [0; 20]).to_vec())
         }
     }
@@ -340,10 +369,14 @@ fn answer(ctx: &mut Ctx, texts: &[Vec<u8>], gets: &[&[u8]]) -> Reply {
     ctx.reply.done()
 }
 
-fn store(ctx: &mut Ctx, destination: &[u8], texts: &[Vec<u8>], gets: &[&[u8]]) -> Reply {
+fn list_of(ctx: &mut Ctx, texts: &[Vec<u8>], gets: &[&[u8]]) -> List {
     let fill = Fill::new(ctx.settings.limits.list_max_listpack_size);
     let mut list = List::new();
     each_result(ctx, texts, gets, |_, found| list.push(End::Right, found.unwrap_or(b""), fill));
+    list
+}
+
+fn store(ctx: &mut Ctx, destination: &[u8], list: List) -> Reply {
     let len = list.len();
     if len > 0 {
         ctx.db.set(destination, Value::List(list), None);

@@ -1,13 +1,11 @@
 //! Commands that set and get whole strings.
 
 use crate::base::num;
-use crate::data::{Str, Value};
 use crate::engine::ctx::push_value;
 use crate::engine::spec::access::{ACCESS, DELETE, INSERT, OW, RO, RW, UPDATE};
 use crate::engine::{Args, Command, Ctx, Group, KeySpec, Reply};
 use crate::resp::error::{self, Error};
 use crate::store::EventClasses;
-use crate::store::entry::Entry;
 
 /// The commands of this file.
 pub const COMMANDS: &[Command] = &[
@@ -195,7 +193,7 @@ fn get(ctx: &mut Ctx, args: &mut Args) -> Reply {
 
 /// Answers the string of a key.
 fn reply_string(ctx: &mut Ctx, key: &[u8]) -> Reply {
-    match ctx.db.get::<Str>(key)? {
+    match ctx.db.text(key)? {
         Some(value) => ctx.reply.value(value),
         None => ctx.reply.null(),
     }
@@ -248,12 +246,12 @@ impl<'a> NewDeadline<'a> {
 fn getex(ctx: &mut Ctx, args: &mut Args) -> Reply {
     let key = args.key();
     let change = NewDeadline::parse(args)?;
-    let Some(value) = ctx.db.get::<Str>(key)? else { return ctx.reply.null() };
+    let Some(value) = ctx.db.text(key)? else { return ctx.reply.null() };
     let sent = ctx.reply.value(value)?;
     match change {
         NewDeadline::Unchanged => {}
         NewDeadline::None => {
-            if ctx.db.peek(key).and_then(Entry::expire_at).is_some() {
+            if ctx.db.peek(key).and_then(|entry| entry.expire_at()).is_some() {
                 ctx.db.set_expire(key, None);
                 ctx.db.mark_dirty(1);
                 ctx.db.event(EventClasses::GENERIC, "persist", key);
@@ -293,14 +291,14 @@ fn getset(ctx: &mut Ctx, args: &mut Args) -> Reply {
 
 /// Sets the string of a key without a deadline.
 fn store(ctx: &mut Ctx, key: &[u8], value: &[u8]) {
-    ctx.db.set(key, Value::String(Str::from_bytes(value)), None);
+    ctx.db.set_text(key, value, None);
     ctx.db.mark_dirty(1);
     ctx.db.event(EventClasses::STRING, "set", key);
 }
 
 /// Sets the string of a key with a deadline, which replicas get as a moment.
 fn store_until(ctx: &mut Ctx, key: &[u8], value: &[u8], at: i64) {
-    ctx.db.set(key, Value::String(Str::from_bytes(value)), Some(at));
+    ctx.db.set_text(key, value, Some(at));
     ctx.db.mark_dirty(1);
     ctx.db.event(EventClasses::STRING, "set", key);
     ctx.db.event(EventClasses::GENERIC, "expire", key);
@@ -313,7 +311,7 @@ fn mget(ctx: &mut Ctx, args: &mut Args) -> Reply {
     ctx.reply.parts().array(keys.len());
     for key in keys {
         // A key of another type is none here.
-        match ctx.db.get::<Str>(key) {
+        match ctx.db.text(key) {
             Ok(Some(value)) => push_value(ctx.reply.parts(), value),
             _ => ctx.reply.parts().null(),
         }
@@ -397,7 +395,8 @@ fn set(ctx: &mut Ctx, args: &mut Args) -> Reply {
     match at {
         Some(at) => store_until(ctx, key, value, at),
         None if options.keep_ttl => {
-            ctx.db.replace_value(key, Value::String(Str::from_bytes(value)));
+            let kept = ctx.db.peek(key).and_then(|entry| entry.expire_at());
+            ctx.db.set_text(key, value, kept);
             ctx.db.mark_dirty(1);
             ctx.db.event(EventClasses::STRING, "set", key);
         }

@@ -45,6 +45,16 @@ impl List {
         List(Repr::Packed(Listpack::new()))
     }
 
+    /// A short one.
+    pub(super) fn small(block: Listpack) -> List {
+        List(Repr::Packed(block))
+    }
+
+    /// The block of a short one.
+    pub(super) fn as_small(&self) -> Option<&Listpack> {
+        if let Repr::Packed(block) = &self.0 { Some(block) } else { None }
+    }
+
     /// Made of nodes as a dump has them; empty ones are left out.
     pub fn from_blocks(blocks: Vec<Block>, fill: Fill) -> List {
         let mut chain = Quicklist::new();
@@ -76,6 +86,15 @@ impl List {
         match &self.0 {
             Repr::Packed(list) => list.is_empty(),
             Repr::Chain(chain) => chain.len() == 0,
+        }
+    }
+
+    /// See [`crate::data::Value::is_unchanged_since`].
+    pub(super) fn is_unchanged_since(&self, clone: &Self) -> bool {
+        match (&self.0, &clone.0) {
+            (Repr::Chain(now), Repr::Chain(then)) => Arc::ptr_eq(now, then),
+            (Repr::Packed(now), Repr::Packed(then)) => now == then,
+            _ => false,
         }
     }
 

@@ -3,11 +3,12 @@
 //! Must not know keys, clients, replies or clocks. A new type adds its variant here and its file
 //! beside `string.rs`; the compiler then names every place that has to learn it.
 //!
-//! A value takes 24 bytes in its entry and is cheap to clone, because a snapshot clones values
+//! A value takes 24 bytes and is cheap to clone, because a snapshot clones values
 //! while it holds a shard: small collections are one short block, large ones are shared and copied
 //! only where they change.
 
 pub mod bits;
+pub mod flat;
 pub mod geohash;
 pub mod hash;
 pub mod hyperloglog;
@@ -20,12 +21,15 @@ pub mod stream;
 pub mod string;
 pub mod zset;
 
+pub use flat::Flat;
 pub use hash::Hash;
 pub use list::List;
 pub use set::Set;
 pub use stream::Stream;
-pub use string::Str;
+pub use string::{Str, Text};
 pub use zset::Zset;
+
+use std::sync::Arc;
 
 /// The value of a key.
 #[derive(Clone, Debug, PartialEq)]
@@ -236,6 +240,24 @@ impl Value {
         match self {
             Value::Hash(it) => it.next_deadline(),
             _ => None,
+        }
+    }
+
+    /// Whether this, or what it was cloned from, has not changed since the clone was made. Takes
+    /// little time, and may say no although both are equal.
+    pub fn is_unchanged_since(&self, clone: &Value) -> bool {
+        match (self, clone) {
+            (Value::String(it), Value::String(clone)) => match (it.view(), clone.view()) {
+                (Text::Shared(now), Text::Shared(then)) => Arc::ptr_eq(now, then),
+                (Text::Shared(_), _) | (_, Text::Shared(_)) => false,
+                _ => it == clone,
+            },
+            (Value::List(it), Value::List(clone)) => it.is_unchanged_since(clone),
+            (Value::Hash(it), Value::Hash(clone)) => it.is_unchanged_since(clone),
+            (Value::Set(it), Value::Set(clone)) => it.is_unchanged_since(clone),
+            (Value::Zset(it), Value::Zset(clone)) => it.is_unchanged_since(clone),
+            (Value::Stream(it), Value::Stream(clone)) => it.is_unchanged_since(clone),
+            _ => false,
         }
     }
 

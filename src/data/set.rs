@@ -58,6 +58,13 @@ impl From<Intset> for Set {
     }
 }
 
+impl From<Listpack> for Set {
+    /// The block must be that of a set.
+    fn from(block: Listpack) -> Self {
+        Set(Repr::Listpack(block))
+    }
+}
+
 impl From<Table> for Set {
     fn from(table: Table) -> Self {
         Set(Repr::Shared(Arc::new(Shared::Table(table))))
@@ -151,6 +158,18 @@ impl Set {
             Form::Ints(ints) => ints.is_empty(),
             Form::Listpack(block) => block.is_empty(),
             Form::Table(table) => table.is_empty(),
+        }
+    }
+
+    /// See [`crate::data::Value::is_unchanged_since`].
+    pub(super) fn is_unchanged_since(&self, clone: &Self) -> bool {
+        match (&self.0, &clone.0) {
+            (Repr::Shared(now), Repr::Shared(then)) => match (&**now, &**then) {
+                (Shared::Ints(now), Shared::Ints(then)) => now.as_bytes() == then.as_bytes(),
+                _ => Arc::ptr_eq(now, then),
+            },
+            (Repr::Listpack(now), Repr::Listpack(then)) => now == then,
+            _ => false,
         }
     }
 

@@ -28,15 +28,56 @@ enum Repr {
     Heap { raw: bool, bytes: Arc<Vec<u8>> },
 }
 
-impl Str {
-    /// Stores the content, as an integer where it is one in canonical form.
-    pub fn from_bytes(content: &[u8]) -> Self {
+/// The content of a string, borrowed.
+#[derive(Clone, Copy, Debug)]
+pub enum Text<'a> {
+    /// Stands for its decimal text.
+    Int(i64),
+    /// Bytes to be copied.
+    Bytes(&'a [u8]),
+    /// Bytes to be shared instead of copied.
+    Shared(&'a Arc<Vec<u8>>),
+}
+
+impl<'a> Text<'a> {
+    /// The content as it is to be stored: as an integer where it is one in canonical form.
+    pub fn of(content: &'a [u8]) -> Self {
         if content.len() <= INT_TEXT_MAX
             && let Some(value) = num::parse_i64(content)
         {
-            return Str(Repr::Int(value));
+            return Text::Int(value);
         }
-        Str::text(content)
+        Text::Bytes(content)
+    }
+}
+
+impl Str {
+    /// Takes back the content of another one, `raw` if it was changed in place.
+    pub(super) fn restored(text: Text, raw: bool) -> Str {
+        match text {
+            Text::Int(value) => Str::from_i64(value),
+            Text::Bytes(content) => Str::with_bytes(content, raw),
+            Text::Shared(bytes) => Str(Repr::Heap { raw, bytes: Arc::clone(bytes) }),
+        }
+    }
+
+    /// Whether it is in the encoding of one that was changed in place.
+    pub(super) fn is_raw(&self) -> bool {
+        matches!(self.0, Repr::Inline { raw: true, .. } | Repr::Heap { raw: true, .. })
+    }
+
+    /// The content, borrowed.
+    pub fn view(&self) -> Text<'_> {
+        match &self.0 {
+            Repr::Int(value) => Text::Int(*value),
+            Repr::Inline { len, bytes, .. } => Text::Bytes(&bytes[..usize::from(*len)]),
+            Repr::Heap { bytes, .. } => Text::Shared(bytes),
+        }
+    }
+
+    /// Stores the content, as an integer where it is one in canonical form.
+    pub fn from_bytes(content: &[u8]) -> Self {
+        Str::restored(Text::of(content), false)
     }
 
     /// Like [`Str::from_bytes`], without copying long content.
@@ -94,14 +135,6 @@ impl Str {
         }
     }
 
-    /// The heap buffer, to be shared instead of copied; `None` for short content.
-    pub fn shared(&self) -> Option<&Arc<Vec<u8>>> {
-        match &self.0 {
-            Repr::Heap { bytes, .. } => Some(bytes),
-            _ => None,
-        }
-    }
-
     /// Length of the content in bytes.
     pub fn len(&self) -> usize {
         match &self.0 {
@@ -143,11 +176,7 @@ impl Str {
     pub fn encoding(&self) -> &'static str {
         match &self.0 {
             Repr::Int(_) => "int",
-            Repr::Inline { raw, .. } | Repr::Heap { raw, .. }
-                if *raw || self.len() > EMBSTR_MAX =>
-            {
-                "raw"
-            }
+            _ if self.is_raw() || self.len() > EMBSTR_MAX => "raw",
             _ => "embstr",
         }
     }
@@ -207,7 +236,8 @@ mod tests {
     #[test]
     fn a_holder_keeps_the_old_bytes() {
         let mut s = Str::from_bytes(&[b'a'; 100]);
-        let held = Arc::clone(s.shared().unwrap());
+        let Text::Shared(held) = s.view() else { panic!("long content is shared") };
+        let held = Arc::clone(held);
         s.append(b"b");
         assert_eq!((held.len(), s.len()), (100, 101));
     }

@@ -288,6 +288,8 @@ pub fn serve<'k>(
     held: &mut Held<'k>,
     ready: Vec<(usize, Vec<u8>)>,
 ) -> Outcome {
+    // What one of them executes is not the last to need the shards.
+    held.keep();
     let mut outcome = Outcome::default();
     let mut ready = VecDeque::from(ready);
     while let Some((db, key)) = ready.pop_front() {
@@ -333,7 +335,7 @@ fn kind_of(
     let mut db = Db::new(held, db, clock::unix_ms(), expiry, &mut changes);
     let wanted = settings.notify_keyspace_events;
     db.set_wanted(wanted);
-    let kind = db.peek(key).map(|entry| entry.value.type_name());
+    let kind = db.peek(key).map(|entry| entry.type_name());
     dispatch::append_expired(engine, settings, &changes.expired);
     unit.note(&mut changes, wanted);
     kind
@@ -370,7 +372,7 @@ fn execute<'k>(
         }
     };
     let still_waits = session.block.take().is_some();
-    dispatch::publish(engine, &mut session, &mut unit);
+    dispatch::publish(engine, &mut session, &mut unit, &argv);
     let (last_write, last_file) = (session.last_write, session.last_file);
     pubsub::enqueue(&engine.server, &session, unit.take_notices());
     *lock(&waiter.stand_in) = Some(session);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use crate::data::Str;
+use crate::data::Text;
 use crate::data::listpack::Item;
 use crate::engine::Engine;
 use crate::engine::blocking::{self, Block};
@@ -19,7 +19,7 @@ use crate::state::Server;
 use crate::state::clients::{Unblock, flag};
 use crate::state::config::Settings;
 use crate::state::memory;
-use crate::store::keyspace::SHARDS;
+use crate::store::keyspace::{self, SHARDS};
 use crate::store::shard::{Shard, ShardStats};
 use crate::store::{Changes, Db, Plan};
 
@@ -78,7 +78,7 @@ impl Replier<'_> {
     }
 
     /// A string value, shared when it is long.
-    pub fn value(&mut self, value: &Str) -> Reply {
+    pub fn value(&mut self, value: Text) -> Reply {
         push_value(self.out, value);
         self.done()
     }
@@ -127,10 +127,11 @@ impl Replier<'_> {
 }
 
 /// Writes a string value, shared when it is long.
-pub fn push_value(out: &mut Out, value: &Str) {
-    match value.shared() {
-        Some(bytes) => out.bulk_shared(Arc::clone(bytes)),
-        None => out.bulk(value.bytes(&mut [0; 20])),
+pub fn push_value(out: &mut Out, value: Text) {
+    match value {
+        Text::Int(number) => out.bulk_int(number),
+        Text::Bytes(bytes) => out.bulk(bytes),
+        Text::Shared(bytes) => out.bulk_shared(Arc::clone(bytes)),
     }
 }
 
@@ -175,8 +176,8 @@ pub struct Ctx<'c, 'k> {
     pub now_ms: i64,
     /// Whether this runs inside EXEC, where nothing may wait.
     pub in_exec: bool,
-    /// What commands run by this one have done.
-    pub(super) unit: Unit,
+    /// What this command has done, and those that it has run.
+    pub(super) unit: &'c mut Unit,
 }
 
 impl<'k> Ctx<'_, 'k> {
@@ -216,6 +217,13 @@ impl<'k> Ctx<'_, 'k> {
         pubsub::enqueue(self.server, self.session, unit.take_notices());
         self.unit.append(unit);
         result
+    }
+
+    /// To be called before the same shard is visited again, so that who waits for it comes first.
+    pub fn breathe(&self) {
+        if !self.in_exec {
+            keyspace::breathe();
+        }
     }
 
     /// Has something done once the shards are let go, before the reply is sent.

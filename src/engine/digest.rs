@@ -13,9 +13,8 @@ use crate::base::double::push_17_digits;
 use crate::base::sha1::sha1;
 use crate::data::hash::Field;
 use crate::data::{Stream, Value};
-use crate::store::dict::Slot;
 use crate::store::keyspace::SHARDS;
-use crate::store::{Entry, Held};
+use crate::store::{Held, View};
 
 /// Number of the string type in Redis's object header.
 const TYPE_STRING: u32 = 0;
@@ -59,8 +58,8 @@ impl Digest {
     }
 
     /// Adds a value and whether its key has a deadline.
-    fn mix_value(&mut self, entry: &Entry) {
-        match &entry.value {
+    fn mix_value(&mut self, entry: &View) {
+        match &*entry.value() {
             Value::String(text) => {
                 self.mix(&TYPE_STRING.to_be_bytes());
                 self.mix(text.bytes(&mut [0; 20]));
@@ -126,7 +125,7 @@ fn digest_of_member(member: &[u8], score: f64) -> Digest {
 }
 
 /// The digest of one key's value (DEBUG DIGEST-VALUE).
-pub fn of_value(entry: &Entry) -> Digest {
+pub fn of_value(entry: &View) -> Digest {
     let mut digest = Digest::default();
     digest.mix_value(entry);
     digest
@@ -137,9 +136,7 @@ pub fn of_held(held: &mut Held) -> Digest {
     let mut databases = Databases::default();
     for shard in 0..SHARDS {
         for (db, part) in held.shard(shard).parts.iter().enumerate() {
-            for bucket in 0..part.dict.bucket_count() {
-                databases.add(db as u32, part.dict.bucket(bucket));
-            }
+            databases.add(db as u32, part.dict.iter());
         }
     }
     databases.digest()
@@ -150,11 +147,11 @@ pub fn of_held(held: &mut Held) -> Digest {
 struct Databases(BTreeMap<u32, Digest>);
 
 impl Databases {
-    fn add(&mut self, db: u32, entries: &[Entry]) {
+    fn add<'a>(&mut self, db: u32, entries: impl Iterator<Item = View<'a>>) {
         for entry in entries {
             let mut key = Digest::default();
             key.mix(entry.key());
-            key.mix_value(entry);
+            key.mix_value(&entry);
             self.0.entry(db).or_default().xor(&key.0);
         }
     }
@@ -174,13 +171,17 @@ impl Databases {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::Str;
+    use crate::store::{Changes, Db, Expiry, Keyspace, Plan};
 
     #[test]
     fn values_have_redis_digests() {
         // What DEBUG DIGEST-VALUE of Redis 7.0 answers.
-        let entry = Entry::new(b"k", Value::String(Str::from_bytes(b"v")), 0);
-        assert_eq!(of_value(&entry).to_string(), "d79ee9fe5d5ad902d7f6620efc3b07b75ddd742f");
+        let (keyspace, mut changes) = (Keyspace::new(1), Changes::default());
+        let mut held = keyspace.hold(&Plan::All);
+        let mut db = Db::new(&mut held, 0, 0, Expiry::Ignore, &mut changes);
+        db.set_text(b"k", b"v", None);
+        let digest = of_value(&db.peek(b"k").unwrap());
+        assert_eq!(digest.to_string(), "d79ee9fe5d5ad902d7f6620efc3b07b75ddd742f");
         assert_eq!(Digest::default().to_string(), "0".repeat(40));
     }
 }

@@ -49,7 +49,7 @@ pub fn execute(
     if let Some(raw) = raw {
         session.unapplied.extend_from_slice(raw);
     }
-    while let Step::Paused(known) = step(engine, session, &settings, argv, out, mark) {
+    while let Step::Again(known) = step(engine, session, &settings, argv, out, mark) {
         // What is answered already must not wait too.
         let limit = engine.server.output_limit(&settings, session.handle.kind());
         delivery::send(engine, session, out, limit);
@@ -78,8 +78,8 @@ fn silence(session: &Session, out: &mut Out, mark: Mark) {
 enum Step<'e> {
     /// It is answered.
     Done,
-    /// It has to wait for the end of a pause, and then may be refused.
-    Paused(&'e Known),
+    /// It is to be tried again, behind the end of a pause, and then may be refused.
+    Again(&'e Known),
 }
 
 /// Refuses, queues or runs a command.
@@ -92,7 +92,7 @@ fn step<'e>(
     mark: Mark,
 ) -> Step<'e> {
     match admit(engine, session, settings, argv) {
-        Ok(known) if is_paused(engine, session, known) => return Step::Paused(known),
+        Ok(known) if is_paused(engine, session, known) => return Step::Again(known),
         Ok(known) if session.multi.is_some() && !known.command.has(flag::NOT_QUEUED) => {
             transaction::queue(session, argv);
             out.simple("QUEUED");
@@ -267,7 +267,7 @@ fn run<'e>(
     let plan = plan_for(engine, session, known.command, argv);
     let mut held = blocking::hold(engine, known.command, plan);
     if is_paused(engine, session, known) || was_demoted(engine, session, settings, known) {
-        return Step::Paused(known);
+        return Step::Again(known);
     }
     if is_stale(engine, session) {
         return Step::Done;
@@ -285,12 +285,15 @@ fn run<'e>(
         .block
         .take()
         .map(|block| blocking::enter(engine, session, &mut held, known, argv, block));
-    publish(engine, session, &mut unit);
+    publish(engine, session, &mut unit, argv);
     pubsub::enqueue(&engine.server, session, unit.take_notices());
     let ready = unit.take_ready();
     let served = (!ready.is_empty()).then(|| blocking::serve(engine, settings, &mut held, ready));
     drop(held);
     unit.finish(engine);
+    if std::mem::take(&mut session.again) {
+        return Step::Again(known);
+    }
     if let Some(outcome) = served {
         blocking::finish(engine, settings, outcome);
     }
@@ -387,6 +390,12 @@ pub struct Unit {
     dirty: u64,
     /// (database, arguments).
     commands: Vec<(usize, Vec<Vec<u8>>)>,
+    /// The database of the one command that the unit consists of, if it goes to the log as it was
+    /// sent: its arguments are not copied, but handed to [`publish`].
+    as_sent: Option<usize>,
+    /// Commands that nobody reads. To free many takes long, which is not to happen while shards are
+    /// held.
+    unheard: Vec<Vec<Vec<Vec<u8>>>>,
     /// What takes too long to be done while shards are held, in order.
     pub(super) afterwards: Vec<Afterwards>,
     /// What subscribers are to be told, in order.
@@ -426,18 +435,19 @@ pub fn call<'k>(
         effects: &mut effects,
         now_ms: run.now_ms,
         in_exec: run.in_exec,
-        unit: Unit::default(),
+        unit,
     };
     ctx.session.redacted.clear();
     let mut args = Args::new(argv, if known.parent.is_some() { 2 } else { 1 });
     let handler = known.command.handler.expect("only commands with a handler are resolved");
     let result = handler(&mut ctx, &mut args);
-    unit.append(ctx.unit);
     if let Err(error) = &result {
         out.truncate(mark);
-        out.error(error);
-        engine.server.stats.error(error.code());
-        divergence::report(engine, run.settings, session, Some(known), error);
+        if !session.again {
+            out.error(error);
+            engine.server.stats.error(error.code());
+            divergence::report(engine, run.settings, session, Some(known), error);
+        }
     }
     unit.note(&mut changes, wanted);
     unit.collect(run, session, changes, effects, db_index, argv);
@@ -464,10 +474,8 @@ pub fn call_queued(ctx: &mut Ctx, argv: &[&[u8]]) {
     }
     let run = Run { engine, settings, now_ms: ctx.now_ms, in_exec: true };
     let began = Instant::now();
-    let mut unit = std::mem::take(&mut ctx.unit);
     let out = ctx.reply.parts();
-    let failed = call(&run, ctx.session, ctx.db.held(), known, argv, out, &mut unit);
-    ctx.unit = unit;
+    let failed = call(&run, ctx.session, ctx.db.held(), known, argv, out, ctx.unit);
     account(engine, ctx.session, settings, known, argv, began, failed);
     monitor::note(engine, ctx.session, known, argv);
 }
@@ -494,12 +502,16 @@ impl Unit {
             Role::Replay => false,
         };
         if !is_read {
+            self.unheard.extend(effects.take());
             return;
         }
         self.expired(run.settings, &changes.expired);
         self.expired_fields(&changes.expired_fields);
         match effects.take() {
             Some(commands) => self.commands.extend(commands.into_iter().map(|argv| (db, argv))),
+            None if changes.dirty > 0 && self.commands.is_empty() && !run.in_exec => {
+                self.as_sent = Some(db);
+            }
             None if changes.dirty > 0 => {
                 self.commands.push((db, argv.iter().map(|arg| arg.to_vec()).collect()));
             }
@@ -535,6 +547,7 @@ impl Unit {
     pub(super) fn append(&mut self, mut other: Unit) {
         self.dirty += other.dirty;
         self.commands.append(&mut other.commands);
+        self.unheard.append(&mut other.unheard);
         self.afterwards.append(&mut other.afterwards);
         self.notices.append(&mut other.notices);
         self.ready.append(&mut other.ready);
@@ -559,14 +572,18 @@ fn removal_of_field((db, key, field): &(usize, Vec<u8>, Vec<u8>)) -> (usize, Vec
     (*db, vec![b"HDEL".to_vec(), key.clone(), field.clone()])
 }
 
-/// Appends a unit to the log. The shards that it changed are still held, so log order is apply
-/// order.
-pub fn publish(engine: &Engine, session: &mut Session, unit: &mut Unit) {
+/// Appends a unit to the log; `argv` is the command as it was sent. The shards that it changed are
+/// still held, so log order is apply order.
+pub fn publish(engine: &Engine, session: &mut Session, unit: &mut Unit, argv: &[&[u8]]) {
     let server = &engine.server;
     if unit.dirty > 0 {
         server.persistence.dirty.fetch_add(unit.dirty, Ordering::Relaxed);
     }
-    if let Some(place) = append(engine, std::mem::take(&mut unit.commands)) {
+    let place = match unit.as_sent.take() {
+        Some(db) => Some(server.log.append(&[(db, argv)])),
+        None => append(engine, &unit.commands),
+    };
+    if let Some(place) = place {
         (session.last_write, session.last_file) = (place.stream, place.file);
     }
     if session.role == Role::Primary {
@@ -575,7 +592,7 @@ pub fn publish(engine: &Engine, session: &mut Session, unit: &mut Unit) {
 }
 
 /// Appends a unit to the log, if it has anything to say; the place behind it.
-fn append(engine: &Engine, commands: Vec<(usize, Vec<Vec<u8>>)>) -> Option<Place> {
+fn append(engine: &Engine, commands: &[(usize, Vec<Vec<u8>>)]) -> Option<Place> {
     let server = &engine.server;
     if commands.is_empty() {
         return None;
@@ -596,7 +613,7 @@ pub fn append_expired(engine: &Engine, settings: &Settings, expired: &[(usize, V
     for key in expired {
         let mut unit = Unit::default();
         unit.expired(settings, std::slice::from_ref(key));
-        append(engine, unit.commands);
+        append(engine, &unit.commands);
     }
 }
 
@@ -604,7 +621,7 @@ pub fn append_expired(engine: &Engine, settings: &Settings, expired: &[(usize, V
 pub fn append_removal(engine: &Engine, lazily: bool, db: usize, key: &[u8]) {
     if engine.server.log.is_active() {
         let name: &[u8] = if lazily { b"UNLINK" } else { b"DEL" };
-        append(engine, vec![(db, vec![name.to_vec(), key.to_vec()])]);
+        append(engine, &[(db, vec![name.to_vec(), key.to_vec()])]);
     }
 }
 
@@ -614,7 +631,7 @@ pub fn append_expired_fields(engine: &Engine, fields: &[(usize, Vec<u8>, Vec<u8>
         return;
     }
     for field in fields {
-        append(engine, vec![removal_of_field(field)]);
+        append(engine, &[removal_of_field(field)]);
     }
 }
 

@@ -20,10 +20,9 @@ use crate::engine::pubsub;
 use crate::state::Server;
 use crate::state::config::{Among, By, Policy, Settings};
 use crate::state::memory;
-use crate::store::dict::Slot;
 use crate::store::keyspace::SHARDS;
 use crate::store::shard::Shard;
-use crate::store::{Changes, Db, Entry, EventClasses, Expiry, Plan};
+use crate::store::{Changes, Db, EventClasses, Expiry, Plan, View};
 
 /// How many good candidates are remembered, as in Redis.
 const POOL_SIZE: usize = 16;
@@ -192,13 +191,13 @@ fn sample_shard(
             (_, Among::All) => part.dict.random(random),
         };
         let Some(entry) = entry else { continue };
-        let score = score(entry, settings, by, now_ms);
+        let score = score(&entry, settings, by, now_ms);
         found.push(Candidate { score, db, key: entry.key().to_vec() });
     }
     found
 }
 
-fn score(entry: &Entry, settings: &Settings, by: By, now_ms: i64) -> u64 {
+fn score(entry: &View, settings: &Settings, by: By, now_ms: i64) -> u64 {
     match by {
         By::Access => entry.idle_seconds(now_ms),
         By::Frequency => u64::from(u8::MAX - entry.frequency(now_ms, memory::aging(settings))),

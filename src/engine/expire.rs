@@ -11,8 +11,8 @@ use crate::engine::Engine;
 use crate::engine::blocking;
 use crate::engine::dispatch;
 use crate::engine::pubsub;
-use crate::store::keyspace::SHARDS;
-use crate::store::{Changes, Db, Entry, Expiry, Plan};
+use crate::store::keyspace::{self, SHARDS};
+use crate::store::{Changes, Db, Expiry, Plan, View};
 
 /// Keys removed per hold of a shard: some tens of microseconds.
 const BATCH: usize = 100;
@@ -21,12 +21,19 @@ const BATCH: usize = 100;
 pub fn sweep(engine: &Engine) -> usize {
     let mut removed = 0;
     let now_ms = clock::unix_ms();
-    for shard in 0..SHARDS {
-        while engine.server.keyspace.noted_deadline(shard) < now_ms {
+    let is_due = |shard: &usize| engine.server.keyspace.noted_deadline(*shard) < now_ms;
+    let mut due: Vec<usize> = (0..SHARDS).filter(is_due).collect();
+    // By turns, so that nobody waits for a shard until all of its keys are removed.
+    while !due.is_empty() {
+        for &shard in &due {
             let began = Instant::now();
             removed += sweep_shard(engine, shard, now_ms);
             let nanos = began.elapsed().as_nanos() as u64;
             engine.server.stats.expire_nanos.fetch_add(nanos, Ordering::Relaxed);
+        }
+        due.retain(is_due);
+        if !due.is_empty() {
+            keyspace::breathe();
         }
     }
     removed
@@ -70,7 +77,7 @@ pub fn sweep_own(engine: &Engine) {
         let mut changes = Changes::default();
         let mut view = Db::new(&mut held, db, now_ms, Expiry::Delete, &mut changes);
         view.set_wanted(wanted);
-        let volatile = |e: &Entry| e.expire_at().is_some() || e.value.next_deadline().is_some();
+        let volatile = |key: View| key.expire_at().or(key.next_deadline()).is_some();
         view.expire_some(&key);
         if view.peek(&key).is_some_and(volatile) {
             later.push((db, key));

@@ -5,6 +5,7 @@
 //! are locked, the handler runs and writes its reply, and its effect goes to the log before the
 //! shards are let go.
 
+pub mod apart;
 pub mod args;
 pub mod blocking;
 pub mod categories;

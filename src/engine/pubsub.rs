@@ -66,7 +66,7 @@ pub fn deliver(engine: &Engine, session: &mut Session, settings: &Settings, out:
     let client = &session.handle;
     through_outlet(server, settings, |outlet| {
         server.pubsub.release(outlet, client, || {
-            server.stats.net_out.fetch_add(out.len() as u64, Ordering::Relaxed);
+            server.stats.replied(client.id, out.len());
             let limit = server.output_limit(settings, client.kind());
             server.clients.send(client, out, limit);
         });
@@ -96,7 +96,7 @@ fn through_outlet<R>(
     let limit = server.output_limit(settings, Kind::Pubsub);
     let mut outlet = Outlet::new(&server.clients, limit);
     let result = work(&mut outlet);
-    server.stats.net_out.fetch_add(outlet.bytes, Ordering::Relaxed);
+    server.stats.published.fetch_add(outlet.bytes, Ordering::Relaxed);
     outlet.cut.iter().for_each(|client| server.warn_of_limit(client));
     result
 }

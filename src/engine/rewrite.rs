@@ -13,8 +13,7 @@ use crate::data::{Hash, List, Set, Stream, Value, Zset};
 use crate::log::tail::{annotation, begin_command, encode, push_arg};
 use crate::state::Server;
 use crate::state::persistence::{self, Contents, Progress, Until};
-use crate::store::dict::Slot;
-use crate::store::entry::Entry;
+use crate::store::View;
 use crate::store::snapshot::Snapshot;
 
 /// Items of a collection in one command, as in Redis.
@@ -58,8 +57,8 @@ fn write_commands<W: Write>(
             selected = Some(batch.db);
             out.command(&[b"SELECT", batch.db.to_string().as_bytes()])?;
         }
-        for entry in &batch.entries {
-            write_entry(&mut out, entry)?;
+        for key in batch.keys() {
+            write_entry(&mut out, &key)?;
             progress.key(server)?;
         }
         progress.report(server);
@@ -150,9 +149,9 @@ fn encode_head(out: &mut Vec<u8>, name: &[u8], key: &[u8], more: usize) {
 }
 
 /// Writes the commands that make a key.
-fn write_entry<W: Write>(out: &mut Commands<W>, entry: &Entry) -> io::Result<()> {
+fn write_entry<W: Write>(out: &mut Commands<W>, entry: &View) -> io::Result<()> {
     let key = entry.key();
-    match &entry.value {
+    match &*entry.value() {
         Value::String(text) => out.command(&[b"SET", key, text.bytes(&mut [0; 20])]),
         Value::List(list) => write_list(out, key, list),
         Value::Hash(hash) => write_hash(out, key, hash),

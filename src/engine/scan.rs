@@ -2,6 +2,8 @@
 //!
 //! Must not know what is scanned.
 
+use std::ops::Range;
+
 use crate::base::glob;
 use crate::engine::args::Args;
 use crate::engine::ctx::{Replier, Reply};
@@ -79,6 +81,11 @@ impl<'a> Options<'a> {
             }
         }
         Ok(options)
+    }
+
+    /// What a call visits at most, of so many elements.
+    pub fn part(&self, len: usize) -> Range<usize> {
+        0..usize::try_from(self.count).map_or(len, |count| count.min(len))
     }
 
     /// How much a call may visit.

@@ -105,6 +105,10 @@ pub struct Session {
     pub watch: Watch,
     /// What the command being executed has to wait for.
     pub block: Option<Block>,
+    /// The command being executed is to be executed again, because what it worked on has changed.
+    pub again: bool,
+    /// How often that has happened to it.
+    pub tries: u32,
     /// Offset of the log behind the last write, for WAIT.
     pub last_write: u64,
     /// Offset of the append-only file behind the last write.
@@ -159,6 +163,8 @@ impl Session {
             multi: None,
             watch: Watch::default(),
             block: None,
+            again: false,
+            tries: 0,
             last_write: 0,
             last_file: 0,
             noted_file: 0,

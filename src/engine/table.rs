@@ -1,7 +1,5 @@
 //! All commands of a server, found by name.
 
-use std::collections::HashMap;
-
 use crate::engine::categories;
 use crate::engine::spec::Command;
 use crate::state::acl::{Catalog, Named};
@@ -25,19 +23,29 @@ pub struct Known {
 #[derive(Debug)]
 pub struct Table {
     all: Vec<Known>,
-    by_name: HashMap<Vec<u8>, usize>,
+    /// The id of a command, at its name's [`place`] or behind it. One in four places is taken at
+    /// most, so a lookup looks at hardly more than one name.
+    by_name: Vec<Option<u16>>,
 }
 
-/// Longest name that is looked up; no command's is longer.
-const NAME_MAX: usize = 32;
+/// Where the search for a name begins, in a table of a power of two of places. It need not
+/// withstand anybody's choice of names, because clients add none.
+fn place(name: &[u8], places: usize) -> usize {
+    // The bit apart from which letters in both cases agree is set in all bytes.
+    let mix = |hash: u32, &byte: &u8| (hash ^ u32::from(byte | 0x20)).wrapping_mul(0x0100_0193);
+    let hash = name.iter().fold(name.len() as u32, mix);
+    (hash ^ (hash >> 15)) as usize & (places - 1)
+}
 
 impl Table {
     /// A table of these commands and their subcommands. Names are unique; a test makes sure.
     pub fn new(groups: &[&'static [Command]]) -> Self {
-        let mut table = Table { all: Vec::new(), by_name: HashMap::new() };
+        let count: usize = groups.iter().map(|group| group.len()).sum();
+        let places = (count * 4).next_power_of_two();
+        let mut table = Table { all: Vec::new(), by_name: vec![None; places] };
         for command in groups.iter().copied().flatten() {
             let id = table.add(command, command.name.to_owned(), None);
-            table.by_name.insert(command.name.as_bytes().to_vec(), id);
+            table.enter(id);
             for sub in command.subcommands {
                 let full_name = format!("{}|{}", command.name, sub.name);
                 let sub_id = table.add(sub, full_name, Some(id));
@@ -58,13 +66,27 @@ impl Table {
         id
     }
 
+    /// Has the command found by its name.
+    fn enter(&mut self, id: usize) {
+        let mask = self.by_name.len() - 1;
+        let mut at = place(self.all[id].command.name.as_bytes(), self.by_name.len());
+        while self.by_name[at].is_some() {
+            at = (at + 1) & mask;
+        }
+        self.by_name[at] = u16::try_from(id).ok();
+    }
+
     /// The command of that name, in any case.
     pub fn find(&self, name: &[u8]) -> Option<&Known> {
-        let mut folded = [0; NAME_MAX];
-        let folded = folded.get_mut(..name.len())?;
-        folded.copy_from_slice(name);
-        folded.make_ascii_lowercase();
-        self.by_name.get(&*folded).map(|&id| &self.all[id])
+        let mask = self.by_name.len() - 1;
+        let mut at = place(name, self.by_name.len());
+        loop {
+            let known = &self.all[usize::from(self.by_name[at]?)];
+            if name.eq_ignore_ascii_case(known.command.name.as_bytes()) {
+                return Some(known);
+            }
+            at = (at + 1) & mask;
+        }
     }
 
     /// The subcommand of that name, in any case.

@@ -32,6 +32,9 @@ const FIRST_RESERVE: usize = 64;
 /// Argument slots kept from one command to the next (4 KB).
 const KEPT_SPANS: usize = 256;
 
+/// Digits of a number that [`plain_number`] reads: any client may send an argument this long.
+const PLAIN_DIGITS: usize = 4;
+
 /// What the connection allows at this moment.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -121,6 +124,23 @@ pub struct Request {
     missing: usize,
     spans: Vec<Span>,
     inline: Vec<Vec<u8>>,
+}
+
+/// The number at the beginning of `bytes` and the length of its line, in the usual case: a few
+/// digits without a leading zero, and the whole line is here. Whatever is not plain is left to those
+/// who know the errors.
+fn plain_number(bytes: &[u8]) -> Option<(usize, usize)> {
+    let mut number = 0;
+    for (at, &byte) in bytes.iter().enumerate().take(PLAIN_DIGITS + 1) {
+        match byte {
+            b'0'..=b'9' => number = number * 10 + usize::from(byte - b'0'),
+            b'\r' if at == 1 || (at > 1 && bytes[0] != b'0') => {
+                return (at + 2 <= bytes.len()).then_some((number, at + 2));
+            }
+            _ => return None,
+        }
+    }
+    None
 }
 
 impl Default for Request {
@@ -254,6 +274,12 @@ impl Request {
 
     /// The number of bulk strings that follow, or `None` until the line is whole.
     fn read_count(&mut self, buf: &[u8], limits: &Limits) -> Result<Option<usize>, ProtocolError> {
+        if let Some((count, line)) = plain_number(&buf[1..])
+            && (count as i64) <= UNAUTHENTICATED_ARGS_MAX
+        {
+            self.move_to(1 + line);
+            return Ok(Some(count));
+        }
         let Some(end) = self.header_end(buf, ProtocolError::LONG_COUNT)? else {
             return Ok(None);
         };
@@ -273,6 +299,13 @@ impl Request {
         buf: &[u8],
         limits: &Limits,
     ) -> Result<Option<usize>, ProtocolError> {
+        if buf.get(self.pos) == Some(&b'$')
+            && let Some((len, line)) = plain_number(&buf[self.pos + 1..])
+            && len as u64 <= limits.max_bulk
+        {
+            self.move_to(self.pos + 1 + line);
+            return Ok(Some(len));
+        }
         let Some(end) = self.header_end(buf, ProtocolError::LONG_BULK)? else {
             return Ok(None);
         };

@@ -88,9 +88,7 @@ impl Connection<'_> {
             Ok(0) | Err(_) => false,
             Ok(n) => {
                 self.handle.bytes_in.fetch_add(n as u64, Ordering::Relaxed);
-                let stats = &self.engine.server.stats;
-                stats.net_in.fetch_add(n as u64, Ordering::Relaxed);
-                stats.reads.fetch_add(1, Ordering::Relaxed);
+                self.engine.server.stats.received(self.handle.id, n);
                 self.note_input();
                 self.evict_clients();
                 self.is_within_limit() && !self.handle.has(flag::KILLED)
@@ -226,8 +224,7 @@ impl Connection<'_> {
             return false;
         }
         let server = &self.engine.server;
-        server.stats.net_out.fetch_add(self.out.len() as u64, Ordering::Relaxed);
-        server.stats.writes.fetch_add(1, Ordering::Relaxed);
+        server.stats.replied(self.handle.id, self.out.len());
         let may_pile_up = self.session.authenticated;
         let settings = self.session.settings(&server.config);
         let limit = server.output_limit(settings, self.handle.kind());

@@ -17,8 +17,7 @@ use crate::rdb::{self, Eviction};
 use crate::state::Server;
 use crate::state::config::{By, Settings};
 use crate::state::memory;
-use crate::store::Entry;
-use crate::store::dict::Slot;
+use crate::store::View;
 use crate::store::snapshot::Snapshot;
 
 /// How the last background save ended, and the one that runs.
@@ -314,9 +313,9 @@ fn write_entries<W: Write>(
             }
             selected = Some(batch.db);
         }
-        for entry in &batch.entries {
-            let eviction = accesses(entry, &settings);
-            writer.entry(entry.key(), &entry.value, entry.expire_at(), eviction)?;
+        for entry in batch.keys() {
+            let eviction = accesses(&entry, &settings);
+            writer.entry(entry.key(), &entry.value(), entry.expire_at(), eviction)?;
             progress.key(server)?;
         }
         progress.report(server);
@@ -325,7 +324,7 @@ fn write_entries<W: Write>(
 }
 
 /// What is written of a key's accesses: what the policy will want to know again.
-fn accesses(entry: &Entry, settings: &Settings) -> Option<Eviction> {
+fn accesses(entry: &View, settings: &Settings) -> Option<Eviction> {
     let now_ms = clock::unix_ms();
     match settings.maxmemory_policy.by? {
         By::Access => Some(Eviction::Idle(entry.idle_seconds(now_ms))),

@@ -40,9 +40,20 @@ struct Cell {
     histogram: OnceLock<Box<Counting>>,
 }
 
+/// What goes over the connections of one lane's clients, on a cache line of its own.
+#[derive(Default)]
+#[repr(align(64))]
+struct Traffic {
+    bytes_in: AtomicU64,
+    bytes_out: AtomicU64,
+    reads: AtomicU64,
+    writes: AtomicU64,
+}
+
 /// All counters of a server.
 pub struct Stats {
     lanes: Vec<Vec<Cell>>,
+    traffic: [Traffic; LANES],
     errors: Lock<BTreeMap<String, u64>>,
     /// Errors answered.
     pub total_errors: AtomicU64,
@@ -50,14 +61,8 @@ pub struct Stats {
     pub connections: AtomicU64,
     /// Connections refused because of maxclients.
     pub refused: AtomicU64,
-    /// Bytes read from clients.
-    pub net_in: AtomicU64,
-    /// Bytes sent to clients.
-    pub net_out: AtomicU64,
-    /// Reads from clients' sockets that brought something.
-    pub reads: AtomicU64,
-    /// Times that replies were sent.
-    pub writes: AtomicU64,
+    /// Bytes sent to subscribers.
+    pub published: AtomicU64,
     /// Bytes read from the primary.
     pub repl_in: AtomicU64,
     /// Bytes sent to replicas.
@@ -129,14 +134,12 @@ impl Stats {
         let lane = || (0..commands).map(|_| Cell::default()).collect();
         Stats {
             lanes: (0..LANES).map(|_| lane()).collect(),
+            traffic: Default::default(),
             errors: Lock::new(rank::LEAF + 20, BTreeMap::new()),
             total_errors: AtomicU64::new(0),
             connections: AtomicU64::new(0),
             refused: AtomicU64::new(0),
-            net_in: AtomicU64::new(0),
-            net_out: AtomicU64::new(0),
-            reads: AtomicU64::new(0),
-            writes: AtomicU64::new(0),
+            published: AtomicU64::new(0),
             repl_in: AtomicU64::new(0),
             repl_out: AtomicU64::new(0),
             unexpected_errors: AtomicU64::new(0),
@@ -171,6 +174,29 @@ impl Stats {
         if timed {
             cell.histogram.get_or_init(Box::default).count(nanos);
         }
+    }
+
+    /// Counts what one read from a client's socket brought.
+    pub fn received(&self, client: u64, bytes: usize) {
+        let traffic = &self.traffic[client as usize % LANES];
+        traffic.bytes_in.fetch_add(bytes as u64, Ordering::Relaxed);
+        traffic.reads.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts replies that are sent together.
+    pub fn replied(&self, client: u64, bytes: usize) {
+        let traffic = &self.traffic[client as usize % LANES];
+        traffic.bytes_out.fetch_add(bytes as u64, Ordering::Relaxed);
+        traffic.writes.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Reads from clients' sockets that brought something, and times that replies were sent.
+    pub fn reads_and_writes(&self) -> (u64, u64) {
+        (self.sum(|lane| &lane.reads), self.sum(|lane| &lane.writes))
+    }
+
+    fn sum(&self, counter: impl Fn(&Traffic) -> &AtomicU64) -> u64 {
+        self.traffic.iter().map(|lane| counter(lane).load(Ordering::Relaxed)).sum()
     }
 
     /// Counts a call that was refused before it was executed.
@@ -241,7 +267,8 @@ impl Stats {
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let (repl_in, repl_out) = (load(&self.repl_in), load(&self.repl_out));
         // As in Redis, the bytes of clients and those of replication are one sum.
-        let (net_in, net_out) = (load(&self.net_in) + repl_in, load(&self.net_out) + repl_out);
+        let net_in = self.sum(|lane| &lane.bytes_in) + repl_in;
+        let net_out = self.sum(|lane| &lane.bytes_out) + load(&self.published) + repl_out;
         [self.total_commands(), net_in, net_out, repl_in, repl_out]
     }
 
@@ -255,15 +282,17 @@ impl Stats {
                 counting.reset();
             }
         }
+        for lane in &self.traffic {
+            for counter in [&lane.bytes_in, &lane.bytes_out, &lane.reads, &lane.writes] {
+                counter.store(0, Ordering::Relaxed);
+            }
+        }
         self.errors.lock().clear();
         for counter in [
             &self.total_errors,
             &self.connections,
             &self.refused,
-            &self.net_in,
-            &self.net_out,
-            &self.reads,
-            &self.writes,
+            &self.published,
             &self.repl_in,
             &self.repl_out,
             &self.unexpected_errors,

@@ -4,11 +4,14 @@
 //! Must not know what a command is. Invariant: all changes of the keyspace by commands go through
 //! here.
 
-use crate::data::{Hash, Kind, Value};
-use crate::store::entry::{Aging, Entry};
+use crate::base::table::Spot;
+use crate::data::{Flat, Hash, Kind, Str, Text, Value};
+use crate::store::access::{Access, Aging};
+use crate::store::dict::Old;
+use crate::store::entry::{Content, Entry, New, Source, View, has_passed};
 use crate::store::events::{Event, EventClasses};
 use crate::store::keyspace::{Held, Keyspace, SHARDS};
-use crate::store::shard::{Part, Shard};
+use crate::store::shard::{Edited, Part, Shard};
 use crate::store::waiting::Touched;
 
 /// What happens to a key whose deadline has passed when a command meets it.
@@ -80,6 +83,13 @@ impl Note<'_> {
 #[derive(Debug, PartialEq, Eq)]
 pub struct WrongType;
 
+/// Where a key is.
+#[derive(Clone, Copy)]
+struct Located {
+    hash: u64,
+    spot: Spot,
+}
+
 /// A database, seen through the shards that a command holds.
 pub struct Db<'h, 'k> {
     held: &'h mut Held<'k>,
@@ -90,6 +100,8 @@ pub struct Db<'h, 'k> {
     wanted: EventClasses,
     aging: Aging,
     changes: &'h mut Changes,
+    /// The value that was last asked for, where it lies flat.
+    made: Option<Value>,
 }
 
 impl<'h, 'k> Db<'h, 'k> {
@@ -110,6 +122,7 @@ impl<'h, 'k> Db<'h, 'k> {
             wanted: EventClasses::NONE,
             aging: Aging::Lru,
             changes,
+            made: None,
         }
     }
 
@@ -146,6 +159,13 @@ impl<'h, 'k> Db<'h, 'k> {
     /// The shards behind this view.
     pub fn held(&mut self) -> &mut Held<'k> {
         self.held
+    }
+
+    /// Whether the log or somebody who waits has to hear of anything before the shards are let go.
+    pub fn has_to_publish(&self) -> bool {
+        let changes = &self.changes;
+        let removed = !changes.expired.is_empty() || !changes.expired_fields.is_empty();
+        removed || !changes.ready.is_empty() || changes.dirty > 0
     }
 
     /// Counts `n` changes.
@@ -201,19 +221,29 @@ impl<'h, 'k> Db<'h, 'k> {
         &mut self.shard(hash).parts[index]
     }
 
-    /// The hash of a key that is there; an expired key is treated as the view's `expiry` says.
-    fn locate(&mut self, key: &[u8]) -> Option<u64> {
+    /// Where a key is, expired or not.
+    fn find(&mut self, key: &[u8]) -> Option<Located> {
         let hash = self.held.keyspace().hash(key);
-        let now_ms = self.now_ms;
-        let expired = self.part(hash).dict.get(hash, key)?.is_expired(now_ms);
+        let spot = self.part(hash).dict.find(hash, key)?;
+        Some(Located { hash, spot })
+    }
+
+    /// Where a key is, if it is there; an expired one is treated as the view's `expiry` says.
+    fn locate(&mut self, key: &[u8]) -> Option<Located> {
+        let (at, now_ms) = (self.find(key)?, self.now_ms);
+        let expired = has_passed(self.part(at.hash).dict.expire_at(at.spot), now_ms);
         match self.expiry {
             Expiry::Delete | Expiry::DeleteOwn if expired => {
-                self.expire(hash, key);
+                self.expire(at, key);
                 None
             }
             Expiry::Hide if expired => None,
-            _ => Some(hash),
+            _ => Some(at),
         }
+    }
+
+    fn view(&mut self, at: Located) -> View<'_> {
+        self.part(at.hash).dict.view(at.spot)
     }
 
     fn note_expired(&mut self, hash: u64, key: &[u8]) {
@@ -223,12 +253,11 @@ impl<'h, 'k> Db<'h, 'k> {
         self.event(EventClasses::EXPIRED, "expired", key);
     }
 
-    fn expire(&mut self, hash: u64, key: &[u8]) {
-        self.note_expired(hash, key);
-        if let Some(entry) = self.part(hash).remove(hash, key) {
-            self.changed(hash, key);
-            self.throw_away(entry.value);
-        }
+    fn expire(&mut self, at: Located, key: &[u8]) {
+        self.note_expired(at.hash, key);
+        let old = self.part(at.hash).remove(at.hash, at.spot);
+        self.changed(at.hash, key);
+        self.throw_away(old);
     }
 
     /// Whether what has expired is to be removed.
@@ -242,33 +271,32 @@ impl<'h, 'k> Db<'h, 'k> {
     }
 
     /// Removes expired fields of a hash, at most `limit`; how many there were.
-    fn expire_fields(&mut self, hash: u64, key: &[u8], limit: usize) -> usize {
+    fn expire_fields(&mut self, at: Located, key: &[u8], limit: usize) -> usize {
         let now_ms = self.now_ms;
-        self.take_fields(hash, key, |value| {
+        self.take_fields(at, key, |value| {
             std::iter::from_fn(|| value.pop_due(now_ms)).take(limit).collect()
         })
     }
 
-    /// The hash of a key with expired fields, if they are to be removed at all.
-    fn with_expired_fields(&mut self, key: &[u8]) -> Option<u64> {
-        let hash = self.locate(key).filter(|_| self.deletes())?;
-        let now_ms = self.now_ms;
-        let deadline = self.part(hash).dict.get(hash, key)?.value.next_deadline()?;
-        (deadline < now_ms).then_some(hash)
+    /// Where a key with expired fields is, if they are to be removed at all.
+    fn with_expired_fields(&mut self, key: &[u8]) -> Option<Located> {
+        let at = self.locate(key).filter(|_| self.deletes())?;
+        let deadline = self.view(at).next_deadline()?;
+        (deadline < self.now_ms).then_some(at)
     }
 
     /// Removes expired fields of a hash, not all if they are many, for a command that may meet any.
     pub fn expire_some(&mut self, key: &[u8]) {
-        if let Some(hash) = self.with_expired_fields(key) {
-            self.expire_fields(hash, key, FIELDS_PER_COMMAND);
+        if let Some(at) = self.with_expired_fields(key) {
+            self.expire_fields(at, key, FIELDS_PER_COMMAND);
         }
     }
 
     /// Removes those of the named fields of a hash that have expired.
     pub fn expire_named(&mut self, key: &[u8], names: &[&[u8]]) {
-        let Some(hash) = self.with_expired_fields(key) else { return };
+        let Some(at) = self.with_expired_fields(key) else { return };
         let now_ms = self.now_ms;
-        self.take_fields(hash, key, |value| {
+        self.take_fields(at, key, |value| {
             let is_due = |name: &[u8]| value.get(name).is_some_and(|field| field.is_due(now_ms));
             let due: Vec<_> = names.iter().filter(|name| is_due(name)).collect();
             due.into_iter().filter(|name| value.remove(name)).map(|name| name.to_vec()).collect()
@@ -278,55 +306,58 @@ impl<'h, 'k> Db<'h, 'k> {
     /// Removes fields of a hash that have expired, as `take` does; how many there were.
     fn take_fields(
         &mut self,
-        hash: u64,
+        at: Located,
         key: &[u8],
         take: impl FnOnce(&mut Hash) -> Vec<Vec<u8>>,
     ) -> usize {
-        let part = self.part(hash);
-        part.before_change(hash);
-        let Some(entry) = part.dict.get_mut(hash, key) else { return 0 };
-        let old = entry.value.next_deadline();
-        let Some(value) = Hash::of_mut(&mut entry.value) else { return 0 };
-        let names = take(value);
-        let (count, void) = (names.len(), value.is_void());
-        let new = entry.value.next_deadline();
-        part.note_inner(hash, old, new);
-        if count == 0 {
+        let edit = |value: &mut Value| Hash::of_mut(value).map(take).unwrap_or_default();
+        let Edited { result: names, void, .. } = self.part(at.hash).edit(at.hash, at.spot, edit);
+        if names.is_empty() {
             return 0;
         }
-        let db = self.index;
-        self.shard(hash).stats.expired_fields += count as u64;
+        let (db, count) = (self.index, names.len());
+        self.shard(at.hash).stats.expired_fields += count as u64;
         let fields = names.into_iter().map(|name| (db, key.to_vec(), name));
         self.changes.expired_fields.extend(fields);
         self.event(EventClasses::HASH, "hexpired", key);
-        if void && let Some(entry) = self.part(hash).remove(hash, key) {
-            self.event(EventClasses::GENERIC, "del", key);
-            self.throw_away(entry.value);
+        if void {
+            self.remove_void(at.hash, key);
         }
-        self.changed(hash, key);
+        self.changed(at.hash, key);
         count
     }
 
-    fn throw_away(&mut self, value: Value) {
-        if value.is_big() {
+    /// Removes a key whose collection is empty now.
+    fn remove_void(&mut self, hash: u64, key: &[u8]) {
+        let part = self.part(hash);
+        let Some(spot) = part.dict.find(hash, key) else { return };
+        let old = part.remove(hash, spot);
+        self.event(EventClasses::GENERIC, "del", key);
+        self.throw_away(old);
+    }
+
+    fn throw_away(&mut self, old: Old) {
+        if let Some(value) = old.into_value().filter(Value::is_big) {
             self.held.discard(value);
         }
     }
 
     /// Looks a key up for a read command: counts a hit or a miss and notes the access.
-    pub fn read(&mut self, key: &[u8]) -> Option<&Entry> {
-        let touch = self.touch;
-        self.look_up(key, touch, true)
+    pub fn read(&mut self, key: &[u8]) -> Option<View<'_>> {
+        let at = self.look_up(key, self.touching(), true)?;
+        Some(self.view(at))
     }
 
     /// Like [`Db::read`], but without noting the access (EXISTS, TTL, TYPE).
-    pub fn read_untouched(&mut self, key: &[u8]) -> Option<&Entry> {
-        self.look_up(key, false, true)
+    pub fn read_untouched(&mut self, key: &[u8]) -> Option<View<'_>> {
+        let at = self.look_up(key, None, true)?;
+        Some(self.view(at))
     }
 
     /// Like [`Db::read_untouched`], but a miss is no event (OBJECT).
-    pub fn inspect(&mut self, key: &[u8]) -> Option<&Entry> {
-        self.look_up(key, false, false)
+    pub fn inspect(&mut self, key: &[u8]) -> Option<View<'_>> {
+        let at = self.look_up(key, None, false)?;
+        Some(self.view(at))
     }
 
     /// When and how an access is noted, if it is.
@@ -334,8 +365,13 @@ impl<'h, 'k> Db<'h, 'k> {
         self.touch.then_some((self.now_ms, self.aging))
     }
 
-    fn look_up(&mut self, key: &[u8], touch: bool, announce_miss: bool) -> Option<&Entry> {
-        let Some(hash) = self.locate(key) else {
+    fn look_up(
+        &mut self,
+        key: &[u8],
+        touch: Option<(i64, Aging)>,
+        announce_miss: bool,
+    ) -> Option<Located> {
+        let Some(at) = self.locate(key) else {
             let hash = self.held.keyspace().hash(key);
             self.shard(hash).stats.misses += 1;
             if announce_miss {
@@ -343,22 +379,30 @@ impl<'h, 'k> Db<'h, 'k> {
             }
             return None;
         };
-        self.shard(hash).stats.hits += 1;
-        let (db, touch) = (self.index, touch.then_some((self.now_ms, self.aging)));
-        self.shard(hash).entry_mut(db, hash, key, touch).map(|entry| &*entry)
+        let db = self.index;
+        let shard = self.shard(at.hash);
+        shard.stats.hits += 1;
+        shard.touch(db, at.spot, touch);
+        Some(at)
+    }
+
+    fn locate_for_write(&mut self, key: &[u8]) -> Option<Located> {
+        let at = self.locate(key)?;
+        let (db, touch) = (self.index, self.touching());
+        self.shard(at.hash).touch(db, at.spot, touch);
+        Some(at)
     }
 
     /// Looks a key up for a write command that does not replace it, and notes the access.
-    pub fn look_for_write(&mut self, key: &[u8]) -> Option<&Entry> {
-        let hash = self.locate(key)?;
-        let (db, touch) = (self.index, self.touching());
-        self.shard(hash).entry_mut(db, hash, key, touch).map(|entry| &*entry)
+    pub fn look_for_write(&mut self, key: &[u8]) -> Option<View<'_>> {
+        let at = self.locate_for_write(key)?;
+        Some(self.view(at))
     }
 
     /// Looks a key up for a write command, or without side effects on statistics.
-    pub fn peek(&mut self, key: &[u8]) -> Option<&Entry> {
-        let hash = self.locate(key)?;
-        self.part(hash).dict.get(hash, key)
+    pub fn peek(&mut self, key: &[u8]) -> Option<View<'_>> {
+        let at = self.locate(key)?;
+        Some(self.view(at))
     }
 
     /// Whether a key is there, for a write command.
@@ -368,12 +412,35 @@ impl<'h, 'k> Db<'h, 'k> {
 
     /// The value of a key, for a read command.
     pub fn get<T: Kind>(&mut self, key: &[u8]) -> Result<Option<&T>, WrongType> {
-        of_kind(self.read(key))
+        let at = self.look_up(key, self.touching(), true);
+        self.value_at(at)
+    }
+
+    /// The content of a key's string, for a read command that needs nothing else.
+    pub fn text(&mut self, key: &[u8]) -> Result<Option<Text<'_>>, WrongType> {
+        match self.read(key).map(|view| view.content()) {
+            None => Ok(None),
+            Some(Content::Flat { flat, .. }) => flat.text().map(Some).ok_or(WrongType),
+            Some(Content::Whole(value)) => {
+                Str::of(value).map(|text| Some(text.view())).ok_or(WrongType)
+            }
+        }
     }
 
     /// The value of a key, for a write command that looks before it changes anything.
     pub fn peek_as<T: Kind>(&mut self, key: &[u8]) -> Result<Option<&T>, WrongType> {
-        of_kind(self.look_for_write(key))
+        let at = self.locate_for_write(key);
+        self.value_at(at)
+    }
+
+    fn value_at<T: Kind>(&mut self, at: Option<Located>) -> Result<Option<&T>, WrongType> {
+        let Some(at) = at else { return Ok(None) };
+        let shard = self.held.shard(Keyspace::shard_of_hash(at.hash));
+        let value = match shard.parts[self.index].dict.view(at.spot).content() {
+            Content::Flat { flat, .. } => self.made.insert(flat.to_value()),
+            Content::Whole(value) => value,
+        };
+        T::of(value).map(Some).ok_or(WrongType)
     }
 
     /// Changes the value of a key that is there. The closure says what it did in its [`Note`]; a
@@ -383,30 +450,37 @@ impl<'h, 'k> Db<'h, 'k> {
         key: &[u8],
         change: impl FnOnce(&mut T, &mut Note) -> R,
     ) -> Result<Option<R>, WrongType> {
-        let Some(hash) = self.locate(key) else { return Ok(None) };
-        let (index, wanted, touch) = (self.index, self.wanted, self.touching());
-        let shard = self.held.shard(Keyspace::shard_of_hash(hash));
-        shard.parts[index].before_change(hash);
-        let Some(entry) = shard.entry_mut(index, hash, key, touch) else { return Ok(None) };
-        let old_deadline = entry.value.next_deadline();
-        let value = T::of_mut(&mut entry.value).ok_or(WrongType)?;
+        let Some(at) = self.locate_for_write(key) else { return Ok(None) };
+        self.edit_at(at, key, change).map(Some)
+    }
+
+    fn edit_at<T: Kind, R>(
+        &mut self,
+        at: Located,
+        key: &[u8],
+        change: impl FnOnce(&mut T, &mut Note) -> R,
+    ) -> Result<R, WrongType> {
+        let (db, wanted) = (self.index, self.wanted);
+        let part = &mut self.held.shard(Keyspace::shard_of_hash(at.hash)).parts[db];
         let changes = &mut *self.changes;
-        let mut note = Note { key, db: index, wanted, changes, changed: false };
-        let result = change(value, &mut note);
-        let (changed, void) = (note.changed, value.is_void());
-        let deadline = entry.value.next_deadline();
-        shard.parts[index].note_inner(hash, old_deadline, deadline);
-        if deadline != old_deadline {
-            self.announce_deadline(hash, key, deadline);
+        let edited = part.edit(at.hash, at.spot, |value| {
+            let value = T::of_mut(value).ok_or(WrongType)?;
+            let mut note = Note { key, db, wanted, changes, changed: false };
+            let result = change(value, &mut note);
+            Ok((result, note.changed))
+        });
+        let (result, changed) = edited.result?;
+        let [before, after] = edited.deadlines;
+        if after != before {
+            self.announce_deadline(at.hash, key, after);
         }
-        if void && let Some(entry) = self.part(hash).remove(hash, key) {
-            self.event(EventClasses::GENERIC, "del", key);
-            self.throw_away(entry.value);
+        if edited.void {
+            self.remove_void(at.hash, key);
         }
-        if changed || void {
-            self.changed(hash, key);
+        if changed || edited.void {
+            self.changed(at.hash, key);
         }
-        Ok(Some(result))
+        Ok(result)
     }
 
     /// As [`Db::edit`], with an empty value of the type where the key is not there.
@@ -415,11 +489,8 @@ impl<'h, 'k> Db<'h, 'k> {
         key: &[u8],
         change: impl FnOnce(&mut T, &mut Note) -> R,
     ) -> Result<R, WrongType> {
-        if self.exists(key) {
-            return match self.edit(key, change)? {
-                Some(result) => Ok(result),
-                None => unreachable!("a key that exists can be changed"),
-            };
+        if let Some(at) = self.locate_for_write(key) {
+            return self.edit_at(at, key, change);
         }
         let mut value = T::default();
         let events_before = self.changes.events.len();
@@ -438,66 +509,72 @@ impl<'h, 'k> Db<'h, 'k> {
 
     /// Stores a value with its deadline (Unix ms), whatever was there before.
     pub fn set(&mut self, key: &[u8], value: Value, expire_at: Option<i64>) {
-        let mut entry = Entry::new(key, value, self.now_ms);
-        entry.begin(self.now_ms, self.aging);
-        entry.set_expire_at(expire_at);
-        self.insert(key, entry);
+        self.insert(key, Source::Whole(value), expire_at);
     }
 
-    /// Stores a value and keeps the deadline that the key has.
-    pub fn replace_value(&mut self, key: &[u8], value: Value) {
-        let expire_at = self.peek(key).and_then(Entry::expire_at);
-        self.set(key, value, expire_at);
+    /// Stores a string with its deadline (Unix ms), whatever was there before; as an integer where
+    /// it is one in canonical form.
+    pub fn set_text(&mut self, key: &[u8], content: &[u8], expire_at: Option<i64>) {
+        let mut int = [0; 8];
+        let flat = Flat::of_text(Text::of(content), false, &mut int);
+        self.insert(key, Source::Flat(flat), expire_at);
     }
 
     /// Sets what is known of a key's accesses: its idle time in seconds under an LRU policy, its
     /// frequency under an LFU one.
     pub fn set_accesses(&mut self, key: &[u8], idle_seconds: Option<u64>, frequency: Option<u8>) {
-        let (now_ms, aging) = (self.now_ms, self.aging);
+        let access = match (self.aging, idle_seconds, frequency) {
+            (Aging::Lru, Some(idle), _) => Access::of_idle_seconds(idle, self.now_ms),
+            (Aging::Lfu { .. }, _, Some(frequency)) => Access::of_frequency(frequency, self.now_ms),
+            _ => return,
+        };
         let hash = self.held.keyspace().hash(key);
-        let Some(entry) = self.part(hash).dict.get_mut(hash, key) else { return };
-        match (aging, idle_seconds, frequency) {
-            (Aging::Lru, Some(idle), _) => entry.set_idle_seconds(idle, now_ms),
-            (Aging::Lfu { .. }, _, Some(frequency)) => entry.set_frequency(frequency, now_ms),
-            _ => {}
+        let dict = &mut self.part(hash).dict;
+        if let Some(spot) = dict.find(hash, key) {
+            dict.set_access(spot, |_| access);
         }
     }
 
-    fn insert(&mut self, key: &[u8], entry: Entry) {
+    fn insert(&mut self, key: &[u8], source: Source, expire_at: Option<i64>) {
+        let access = Access::new(self.now_ms, self.aging);
+        let new = New { key, source, expire_at, access };
         let hash = self.held.keyspace().hash(key);
-        self.announce_deadline(hash, key, entry.expire_at());
-        self.announce_deadline(hash, key, entry.value.next_deadline());
-        let old = self.part(hash).insert(hash, entry);
+        self.announce_deadline(hash, key, expire_at);
+        self.announce_deadline(hash, key, new.next_deadline());
+        let old = self.part(hash).insert(hash, new);
         self.changed(hash, key);
+        let was_there = old.is_some();
         let expired = self.deletes() && old.as_ref().is_some_and(|old| old.is_expired(self.now_ms));
         if expired {
             self.note_expired(hash, key);
         }
-        if old.is_none() || expired {
+        if !was_there || expired {
             self.event(EventClasses::NEW, "new", key);
         }
         if let Some(old) = old {
-            self.throw_away(old.value);
+            self.throw_away(old);
         }
     }
 
     /// Removes a key; whether it was there.
     pub fn remove(&mut self, key: &[u8]) -> bool {
-        match self.take(key) {
-            Some(entry) => {
-                self.throw_away(entry.value);
-                true
-            }
-            None => false,
-        }
+        let Some(at) = self.locate(key) else { return false };
+        let old = self.part(at.hash).remove(at.hash, at.spot);
+        self.changed(at.hash, key);
+        self.throw_away(old);
+        true
     }
 
     /// Removes a key and returns what it was.
     pub fn take(&mut self, key: &[u8]) -> Option<Entry> {
-        let hash = self.locate(key)?;
-        let entry = self.part(hash).remove(hash, key);
-        self.changed(hash, key);
-        entry
+        let at = self.locate(key)?;
+        let flat = match self.view(at).content() {
+            Content::Flat { .. } => Some(self.view(at).to_entry()),
+            Content::Whole(_) => None,
+        };
+        let old = self.part(at.hash).remove(at.hash, at.spot);
+        self.changed(at.hash, key);
+        flat.or(old.long)
     }
 
     /// Tells active expiry of a deadline.
@@ -511,9 +588,9 @@ impl<'h, 'k> Db<'h, 'k> {
 
     /// Sets the deadline of a key (Unix ms), or removes it; whether the key is there.
     pub fn set_expire(&mut self, key: &[u8], at: Option<i64>) -> bool {
-        let Some(hash) = self.locate(key) else { return false };
+        let Some(Located { hash, spot }) = self.locate(key) else { return false };
         self.announce_deadline(hash, key, at);
-        self.part(hash).set_expire(hash, key, at);
+        self.part(hash).set_expire(hash, spot, at);
         self.changed(hash, key);
         true
     }
@@ -525,25 +602,18 @@ impl<'h, 'k> Db<'h, 'k> {
         let mut done = 0;
         while done < limit
             && let Some(key) = self.held.shard(shard).parts[index].first_expired(now_ms)
+            && let Some(at) = self.find(&key)
         {
-            let hash = self.held.keyspace().hash(&key);
-            self.expire(hash, &key);
+            self.expire(at, &key);
             done += 1;
         }
         while done < limit
             && let Some(key) = self.held.shard(shard).parts[index].first_with_expired(now_ms)
+            && let Some(at) = self.find(&key)
         {
-            let hash = self.held.keyspace().hash(&key);
-            done += self.expire_fields(hash, &key, limit - done);
+            done += self.expire_fields(at, &key, limit - done);
         }
         done
-    }
-}
-
-fn of_kind<T: Kind>(entry: Option<&Entry>) -> Result<Option<&T>, WrongType> {
-    match entry {
-        None => Ok(None),
-        Some(entry) => T::of(&entry.value).map(Some).ok_or(WrongType),
     }
 }
 

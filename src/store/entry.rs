@@ -1,170 +1,305 @@
-//! One key of the keyspace: its name, value, deadline and last access.
+//! One key of the keyspace: its name, value, deadline and last access, in the forms in which it comes
+//! and lies.
+//!
+//! A short key with a flat value (see `data/flat.rs`) is an [`Item`] in a bucket's block: its stamp is
+//! the deadline, its value
+//!
+//! ```text
+//! access(4) form(1) bytes of the form
+//! ```
+//!
+//! Any other is an [`Entry`]. A [`View`] looks the same at both; a [`New`] becomes either.
+
+use std::borrow::Cow;
 
 use crate::base::small::SmallBytes;
-use crate::data::Value;
-use crate::store::dict::Slot;
+use crate::base::table::{Element, Item, Long, SHORT_MAX};
+use crate::data::{Flat, Value};
+use crate::store::access::{Access, Aging};
 
-/// The deadline of a key that has none.
-pub const NO_EXPIRE: i64 = -1;
-
-/// The frequency that a new key begins with, so that it is not the first to go.
-const FREQUENCY_AT_FIRST: u8 = 5;
-
-/// What is kept about accesses, for eviction.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Aging {
-    /// When the last one was.
-    Lru,
-    /// How many there were, as a logarithmic counter that falls with time.
-    Lfu {
-        /// How much more seldom a high counter rises: `lfu-log-factor`.
-        log_factor: u64,
-        /// Minutes after which the counter falls by one; 0 for never: `lfu-decay-time`.
-        decay_minutes: u64,
-    },
+/// Whether a deadline has passed. Redis lets a key live through the millisecond of its deadline.
+pub(super) fn has_passed(deadline: Option<i64>, now_ms: i64) -> bool {
+    deadline.is_some_and(|at| now_ms > at)
 }
 
-/// A key and what belongs to it.
+/// What stands before the bytes of a flat value.
+const HEAD: usize = 5;
+
+/// A key and what belongs to it, as long ones lie in memory.
 #[derive(Clone)]
 pub struct Entry {
     key: SmallBytes,
     /// The value.
     pub value: Value,
-    /// Unix milliseconds, or [`NO_EXPIRE`]. Private, because the deadline index must agree with it.
-    expire_at: i64,
-    /// Unix seconds of the last access; under an LFU policy the counter in the lowest byte and
-    /// above it 16 bits of the Unix minute in which it was last changed.
-    access: u32,
+    expire_at: Option<i64>,
+    access: Access,
 }
 
 impl Entry {
-    /// A key without a deadline, accessed just now.
-    pub fn new(key: &[u8], value: Value, now_ms: i64) -> Self {
-        let access = seconds(now_ms);
-        Entry { key: SmallBytes::new(key), value, expire_at: NO_EXPIRE, access }
-    }
-
     /// Unix milliseconds of the deadline, if there is one.
     pub fn expire_at(&self) -> Option<i64> {
-        (self.expire_at != NO_EXPIRE).then_some(self.expire_at)
+        self.expire_at
     }
 
     /// Sets the deadline alone; only a shard may, which keeps the index of deadlines.
     pub(super) fn set_expire_at(&mut self, at: Option<i64>) {
-        self.expire_at = at.unwrap_or(NO_EXPIRE);
+        self.expire_at = at;
     }
 
-    /// Whether the deadline has passed. Redis lets a key live through the millisecond of its
-    /// deadline.
-    pub fn is_expired(&self, now_ms: i64) -> bool {
-        self.expire_at != NO_EXPIRE && now_ms > self.expire_at
+    /// What is known of accesses.
+    pub(super) fn access(&self) -> Access {
+        self.access
     }
 
-    /// Notes an access. `random` decides whether a counter rises.
-    pub fn touch(&mut self, now_ms: i64, aging: Aging, random: impl FnOnce() -> u64) {
-        self.access = match aging {
-            Aging::Lru => seconds(now_ms),
-            Aging::Lfu { log_factor, .. } => {
-                let counter = self.frequency(now_ms, aging);
-                let above = u64::from(counter.saturating_sub(FREQUENCY_AT_FIRST));
-                // With a probability of one in `odds`.
-                let odds = above.saturating_mul(log_factor).saturating_add(1);
-                let rises = random() <= u64::MAX / odds;
-                lfu(now_ms, counter.saturating_add(u8::from(rises)))
+    /// Sets what is known of accesses.
+    pub(super) fn set_access(&mut self, access: Access) {
+        self.access = access;
+    }
+}
+
+impl Long for Entry {
+    fn key(&self) -> &[u8] {
+        self.key.as_slice()
+    }
+
+    fn of(item: Item) -> Self {
+        View::from(Element::Short(item)).to_entry()
+    }
+
+    /// What keys own is asked of them one by one.
+    fn heap_size(&self) -> usize {
+        0
+    }
+}
+
+/// A look at a key.
+#[derive(Clone, Copy)]
+pub struct View<'a> {
+    key: &'a [u8],
+    content: Content<'a>,
+    expire_at: Option<i64>,
+    access: Access,
+}
+
+/// A value as it lies in memory.
+#[derive(Clone, Copy)]
+pub(super) enum Content<'a> {
+    Flat { flat: Flat<'a>, size: usize },
+    Whole(&'a Value),
+}
+
+impl<'a> From<Element<'a, Entry>> for View<'a> {
+    #[inline]
+    fn from(element: Element<'a, Entry>) -> Self {
+        match element {
+            Element::Short(item) => {
+                let flat = Flat::restored(item.value[HEAD - 1], &item.value[HEAD..]);
+                View {
+                    key: item.key,
+                    content: Content::Flat { flat, size: item.size() },
+                    expire_at: item.stamp,
+                    access: access_in(item.value),
+                }
             }
-        };
+            Element::Long(entry) => View {
+                key: entry.key(),
+                content: Content::Whole(&entry.value),
+                expire_at: entry.expire_at,
+                access: entry.access,
+            },
+        }
+    }
+}
+
+impl<'a> View<'a> {
+    /// The name.
+    pub fn key(&self) -> &'a [u8] {
+        self.key
     }
 
-    /// Begins to count the accesses of a new key.
-    pub fn begin(&mut self, now_ms: i64, aging: Aging) {
-        if aging != Aging::Lru {
-            self.set_frequency(FREQUENCY_AT_FIRST, now_ms);
+    /// The value, made anew where it lies flat.
+    pub fn value(&self) -> Cow<'a, Value> {
+        match self.content {
+            Content::Flat { flat, .. } => Cow::Owned(flat.to_value()),
+            Content::Whole(value) => Cow::Borrowed(value),
         }
+    }
+
+    /// The value as it lies in memory.
+    pub(super) fn content(&self) -> Content<'a> {
+        self.content
+    }
+
+    /// The name of the value's type.
+    pub fn type_name(&self) -> &'static str {
+        match self.content {
+            Content::Flat { flat, .. } => flat.type_name(),
+            Content::Whole(value) => value.type_name(),
+        }
+    }
+
+    /// The earliest deadline of something inside the value. A flat one has none.
+    pub fn next_deadline(&self) -> Option<i64> {
+        match self.content {
+            Content::Flat { .. } => None,
+            Content::Whole(value) => value.next_deadline(),
+        }
+    }
+
+    /// Unix milliseconds of the deadline, if there is one.
+    pub fn expire_at(&self) -> Option<i64> {
+        self.expire_at
+    }
+
+    /// Whether the deadline has passed.
+    pub fn is_expired(&self, now_ms: i64) -> bool {
+        has_passed(self.expire_at, now_ms)
+    }
+
+    /// What is known of accesses.
+    pub(super) fn access(&self) -> Access {
+        self.access
     }
 
     /// The counter of accesses under an LFU policy, as it is after the time that has passed.
     pub fn frequency(&self, now_ms: i64, aging: Aging) -> u8 {
-        let counter = self.access as u8;
-        let Aging::Lfu { decay_minutes, .. } = aging else { return counter };
-        if decay_minutes == 0 {
-            return counter;
-        }
-        // The minutes wrap around after 45 days, as in Redis.
-        let passed = minutes(now_ms).wrapping_sub((self.access >> 8) as u16);
-        let fallen = u64::from(passed) / decay_minutes;
-        counter.saturating_sub(u8::try_from(fallen).unwrap_or(u8::MAX))
-    }
-
-    /// Sets the counter of accesses.
-    pub fn set_frequency(&mut self, frequency: u8, now_ms: i64) {
-        self.access = lfu(now_ms, frequency);
-    }
-
-    /// Pretends that the last access was that many seconds ago.
-    pub fn set_idle_seconds(&mut self, idle: u64, now_ms: i64) {
-        let idle = u32::try_from(idle).unwrap_or(u32::MAX);
-        self.access = seconds(now_ms).saturating_sub(idle);
+        self.access.frequency(now_ms, aging)
     }
 
     /// Seconds since the last access.
     pub fn idle_seconds(&self, now_ms: i64) -> u64 {
-        u64::from(seconds(now_ms).saturating_sub(self.access))
+        self.access.idle_seconds(now_ms)
     }
 
     /// Bytes that the key takes: the entry, the name and the value.
     pub fn memory(&self) -> usize {
-        size_of::<Entry>() + self.key.heap_size() + self.value.heap_size()
+        match self.content {
+            Content::Flat { size, .. } => size,
+            Content::Whole(value) => {
+                size_of::<Entry>() + SmallBytes::heap_size_of(self.key) + value.heap_size()
+            }
+        }
+    }
+
+    /// A copy.
+    pub fn to_entry(&self) -> Entry {
+        self.to_entry_with(self.value().into_owned())
+    }
+
+    /// A copy with another value.
+    pub(super) fn to_entry_with(self, value: Value) -> Entry {
+        let key = SmallBytes::new(self.key);
+        Entry { key, value, expire_at: self.expire_at, access: self.access }
     }
 }
 
-impl Slot for Entry {
-    fn key(&self) -> &[u8] {
-        self.key.as_slice()
+/// A key that is to be stored.
+pub(super) struct New<'a> {
+    pub key: &'a [u8],
+    pub source: Source<'a>,
+    pub expire_at: Option<i64>,
+    pub access: Access,
+}
+
+/// A value that is to be stored.
+pub(super) enum Source<'a> {
+    Flat(Flat<'a>),
+    Whole(Value),
+}
+
+impl New<'_> {
+    /// The earliest deadline of something inside the value.
+    pub fn next_deadline(&self) -> Option<i64> {
+        match &self.source {
+            Source::Flat(_) => None,
+            Source::Whole(value) => value.next_deadline(),
+        }
+    }
+
+    /// What it is in a block, if it is short and flat.
+    pub fn pack<'b>(&self, buffer: &'b mut Buffer) -> Option<&'b [u8]> {
+        match &self.source {
+            Source::Flat(flat) => pack_flat(buffer, self.key.len(), *flat, self.access),
+            Source::Whole(value) => pack(buffer, self.key.len(), value, self.access),
+        }
+    }
+
+    /// What it is otherwise.
+    pub fn into_entry(self) -> Entry {
+        let value = match self.source {
+            Source::Flat(flat) => flat.to_value(),
+            Source::Whole(value) => value,
+        };
+        let key = SmallBytes::new(self.key);
+        Entry { key, value, expire_at: self.expire_at, access: self.access }
     }
 }
 
-fn minutes(now_ms: i64) -> u16 {
-    (now_ms / 60_000) as u16
+/// Where the value of an item is made.
+pub(super) type Buffer = [u8; SHORT_MAX];
+
+/// An item's value for a key of so many bytes; `None` if the two are too long, or the value is not
+/// flat.
+pub(super) fn pack<'b>(
+    buffer: &'b mut Buffer,
+    key_len: usize,
+    value: &Value,
+    access: Access,
+) -> Option<&'b [u8]> {
+    pack_flat(buffer, key_len, Flat::of(value, &mut [0; 8])?, access)
 }
 
-fn lfu(now_ms: i64, counter: u8) -> u32 {
-    u32::from(minutes(now_ms)) << 8 | u32::from(counter)
+fn pack_flat<'b>(
+    buffer: &'b mut Buffer,
+    key_len: usize,
+    flat: Flat,
+    access: Access,
+) -> Option<&'b [u8]> {
+    let len = HEAD + flat.bytes().len();
+    if key_len + len > SHORT_MAX {
+        return None;
+    }
+    set_access(buffer, access);
+    buffer[HEAD - 1] = flat.code();
+    buffer[HEAD..len].copy_from_slice(flat.bytes());
+    Some(&buffer[..len])
 }
 
-fn seconds(now_ms: i64) -> u32 {
-    u32::try_from(now_ms / 1000).unwrap_or(0)
+/// What is known of accesses in an item's value.
+pub(super) fn access_in(value: &[u8]) -> Access {
+    Access::restored(*value.first_chunk().expect("a value in a block has a head"))
+}
+
+/// Sets what is known of accesses in an item's value.
+pub(super) fn set_access(value: &mut [u8], access: Access) {
+    value[..HEAD - 1].copy_from_slice(&access.to_bytes());
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::Str;
+    use crate::data::{Kind, Str};
 
     #[test]
-    fn layout_and_deadline() {
-        assert_eq!(size_of::<Entry>(), 64);
-        let mut entry = Entry::new(b"k", Value::String(Str::from_i64(1)), 5_000);
-        assert!(!entry.is_expired(i64::MAX));
-        entry.set_expire_at(Some(6_000));
-        assert!(!entry.is_expired(6_000) && entry.is_expired(6_001));
-        assert_eq!(entry.idle_seconds(9_999), 4);
-    }
-
-    #[test]
-    fn counters_rise_ever_more_slowly_and_fall_with_time() {
-        let aging = Aging::Lfu { log_factor: 10, decay_minutes: 1 };
-        let mut entry = Entry::new(b"k", Value::String(Str::from_i64(1)), 0);
-        entry.begin(0, aging);
-        assert_eq!(entry.frequency(0, aging), 5);
-        entry.touch(0, aging, || u64::MAX);
-        assert_eq!(entry.frequency(0, aging), 6);
-        // One in eleven now.
-        entry.touch(0, aging, || u64::MAX / 10);
-        assert_eq!(entry.frequency(0, aging), 6);
-        entry.touch(0, aging, || u64::MAX / 12);
-        assert_eq!((entry.frequency(0, aging), entry.frequency(180_000, aging)), (7, 4));
-        assert_eq!(entry.frequency(60_000 * 1000, aging), 0);
-        let never = Aging::Lfu { log_factor: 10, decay_minutes: 0 };
-        assert_eq!(entry.frequency(60_000 * 1000, never), 7);
+    fn both_forms_look_the_same() {
+        assert_eq!(size_of::<Entry>(), 72);
+        for (len, is_short) in [(0, true), (1, true), (249, true), (250, false), (251, false)] {
+            let access = Access::of_idle_seconds(4, 9_000);
+            let value = Str::raw(vec![b'x'; len]).into_value();
+            let source = Source::Whole(value.clone());
+            let new = New { key: b"k", source, expire_at: Some(6_000), access };
+            let mut buffer = [0; SHORT_MAX];
+            let packed = new.pack(&mut buffer);
+            assert_eq!(packed.is_some(), is_short);
+            let item = packed.map(|packed| Item::new(b"k", packed, Some(6_000)));
+            let entry = new.into_entry();
+            let elements = [Some(Element::Long(&entry)), item.map(Element::Short)];
+            for view in elements.into_iter().flatten().map(View::from) {
+                assert_eq!((view.key(), &*view.value()), (&b"k"[..], &value));
+                assert_eq!((view.type_name(), view.value().encoding()), ("string", "raw"));
+                assert!(!view.is_expired(6_000) && view.is_expired(6_001));
+                assert_eq!(view.idle_seconds(9_000), 4);
+            }
+        }
     }
 }

@@ -5,6 +5,7 @@
 //! guards are taken in ascending order of the shards' indexes.
 
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 use crate::base::hash::Seed;
 use crate::base::lock::{Guard, Lock, rank};
@@ -15,6 +16,17 @@ use crate::store::snapshot::Gate;
 /// microseconds.
 pub const SHARDS: usize = 64;
 const SHARD_SHIFT: u32 = 64 - SHARDS.trailing_zeros();
+
+/// How long a walk through a shard sleeps between two holds. Measured with 8 writers on two cores
+/// beside a snapshot: their p99.9 is three to five times the idle one without it, and one and a half
+/// times with it.
+const BREATH: Duration = Duration::from_micros(5);
+
+/// To be called between two holds of one shard: who waits for it comes first, which a lock that is
+/// taken again at once does not see to.
+pub fn breathe() {
+    std::thread::sleep(BREATH);
+}
 
 /// Which shards a command needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -133,15 +145,18 @@ impl Keyspace {
 
     /// Holds the shards of a plan.
     pub fn hold(&self, plan: &Plan) -> Held<'_> {
-        let guards = match plan {
+        Held { keyspace: self, guards: self.lock(plan), trash: Vec::new(), kept: false }
+    }
+
+    fn lock(&self, plan: &Plan) -> Guards<'_> {
+        match plan {
             Plan::None => Guards::Many(Vec::new()),
             Plan::One(index) => Guards::One(*index, self.lock_shard(*index)),
             Plan::Many(shards) => {
                 Guards::Many(shards.iter().map(|&i| (i, self.lock_shard(i))).collect())
             }
             Plan::All => Guards::All(self.lock_all()),
-        };
-        Held { keyspace: self, guards, trash: Vec::new() }
+        }
     }
 
     /// Visits the shards one by one, each held only while it is visited.
@@ -182,6 +197,8 @@ pub struct Held<'k> {
     guards: Guards<'k>,
     trash: Vec<Box<dyn Send>>,
     keyspace: &'k Keyspace,
+    /// Somebody else relies on them.
+    kept: bool,
 }
 
 impl Held<'_> {
@@ -201,6 +218,24 @@ impl Held<'_> {
             Guards::All(guards) => guards.get_mut(index).map(|guard| &mut **guard),
         };
         found.expect("a command touches only the keys that its definition names")
+    }
+
+    /// From here on the shards stay held, whoever would let them go.
+    pub fn keep(&mut self) {
+        self.kept = true;
+    }
+
+    /// Lets the shards go, unless they are to be kept; whether it did.
+    pub fn let_go(&mut self) -> bool {
+        if !self.kept {
+            self.guards = Guards::Many(Vec::new());
+        }
+        !self.kept
+    }
+
+    /// Holds shards again that were let go, one bit each.
+    pub fn take_back(&mut self, shards: u64) {
+        self.guards = self.keyspace.lock(&Plan::of_bits(shards));
     }
 
     /// Keeps something until the guards are gone.

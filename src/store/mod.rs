@@ -4,7 +4,9 @@
 //! which sees to the snapshot, the deadline index and the counters; no I/O happens while a shard's
 //! guard is held.
 
+pub mod access;
 pub mod db;
+mod deadlines;
 pub mod dict;
 pub mod entry;
 pub mod events;
@@ -14,7 +16,8 @@ pub mod snapshot;
 pub mod totals;
 pub mod waiting;
 
+pub use access::Aging;
 pub use db::{Changes, Db, Expiry, Note, WrongType};
-pub use entry::{Aging, Entry};
+pub use entry::View;
 pub use events::{Event, EventClasses};
 pub use keyspace::{Held, Keyspace, Plan};

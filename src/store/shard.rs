@@ -5,12 +5,14 @@
 //! one), `inner_deadlines` one for each entry with a value that has deadlines inside, and every
 //! change calls `before_change` first, so that a running snapshot gets the state it was begun in.
 
-use std::collections::BTreeSet;
-
 use crate::base::hash::Seed;
 use crate::base::rng::Rng;
-use crate::store::dict::{Dict, Slot};
-use crate::store::entry::{Aging, Entry};
+use crate::base::table::Spot;
+use crate::data::Value;
+use crate::store::access::Aging;
+use crate::store::deadlines::Deadlines;
+use crate::store::dict::{Dict, Old};
+use crate::store::entry::{New, View};
 use crate::store::snapshot::SnapshotPart;
 use crate::store::waiting::Waiting;
 
@@ -27,14 +29,24 @@ pub struct ShardStats {
     pub expired_fields: u64,
 }
 
+/// What became of a value that was changed.
+pub(super) struct Edited<R> {
+    /// What the change returned.
+    pub result: R,
+    /// Whether it is a collection that has become empty, whose key is to be removed.
+    pub void: bool,
+    /// The earliest deadline inside of it, before and after.
+    pub deadlines: [Option<i64>; 2],
+}
+
 /// A shard's share of one database.
 pub struct Part {
     /// The keys.
-    pub dict: Dict<Entry>,
+    pub dict: Dict,
     /// (deadline in Unix ms, hash of the key), earliest first.
-    deadlines: BTreeSet<(i64, u64)>,
+    deadlines: Deadlines,
     /// (earliest deadline inside of a value, hash of its key), earliest first.
-    inner_deadlines: BTreeSet<(i64, u64)>,
+    inner_deadlines: Deadlines,
     /// Sum of the deadlines, so that INFO's average costs nothing.
     deadline_sum: i128,
     /// Present while a snapshot has not walked this part yet.
@@ -97,19 +109,12 @@ impl Shard {
         });
     }
 
-    /// A key of a database; its access is noted if `touch` says when and how.
-    pub(super) fn entry_mut(
-        &mut self,
-        db: usize,
-        hash: u64,
-        key: &[u8],
-        touch: Option<(i64, Aging)>,
-    ) -> Option<&mut Entry> {
-        let entry = self.parts[db].dict.get_mut(hash, key)?;
+    /// Notes an access of a key of a database, if `touch` says when and how.
+    pub(super) fn touch(&mut self, db: usize, spot: Spot, touch: Option<(i64, Aging)>) {
         if let Some((now_ms, aging)) = touch {
-            entry.touch(now_ms, aging, || self.rng.next_u64());
+            let random = || self.rng.next_u64();
+            self.parts[db].dict.set_access(spot, |access| access.touched(now_ms, aging, random));
         }
-        Some(entry)
     }
 
     /// The earliest deadline of all databases.
@@ -122,8 +127,8 @@ impl Part {
     fn new(seed: Seed) -> Self {
         Part {
             dict: Dict::new(seed),
-            deadlines: BTreeSet::new(),
-            inner_deadlines: BTreeSet::new(),
+            deadlines: Deadlines::default(),
+            inner_deadlines: Deadlines::default(),
             deadline_sum: 0,
             snapshot: None,
         }
@@ -142,7 +147,7 @@ impl Part {
     /// The earliest deadline, of a key or inside of a value.
     pub fn next_deadline(&self) -> Option<i64> {
         let firsts = [self.deadlines.first(), self.inner_deadlines.first()];
-        firsts.into_iter().flatten().map(|&(at, _)| at).min()
+        firsts.into_iter().flatten().map(|(at, _)| at).min()
     }
 
     /// Sum of the deadlines, for INFO's average time to live.
@@ -153,10 +158,16 @@ impl Part {
     /// Bytes of the table without its entries, and of the index of deadlines; the latter is an
     /// estimate.
     pub fn overhead(&self) -> (usize, usize) {
-        let table = self.dict.memory_overhead() - self.dict.len() * size_of::<Entry>();
-        // The nodes of a B-tree are about two thirds full.
-        let pairs = self.deadlines.len() + self.inner_deadlines.len();
-        (table, pairs * size_of::<(i64, u64)>() * 3 / 2)
+        let table = self.dict.memory_overhead();
+        (table, self.deadlines.heap_size() + self.inner_deadlines.heap_size())
+    }
+
+    /// Notes that the deadline of a key is another one now.
+    fn move_deadline(&mut self, hash: u64, old: Option<i64>, new: Option<i64>) {
+        if old != new {
+            self.forget_deadline(old, hash);
+            self.note_deadline(new, hash);
+        }
     }
 
     fn note_deadline(&mut self, at: Option<i64>, hash: u64) {
@@ -169,7 +180,7 @@ impl Part {
 
     fn forget_deadline(&mut self, at: Option<i64>, hash: u64) {
         if let Some(at) = at
-            && self.deadlines.remove(&(at, hash))
+            && self.deadlines.remove((at, hash))
         {
             self.deadline_sum -= i128::from(at);
         }
@@ -181,7 +192,7 @@ impl Part {
             return;
         }
         if let Some(old) = old {
-            self.inner_deadlines.remove(&(old, hash));
+            self.inner_deadlines.remove((old, hash));
         }
         if let Some(new) = new {
             self.inner_deadlines.insert((new, hash));
@@ -195,64 +206,78 @@ impl Part {
         }
     }
 
-    /// Puts an entry in, replacing one of the same key, which is returned.
-    pub(super) fn insert(&mut self, hash: u64, entry: Entry) -> Option<Entry> {
+    /// Puts a key in, replacing one of the same name, which is returned.
+    pub(super) fn insert(&mut self, hash: u64, new: New) -> Option<Old> {
         self.before_change(hash);
-        let (at, inner) = (entry.expire_at(), entry.value.next_deadline());
-        let old = self.dict.insert(hash, entry);
-        self.forget_deadline(old.as_ref().and_then(Entry::expire_at), hash);
-        self.note_deadline(at, hash);
-        let old_inner = old.as_ref().and_then(|old| old.value.next_deadline());
-        self.note_inner(hash, old_inner, inner);
+        let (at, inner) = (new.expire_at, new.next_deadline());
+        let old = self.dict.insert(hash, new);
+        self.move_deadline(hash, old.as_ref().and_then(|old| old.expire_at), at);
+        self.note_inner(hash, old.as_ref().and_then(Old::next_deadline), inner);
         old
     }
 
-    /// Takes a key out.
-    pub(super) fn remove(&mut self, hash: u64, key: &[u8]) -> Option<Entry> {
-        self.dict.get(hash, key)?;
+    /// Changes the value of a key, which may go to another spot by that.
+    pub(super) fn edit<R>(
+        &mut self,
+        hash: u64,
+        spot: Spot,
+        change: impl FnOnce(&mut Value) -> R,
+    ) -> Edited<R> {
         self.before_change(hash);
-        let entry = self.dict.remove(hash, key)?;
-        self.forget_deadline(entry.expire_at(), hash);
-        self.note_inner(hash, entry.value.next_deadline(), None);
-        Some(entry)
+        let edited = self.dict.edit(hash, spot, |value| {
+            let before = value.next_deadline();
+            let result = change(value);
+            let deadlines = [before, value.next_deadline()];
+            Edited { result, void: value.is_void(), deadlines }
+        });
+        let [before, after] = edited.deadlines;
+        self.note_inner(hash, before, after);
+        edited
     }
 
-    /// Sets or removes the deadline of a key that is there.
-    pub(super) fn set_expire(&mut self, hash: u64, key: &[u8], at: Option<i64>) {
+    /// Takes a key out.
+    pub(super) fn remove(&mut self, hash: u64, spot: Spot) -> Old {
         self.before_change(hash);
-        let Some(entry) = self.dict.get_mut(hash, key) else { return };
-        let old = entry.expire_at();
-        entry.set_expire_at(at);
-        self.forget_deadline(old, hash);
-        self.note_deadline(at, hash);
+        let old = self.dict.remove(spot);
+        self.move_deadline(hash, old.expire_at, None);
+        self.note_inner(hash, old.next_deadline(), None);
+        old
+    }
+
+    /// Sets or removes the deadline of a key.
+    pub(super) fn set_expire(&mut self, hash: u64, spot: Spot, at: Option<i64>) {
+        self.before_change(hash);
+        let old = self.dict.expire_at(spot);
+        self.dict.set_expire_at(spot, at);
+        self.move_deadline(hash, old, at);
     }
 
     /// The key with the earliest deadline.
-    pub fn first_volatile(&self) -> Option<&Entry> {
-        self.find_volatile(*self.deadlines.first()?)
+    pub fn first_volatile(&self) -> Option<View<'_>> {
+        self.find_volatile(self.deadlines.first()?)
     }
 
     /// A random key with a deadline: the first one from a random moment on.
-    pub fn random_volatile(&self, random: &mut impl FnMut() -> u64) -> Option<&Entry> {
+    pub fn random_volatile(&self, random: &mut impl FnMut() -> u64) -> Option<View<'_>> {
         let (first, last) = (self.deadlines.first()?, self.deadlines.last()?);
         let span = last.0.abs_diff(first.0).saturating_add(1);
         let moment = first.0.saturating_add_unsigned(random() % span);
-        let found = self.deadlines.range((moment, random())..).next();
-        self.find_volatile(*found.unwrap_or(first))
+        let found = self.deadlines.from((moment, random()));
+        self.find_volatile(found.unwrap_or(first))
     }
 
-    fn find_volatile(&self, (at, hash): (i64, u64)) -> Option<&Entry> {
-        self.dict.find_by_hash(hash, |entry| entry.expire_at() == Some(at))
+    fn find_volatile(&self, (at, hash): (i64, u64)) -> Option<View<'_>> {
+        self.dict.find_by_hash(hash, |view| view.expire_at() == Some(at))
     }
 
     /// A key whose value has something inside whose deadline has passed, if there is one.
     pub fn first_with_expired(&mut self, now_ms: i64) -> Option<Vec<u8>> {
         loop {
-            let &(at, hash) = self.inner_deadlines.first()?;
+            let (at, hash) = self.inner_deadlines.first()?;
             if now_ms <= at {
                 return None;
             }
-            let is_due = |entry: &Entry| entry.value.next_deadline() == Some(at);
+            let is_due = |view: &View| view.next_deadline() == Some(at);
             match self.dict.find_by_hash(hash, is_due) {
                 Some(entry) => return Some(entry.key().to_vec()),
                 None => self.note_inner(hash, Some(at), None),
@@ -263,7 +288,7 @@ impl Part {
     /// A key whose deadline has passed, if there is one.
     pub fn first_expired(&mut self, now_ms: i64) -> Option<Vec<u8>> {
         loop {
-            let &(at, hash) = self.deadlines.first()?;
+            let (at, hash) = self.deadlines.first()?;
             if now_ms <= at {
                 return None;
             }

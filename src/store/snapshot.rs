@@ -3,7 +3,7 @@
 //! To begin, all shards are held for the microseconds that it takes to hang an empty bitmap on each
 //! part (a shard's share of a database) and to note the log's offset. Then a walker visits bucket
 //! after bucket, a few per hold of a shard, and a writer that is about to change a bucket not yet
-//! visited first copies that bucket's entries for the walker (`SnapshotPart::capture`). Copies are
+//! visited first copies that bucket for the walker (`SnapshotPart::capture`). Copies are
 //! cheap: long values are shared. Tables neither grow nor shrink meanwhile, so a bucket stays a
 //! bucket. Encoding and writing happen outside of all guards.
 //!
@@ -14,17 +14,13 @@ use std::sync::{Arc, Condvar};
 use std::time::Duration;
 
 use crate::base::lock::{Lock, rank};
-use crate::store::dict::Dict;
-use crate::store::entry::Entry;
-use crate::store::keyspace::{Keyspace, SHARDS};
+use crate::store::dict::{Copied, Dict};
+use crate::store::entry::View;
+use crate::store::keyspace::{self, Keyspace, SHARDS};
 use crate::store::shard::{Part, Shard};
 
 /// Buckets that the walker visits per hold of a shard: about 200 entries.
 const BUCKETS_PER_HOLD: usize = 32;
-
-/// How long the walker sleeps before each hold. Measured with 8 writers on two cores: their p99.9
-/// is three to five times the idle one without it, and one and a half times with it.
-const BREATH: Duration = Duration::from_micros(5);
 
 /// A running snapshot's state of one part.
 pub struct SnapshotPart {
@@ -32,7 +28,7 @@ pub struct SnapshotPart {
     seen: Vec<u64>,
     next: usize,
     buckets: usize,
-    pending: Vec<Entry>,
+    pending: Vec<Copied>,
 }
 
 impl SnapshotPart {
@@ -41,8 +37,8 @@ impl SnapshotPart {
         SnapshotPart { db, seen, next: 0, buckets, pending: Vec::new() }
     }
 
-    /// Copies a bucket's entries unless that has been done.
-    pub(super) fn capture(&mut self, dict: &Dict<Entry>, bucket: usize) {
+    /// Copies a bucket unless that has been done.
+    pub(super) fn capture(&mut self, dict: &Dict, bucket: usize) {
         if bucket >= self.buckets {
             // A table that was empty at the beginning has no bucket to keep.
             return;
@@ -50,12 +46,12 @@ impl SnapshotPart {
         let (word, bit) = (bucket / 64, 1u64 << (bucket % 64));
         if self.seen[word] & bit == 0 {
             self.seen[word] |= bit;
-            self.pending.extend_from_slice(dict.bucket(bucket));
+            self.pending.extend(dict.copy(bucket));
         }
     }
 
     /// Visits the next buckets; whether there are more.
-    fn advance(&mut self, dict: &Dict<Entry>) -> bool {
+    fn advance(&mut self, dict: &Dict) -> bool {
         let end = (self.next + BUCKETS_PER_HOLD).min(self.buckets);
         for bucket in self.next..end {
             self.capture(dict, bucket);
@@ -90,12 +86,18 @@ impl Gate {
     }
 }
 
-/// Entries of one database, as they were when the snapshot began.
+/// Keys of one database, as they were when the snapshot began.
 pub struct Batch {
     /// The database's number at the beginning.
     pub db: u32,
-    /// The entries, in no order.
-    pub entries: Vec<Entry>,
+    buckets: Vec<Copied>,
+}
+
+impl Batch {
+    /// The keys, in no order.
+    pub fn keys(&self) -> impl Iterator<Item = View<'_>> {
+        self.buckets.iter().flat_map(Copied::views)
+    }
 }
 
 /// A running snapshot; dropping it ends it.
@@ -153,7 +155,7 @@ impl Snapshot {
             };
             let Some((batch, more)) = step else { continue };
             self.left -= usize::from(!more);
-            self.busy = !batch.entries.is_empty();
+            self.busy = !batch.buckets.is_empty();
             if self.busy {
                 return Some(batch);
             }
@@ -177,7 +179,7 @@ impl Snapshot {
         if self.busy {
             // A thread that has just slept is not interrupted at once: without this the walker is,
             // on a busy machine, while it holds a shard that writers wait for.
-            std::thread::sleep(BREATH);
+            keyspace::breathe();
         }
         let mut shard = self.keyspace.lock_shard(index);
         let step = walk(&mut shard, db);
@@ -202,9 +204,9 @@ fn walk(shard: &mut Shard, db: usize) -> Option<(Batch, bool)> {
     Some((batch, more))
 }
 
-fn drain(state: &mut SnapshotPart, dict: &Dict<Entry>) -> (Batch, bool) {
+fn drain(state: &mut SnapshotPart, dict: &Dict) -> (Batch, bool) {
     let more = state.advance(dict);
-    (Batch { db: state.db, entries: std::mem::take(&mut state.pending) }, more)
+    (Batch { db: state.db, buckets: std::mem::take(&mut state.pending) }, more)
 }
 
 impl Drop for Snapshot {
@@ -227,7 +229,6 @@ mod tests {
     use super::*;
     use crate::base::rng::Rng;
     use crate::data::{Kind, Str, Value};
-    use crate::store::dict::Slot;
     use crate::store::{Changes, Db, Expiry, Plan};
     use std::collections::BTreeMap;
 
@@ -255,9 +256,9 @@ mod tests {
         let mut seen = BTreeMap::new();
         let mut step = 0;
         while let Some(batch) = snapshot.next_batch() {
-            for entry in batch.entries {
+            for entry in batch.keys() {
                 let key: u64 = std::str::from_utf8(entry.key()).unwrap().parse().unwrap();
-                assert_eq!((batch.db, number(&entry.value)), ((key % 2) as u32, 7));
+                assert_eq!((batch.db, number(&entry.value())), ((key % 2) as u32, 7));
                 assert!(seen.insert(key, ()).is_none(), "{key} twice");
             }
             for _ in 0..50 {

@@ -4,86 +4,70 @@
 //! number that goes with it and whose meaning is the owner's. This file must not know what the
 //! elements are.
 //!
-//! It is linear hashing: with `n` buckets and `p` the smallest power of two that is at least `n`, a
-//! hash belongs to bucket `hash mod p`, or, where that bucket does not exist yet, to
-//! `hash mod p/2`. Bucket `n` is made by splitting the bucket whose number is `n` without its
-//! highest bit; shrinking merges the last bucket back into that one. No operation ever moves more
-//! than a few buckets, and a bucket in bit-reversed order is one unbroken range of hashes, which is
-//! what makes the cursor of [`Table::scan`] survive any resize.
-//!
-//! The elements of a bucket share one block of memory, or stand in a list if they are long: see
-//! `bucket.rs`.
+//! How the elements are found is in `buckets.rs`, how they lie in memory in `bucket.rs` and
+//! `block.rs`: short ones share blocks of memory; the values of long ones are shared, so that a
+//! large reply need not copy them. The keyspace is made of the same.
 //!
 //! A clone shares all memory with its original. Afterwards a change copies the segment that it
 //! concerns, some tens of microseconds at most, and nothing else.
-//!
-//! Bits of a hash: the lowest choose the bucket, bits 48 to 55 are the tag.
-//!
-//! Invariants:
-//! - every element is in bucket `bucket_of(its hash)`, and no two have equal keys;
-//! - the buckets beyond the last one in the last segment are empty;
-//! - `bytes` is the sum of what the buckets have on the heap.
 
+mod block;
 mod bucket;
+mod buckets;
 
 use std::fmt;
-use std::mem;
 use std::sync::Arc;
 
 use crate::base::hash::Seed;
 
-use bucket::Bucket;
-pub use bucket::Item;
+pub use block::{Item, SHORT_MAX};
+pub use bucket::{Bucket, Element, ElementMut, Long};
+pub use buckets::{Buckets, Spot};
 
-/// Buckets in a segment, the unit of copying. Every segment but the first has this size.
-const SEGMENT: usize = 256;
+/// What a shared value costs on the heap beside its bytes: two counters and a `Vec`.
+const SHARED_OVERHEAD: usize = 16 + size_of::<Vec<u8>>();
 
-/// Average number of elements in a bucket above which the table grows. More saves memory, less
-/// saves copying when a bucket's block changes.
-const LOAD: usize = 5;
+/// A long element of a table.
+#[derive(Clone)]
+struct Shared {
+    key: Box<[u8]>,
+    value: Arc<Vec<u8>>,
+    stamp: Option<i64>,
+}
 
-/// The table shrinks when the load falls below `LOAD / SHRINK`; the gap to [`LOAD`] keeps a table
-/// from resizing to and fro.
-const SHRINK: usize = 3;
+impl Long for Shared {
+    fn key(&self) -> &[u8] {
+        &self.key
+    }
 
-/// Splits or merges that one insert or removal may do. One would keep pace; two catch up.
-const RESIZE_STEPS: usize = 2;
+    fn of(item: Item) -> Self {
+        Shared { key: item.key.into(), value: Arc::new(item.value.to_vec()), stamp: item.stamp }
+    }
 
-/// Bucket length up to which [`Table::random`] is exactly uniform. Longer buckets are rare, and a
-/// larger bound would cost more rejected tries.
-const SAMPLE_SLOTS: usize = 20;
+    fn heap_size(&self) -> usize {
+        self.key.len() + SHARED_OVERHEAD + self.value.capacity()
+    }
+}
 
-/// Tries of [`Table::random`] before it settles for any element.
-const SAMPLE_TRIES: usize = 64;
+impl<'a> From<Element<'a, Shared>> for Item<'a> {
+    fn from(element: Element<'a, Shared>) -> Self {
+        match element {
+            Element::Short(item) => item,
+            Element::Long(long) => {
+                let shared = Some(&long.value);
+                Item { key: &long.key, value: &long.value, stamp: long.stamp, shared }
+            }
+        }
+    }
+}
 
 /// Everything that a clone shares.
-#[derive(Clone)]
-struct Root {
-    seed: Seed,
-    segments: Vec<Arc<[Bucket]>>,
-    /// At least 1; the first bucket is not allocated before the first insert.
-    buckets: usize,
-    len: usize,
-    bytes: usize,
-}
+type Root = Buckets<Arc<[Bucket<Shared>]>>;
 
 /// A hash table of byte strings. Cloning it takes constant time.
 #[derive(Clone)]
 pub struct Table {
     root: Arc<Root>,
-}
-
-fn tag_of(hash: u64) -> u8 {
-    (hash >> 48) as u8
-}
-
-fn highest_bit(index: usize) -> usize {
-    1 << index.ilog2()
-}
-
-/// A number below `bound`, which is not 0, without the bias and the cost of a remainder.
-fn below(bound: usize, random: u64) -> usize {
-    ((u128::from(random) * bound as u128) >> 64) as usize
 }
 
 impl Default for Table {
@@ -95,248 +79,92 @@ impl Default for Table {
 impl Table {
     /// An empty table, with a seed of its own.
     pub fn new() -> Table {
-        let seed = Seed::random();
-        Table { root: Arc::new(Root { seed, segments: Vec::new(), buckets: 1, len: 0, bytes: 0 }) }
+        Table { root: Arc::new(Buckets::new(Seed::random())) }
     }
 
     /// Number of elements.
     pub fn len(&self) -> usize {
-        self.root.len
+        self.root.len()
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.root.len == 0
+        self.len() == 0
+    }
+
+    /// Whether this, or what it was cloned from, has not changed since the clone was made.
+    pub fn is_unchanged_since(&self, clone: &Table) -> bool {
+        Arc::ptr_eq(&self.root, &clone.root)
     }
 
     /// Bytes on the heap, without the allocator's own overhead. Takes constant time.
     pub fn heap_size(&self) -> usize {
-        let root = &*self.root;
-        let first = root.segments.first().map_or(0, |segment| segment.len());
-        let buckets = first + root.segments.len().saturating_sub(1) * SEGMENT;
-        16 + size_of::<Root>()
-            + root.segments.capacity() * size_of::<Arc<[Bucket]>>()
-            + buckets * size_of::<Bucket>()
-            + root.bytes
+        16 + size_of::<Root>() + self.root.overhead() + self.root.bytes()
     }
 
     /// The hash of a key, as this table sees it and no other.
     pub fn hash(&self, key: &[u8]) -> u64 {
-        self.root.seed.hash(key)
+        self.root.seed().hash(key)
     }
 
     /// The element with this key.
     pub fn get(&self, key: &[u8]) -> Option<Item<'_>> {
-        let root = &*self.root;
-        let hash = root.seed.hash(key);
-        let bucket = root.bucket(root.bucket_of(hash))?;
-        let found = bucket.find(tag_of(hash), key)?;
-        Some(bucket.item(&found))
+        let spot = self.root.find(self.hash(key), key)?;
+        Some(self.root.element(spot).into())
     }
 
     /// Whether there is an element with this key.
     pub fn contains(&self, key: &[u8]) -> bool {
-        self.get(key).is_some()
+        self.root.find(self.hash(key), key).is_some()
     }
 
     /// An element with exactly this hash for which `pred` holds, for a caller that does not know
     /// the key.
     pub fn find_by_hash(&self, hash: u64, pred: impl Fn(&Item) -> bool) -> Option<Item<'_>> {
-        let root = &*self.root;
-        let bucket = root.bucket(root.bucket_of(hash))?;
-        bucket.items().find(|item| pred(item) && root.seed.hash(item.key) == hash)
+        let by_item = |element: &Element<Shared>| pred(&Item::from(*element));
+        self.root.find_by_hash(hash, by_item).map(Item::from)
     }
 
     /// Puts an element in, or gives the one with this key another value and stamp; whether the key
     /// is new.
     pub fn insert(&mut self, key: &[u8], value: &[u8], stamp: Option<i64>) -> bool {
-        let item = Item::new(key, value, stamp);
+        let hash = self.hash(key);
+        let spot = self.root.find(hash, key);
         let root = Arc::make_mut(&mut self.root);
-        let hash = root.seed.hash(key);
-        let (tag, index) = (tag_of(hash), root.bucket_of(hash));
-        let bucket = root.allocate(index);
-        let before = bucket.heap_size();
-        let found = bucket.find(tag, key);
-        match &found {
-            Some(found) => bucket.replace(tag, found, item),
-            None => bucket.push(tag, item),
-        }
-        let after = bucket.heap_size();
-        root.bytes = root.bytes - before + after;
-        if found.is_none() {
-            root.len += 1;
+        root.put(hash, spot, Item::new(key, value, stamp));
+        if spot.is_none() {
             root.resize();
         }
-        found.is_none()
+        spot.is_none()
     }
 
     /// Takes the element with this key out; whether there was one.
     pub fn remove(&mut self, key: &[u8]) -> bool {
-        if self.is_empty() {
-            return false;
-        }
-        let hash = self.root.seed.hash(key);
-        let (tag, index) = (tag_of(hash), self.root.bucket_of(hash));
         // A table that is shared is not copied when there is nothing to change.
-        if self.root.bucket(index).is_none_or(|bucket| bucket.find(tag, key).is_none()) {
-            return false;
-        }
+        let Some(spot) = self.root.find(self.hash(key), key) else { return false };
         let root = Arc::make_mut(&mut self.root);
-        let bucket = root.allocate(index);
-        let before = bucket.heap_size();
-        let Some(found) = bucket.find(tag, key) else { return false };
-        bucket.remove(&found);
-        let after = bucket.heap_size();
-        root.bytes = root.bytes - before + after;
-        root.len -= 1;
+        root.remove(spot);
         root.resize();
         true
     }
 
     /// All elements, in no order.
     pub fn iter(&self) -> impl Iterator<Item = Item<'_>> {
-        self.root.segments.iter().flat_map(|segment| segment.iter()).flat_map(Bucket::items)
+        self.root.iter().map(Item::from)
     }
 
     /// One step of a stateless scan: visits the elements of one bucket, and returns the cursor of
-    /// the next step, or 0 at the end. A scan begins with cursor 0. Any cursor is safe.
-    ///
-    /// An element that is present from the start of a scan to its end is visited at least once,
-    /// however often the table grew or shrank between the steps. The reason: put all hashes in
-    /// the order of their bits read backwards, lowest bit first. A bucket holds the hashes that
-    /// agree in some number of low bits, which in this order is one unbroken range; whatever the
-    /// number of buckets, the ranges cut the whole order into pieces without gap or overlap. A
-    /// cursor is a place in the order and says that every hash before it is done. A step visits
-    /// the bucket whose range contains the cursor, all of it, and returns the place behind that
-    /// range.
+    /// the next step, or 0 at the end. See [`Buckets::next_cursor`].
     pub fn scan<'a>(&'a self, cursor: u64, visit: impl FnMut(Item<'a>)) -> u64 {
-        let root = &*self.root;
-        let index = root.bucket_of(cursor);
-        root.bucket(index).into_iter().flat_map(Bucket::items).for_each(visit);
-        let high = root.buckets.next_power_of_two();
-        let half = high / 2;
-        // Buckets below `half` whose image does not exist yet still hold both of its halves.
-        let unsplit = index < half && index + half >= root.buckets;
-        let mask = (if unsplit { half } else { high } - 1) as u64;
-        // The last hash of the range has ones in all its free bits; the next place is one more,
-        // counting from the other end of the word. It wraps to 0 after the last range.
-        (cursor | !mask).reverse_bits().wrapping_add(1).reverse_bits()
+        let bucket = self.root.bucket(self.root.bucket_of(cursor));
+        bucket.into_iter().flat_map(Bucket::elements).map(Item::from).for_each(visit);
+        self.root.next_cursor(cursor)
     }
 
     /// A random element, each nearly as probable as any other; none if the table is empty. `rng`
     /// must return 64 random bits.
-    ///
-    /// Draws a bucket and a place in it, and draws anew if nothing is there, so that a bucket is
-    /// chosen in proportion to its length. When a nearly empty table makes that fail too often,
-    /// the element comes from the next bucket that has any.
     pub fn random(&self, rng: &mut impl FnMut() -> u64) -> Option<Item<'_>> {
-        let root = &*self.root;
-        if root.len == 0 {
-            return None;
-        }
-        for _ in 0..SAMPLE_TRIES {
-            let Some(bucket) = root.bucket(below(root.buckets, rng())) else { continue };
-            let bound = if root.buckets == 1 { 1 } else { SAMPLE_SLOTS };
-            if let Some(item) = bucket.nth(below(bound.max(bucket.len()), rng())) {
-                return Some(item);
-            }
-        }
-        let start = below(root.buckets, rng());
-        let mut order = (start..root.buckets).chain(0..start);
-        let bucket = order.find_map(|index| root.bucket(index).filter(|b| b.len() > 0))?;
-        bucket.nth(below(bucket.len(), rng()))
-    }
-}
-
-impl Root {
-    /// The bucket, below `buckets`, to which a hash belongs.
-    fn bucket_of(&self, hash: u64) -> usize {
-        let mask = self.buckets.next_power_of_two() - 1;
-        let index = hash as usize & mask;
-        if index < self.buckets { index } else { index & (mask >> 1) }
-    }
-
-    fn bucket(&self, index: usize) -> Option<&Bucket> {
-        self.segments.get(index / SEGMENT)?.get(index % SEGMENT)
-    }
-
-    /// The bucket at `index`, to be changed; allocated if it is the first of its segment or half
-    /// segment, and copied if a clone shares it.
-    fn allocate(&mut self, index: usize) -> &mut Bucket {
-        let (number, offset) = (index / SEGMENT, index % SEGMENT);
-        if number >= self.segments.len() {
-            self.segments.push(Arc::new([]));
-        }
-        if offset >= self.segments[number].len() {
-            let len = if number == 0 { (offset + 1).next_power_of_two() } else { SEGMENT };
-            self.resize_segment(number, len);
-        }
-        &mut Arc::make_mut(&mut self.segments[number])[offset]
-    }
-
-    /// Makes a segment longer, with empty buckets, or shorter.
-    fn resize_segment(&mut self, number: usize, len: usize) {
-        let mut buckets = Vec::with_capacity(len);
-        let old = Arc::make_mut(&mut self.segments[number]);
-        buckets.extend(old.iter_mut().take(len).map(mem::take));
-        buckets.resize_with(len, Bucket::default);
-        self.segments[number] = buckets.into();
-    }
-
-    /// Takes a few steps towards the number of buckets that suits the length.
-    fn resize(&mut self) {
-        for _ in 0..RESIZE_STEPS {
-            if self.len > self.buckets * LOAD {
-                self.split();
-            } else if self.buckets > 1 && self.len * SHRINK < self.buckets * LOAD {
-                self.merge();
-            } else {
-                break;
-            }
-        }
-        if self.len == 0 && self.buckets == 1 {
-            self.segments = Vec::new();
-        }
-    }
-
-    /// Adds a bucket, with what belongs to it from the bucket that it is an image of.
-    fn split(&mut self) {
-        let new = self.buckets;
-        let bit = highest_bit(new);
-        let seed = self.seed.clone();
-        let parent = self.allocate(new & !bit);
-        let before = parent.heap_size();
-        let image = parent.split(bit as u64, &seed);
-        let after = parent.heap_size() + image.heap_size();
-        self.bytes = self.bytes - before + after;
-        *self.allocate(new) = image;
-        self.buckets = new + 1;
-    }
-
-    /// Merges the last bucket into the one from which it was split.
-    fn merge(&mut self) {
-        let last = self.buckets - 1;
-        let bucket = mem::take(self.allocate(last));
-        let gone = bucket.heap_size();
-        let parent = self.allocate(last & !highest_bit(last));
-        let before = parent.heap_size();
-        parent.append(bucket);
-        let after = parent.heap_size();
-        self.bytes = self.bytes - gone - before + after;
-        self.buckets = last;
-        self.release();
-    }
-
-    /// Gives back the memory of buckets that are no more.
-    fn release(&mut self) {
-        self.segments.truncate(self.buckets.div_ceil(SEGMENT));
-        if self.segments.len() < self.segments.capacity() / 4 {
-            self.segments.shrink_to(2 * self.segments.len());
-        }
-        let wanted = self.buckets.next_power_of_two();
-        if self.segments.len() == 1 && wanted < self.segments[0].len() {
-            self.resize_segment(0, wanted);
-        }
+        self.root.random(rng).map(Item::from)
     }
 }
 
@@ -400,8 +228,8 @@ mod tests {
         }
         assert_eq!(seen.len(), model.len());
         let root = &*table.root;
-        let buckets = root.segments.iter().flat_map(|segment| segment.iter());
-        assert_eq!(root.bytes, buckets.map(Bucket::heap_size).sum::<usize>());
+        let buckets = (0..root.count()).filter_map(|index| root.bucket(index));
+        assert_eq!(root.bytes(), buckets.map(Bucket::heap_size).sum::<usize>());
     }
 
     /// Random changes of a table and a model, with clones that must not change any more.
@@ -433,7 +261,7 @@ mod tests {
         for key in model.keys() {
             assert!(table.remove(key));
         }
-        assert!(table.is_empty() && table.root.segments.is_empty());
+        assert_eq!((table.len(), table.root.overhead(), table.root.bytes()), (0, 0, 0));
     }
 
     #[test]

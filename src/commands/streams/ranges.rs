@@ -71,19 +71,22 @@ fn range_generic(
         }
         count = Some(u64::try_from(args.int()?).unwrap_or(0));
     }
-    let Some(stream) = ctx.db.get::<Stream>(key)? else {
-        ctx.reply.parts().array(0);
-        return ctx.reply.done();
-    };
-    if count == Some(0) {
-        return ctx.reply.null_array();
-    }
-    let (entries, out) = (stream.entries(), ctx.reply.parts());
-    let count = limit(count.unwrap_or(0));
-    if reverse {
-        push_entries(out, entries.range_back(start, end).take(count));
-    } else {
-        push_entries(out, entries.range(start, end).take(count));
-    }
-    ctx.reply.done()
+    let limit = limit(count.unwrap_or(0));
+    let part = |stream: &Stream| 0..limit.min(stream.entries().len() as usize);
+    ctx.reply_about(key, part, |found, reply| {
+        let Some((stream, _)) = found else {
+            reply.parts().array(0);
+            return reply.done();
+        };
+        if count == Some(0) {
+            return reply.null_array();
+        }
+        let (entries, out) = (stream.entries(), reply.parts());
+        if reverse {
+            push_entries(out, entries.range_back(start, end).take(limit));
+        } else {
+            push_entries(out, entries.range(start, end).take(limit));
+        }
+        reply.done()
+    })
 }

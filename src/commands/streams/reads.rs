@@ -168,19 +168,26 @@ fn xread(ctx: &mut Ctx, args: &mut Args) -> Reply {
             arg => id(arg, 0)?,
         });
     }
-    let mut streams = Streams::begin(ctx.reply.parts());
+    let (mut found, mut amount) = (Vec::new(), 0);
     for ((key, arg), after) in options.keys.iter().zip(options.ids).zip(&after) {
         let Some(stream) = ctx.db.get::<Stream>(key)? else { continue };
         let entries = stream.entries();
         let Some(start) = after.next().filter(|_| entries.last_live_id() > Some(*after)) else {
             continue;
         };
-        let count = if *arg == b"+" { 1 } else { options.count };
-        streams.push(ctx.reply.parts(), key);
-        push_entries(ctx.reply.parts(), entries.range(start, Id::MAX).take(limit(count)));
+        let count = limit(if *arg == b"+" { 1 } else { options.count });
+        amount += count.min(entries.len() as usize);
+        found.push((*key, stream.clone(), start, count));
     }
-    if streams.count > 0 {
-        streams.finish(ctx.reply.parts());
+    if !found.is_empty() {
+        ctx.let_go(amount);
+        let out = ctx.reply.parts();
+        let mut streams = Streams::begin(out);
+        for (key, stream, start, count) in &found {
+            streams.push(out, key);
+            push_entries(out, stream.entries().range(*start, Id::MAX).take(*count));
+        }
+        streams.finish(out);
         return ctx.reply.done();
     }
     let Some(block) = options.block() else { return ctx.reply.null_array() };

@@ -172,6 +172,7 @@ impl Input {
 /// Everything that the arguments say.
 struct Query<'a> {
     op: Op,
+    keys: Vec<&'a [u8]>,
     inputs: Vec<Input>,
     aggregate: Aggregate,
     with_scores: bool,
@@ -190,12 +191,13 @@ impl<'a> Query<'a> {
         }
         let count = usize::try_from(count).ok().filter(|&count| count <= args.left());
         let count = count.ok_or(Error::SYNTAX)?;
+        let keys: Vec<&[u8]> = (0..count).map(|_| args.key()).collect();
         let mut inputs = Vec::with_capacity(count);
-        for _ in 0..count {
-            inputs.push(Input { content: content(ctx, args.key())?, weight: 1.0 });
+        for key in &keys {
+            inputs.push(Input { content: content(ctx, key)?, weight: 1.0 });
         }
-        let aggregate = Aggregate::Sum;
-        let mut query = Query { op, inputs, aggregate, with_scores: false, limit: 0, destination };
+        let (aggregate, with_scores, limit) = (Aggregate::Sum, false, 0);
+        let mut query = Query { op, keys, inputs, aggregate, with_scores, limit, destination };
         while !args.is_empty() {
             query.option(args, purpose)?;
         }
@@ -227,6 +229,16 @@ impl<'a> Query<'a> {
             return Err(Error::SYNTAX);
         }
         Ok(())
+    }
+
+    /// How many members are looked at.
+    fn amount(&self) -> usize {
+        let lengths = self.inputs.iter().map(Input::len);
+        match self.op {
+            Op::Union => lengths.sum(),
+            Op::Inter => lengths.min().unwrap_or(0),
+            Op::Diff => self.inputs.first().map_or(0, Input::len),
+        }
     }
 
     /// The result, in no order.
@@ -295,7 +307,7 @@ impl<'a> Query<'a> {
 
 /// The content of an input; a key that is not there is empty.
 fn content(ctx: &mut Ctx, key: &[u8]) -> Result<Content, Error> {
-    match ctx.db.read(key).map(|entry| &entry.value) {
+    match ctx.db.read(key).map(|entry| entry.value()).as_deref() {
         None => Ok(Content::Zset(Zset::default())),
         Some(Value::Zset(zset)) => Ok(Content::Zset(zset.clone())),
         Some(Value::Set(set)) => Ok(Content::Set(set.clone())),
@@ -322,6 +334,7 @@ fn zdiff(ctx: &mut Ctx, args: &mut Args) -> Reply {
 
 fn reply_result(ctx: &mut Ctx, args: &mut Args, op: Op) -> Reply {
     let mut query = Query::parse(ctx, args, op, Use::Reply)?;
+    ctx.let_go(query.amount());
     let mut all = query.run();
     all.sort_unstable_by(|a, b| order(a.1, &a.0, b.1, &b.0));
     let out = ctx.reply.parts();
@@ -336,6 +349,7 @@ fn reply_result(ctx: &mut Ctx, args: &mut Args, op: Op) -> Reply {
 fn zintercard(ctx: &mut Ctx, args: &mut Args) -> Reply {
     let mut query = Query::parse(ctx, args, Op::Inter, Use::Count)?;
     let (mut count, limit) = (0, query.limit);
+    ctx.let_go(query.amount());
     query.intersect(|_, _| {
         count += 1;
         count != limit
@@ -362,7 +376,8 @@ fn zdiffstore(ctx: &mut Ctx, args: &mut Args) -> Reply {
 
 fn store_result(ctx: &mut Ctx, args: &mut Args, op: Op, event: &'static str) -> Reply {
     let mut query = Query::parse(ctx, args, op, Use::Store)?;
-    let zset = Zset::from_pairs(query.run(), &ctx.settings.limits);
+    let (keys, amount, limits) = (query.keys.clone(), query.amount(), ctx.settings.limits);
+    let zset = ctx.work_out(&keys, amount, |_| Zset::from_pairs(query.run(), &limits))?;
     let destination = query.destination.unwrap_or_default();
     // The inputs may hold the last reference to what is replaced.
     drop(query);

@@ -547,19 +547,24 @@ fn geosearchstore(ctx: &mut Ctx, args: &mut Args) -> Reply {
 
 fn search(ctx: &mut Ctx, args: &mut Args, form: Form) -> Reply {
     let destination = (form == Form::SearchStore).then(|| args.key());
-    let zset = ctx.db.get::<Zset>(args.key())?.cloned();
+    let key = args.key();
+    let zset = ctx.db.get::<Zset>(key)?.cloned();
     let search = Search::parse(args, form, zset.as_ref())?;
-    let found = zset.map(|zset| search.run(&zset)).unwrap_or_default();
+    let zset = zset.unwrap_or_default();
     let Some(destination) = destination.or(search.store) else {
-        return reply_found(ctx, &search, &found);
+        ctx.let_go(zset.len());
+        return reply_found(ctx, &search, &search.run(&zset));
     };
     let score = |place: &Found| {
         if search.store_dist { place.distance / search.unit } else { place.score }
     };
-    let changes = found.len() as u64;
-    let pairs: Vec<(&[u8], f64)> =
-        found.iter().map(|place| (place.member.as_slice(), score(place))).collect();
-    let stored = Zset::from_pairs(pairs, &ctx.settings.limits);
+    let limits = ctx.settings.limits;
+    let (stored, changes) = ctx.work_out(&[key], zset.len(), |_| {
+        let found = search.run(&zset);
+        let pairs: Vec<(&[u8], f64)> =
+            found.iter().map(|place| (place.member.as_slice(), score(place))).collect();
+        (Zset::from_pairs(pairs, &limits), found.len() as u64)
+    })?;
     let event = if form.is_search() { "geosearchstore" } else { "georadiusstore" };
     store(ctx, destination, stored, event, changes)
 }

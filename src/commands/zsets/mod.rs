@@ -183,11 +183,16 @@ fn remove_ranks(
         ctx.db.mark_dirty(len as u64);
         return Ok(());
     }
-    ctx.db.edit(key, |zset: &mut Zset, note| {
-        note.dirty(ranks.len() as u64);
-        note.event(EventClasses::ZSET, event);
-        zset.remove_ranks(ranks);
-    })?;
+    let count = ranks.len();
+    ctx.edit_apart(
+        key,
+        |_: &Zset| count,
+        |zset, _| zset.remove_ranks(ranks),
+        |_, note| {
+            note.dirty(count as u64);
+            note.event(EventClasses::ZSET, event);
+        },
+    )?;
     Ok(())
 }
 
@@ -426,26 +431,28 @@ fn reply_rank(ctx: &mut Ctx, args: &mut Args, reverse: bool) -> Reply {
 fn zscan(ctx: &mut Ctx, args: &mut Args) -> Reply {
     let key = args.key();
     let cursor = scan::parse_cursor(args.bytes()?)?;
-    let Some(zset) = ctx.db.get::<Zset>(key)? else {
-        return scan::reply(&mut ctx.reply, 0, &Names::default());
-    };
-    let options = scan::Options::parse(args, false)?;
-    let mut found = Names::default();
-    let mut text = Vec::new();
-    // A listpack shows its texts; numbers are shown in another way.
-    let print =
-        if zset.as_listpack().is_some() { double::push_shortest } else { double::push_17_digits };
-    let next = options.walk(cursor, |cursor| {
-        zset.scan(cursor, |member, score| {
-            if options.pattern.matches(member) {
-                found.push(member);
-                text.clear();
-                print(&mut text, score);
-                found.push(&text);
-            }
-        })
-    });
-    scan::reply(&mut ctx.reply, next, &found)
+    // Of a key that is not there they are not even looked at.
+    let options = scan::Options::parse(args, false);
+    let part = |zset: &Zset| options.as_ref().map_or(0..0, |options| options.part(zset.len()));
+    ctx.reply_about(key, part, |zset, reply| {
+        let (mut found, mut text) = (Names::default(), Vec::new());
+        let Some((zset, _)) = zset else { return scan::reply(reply, 0, &found) };
+        let options = options.as_ref().map_err(Error::clone)?;
+        // A listpack shows its texts; numbers are shown in another way.
+        let packed = zset.as_listpack().is_some();
+        let print = if packed { double::push_shortest } else { double::push_17_digits };
+        let next = options.walk(cursor, |cursor| {
+            zset.scan(cursor, |member, score| {
+                if options.pattern.matches(member) {
+                    found.push(member);
+                    text.clear();
+                    print(&mut text, score);
+                    found.push(&text);
+                }
+            })
+        });
+        scan::reply(reply, next, &found)
+    })
 }
 
 /// ZRANDMEMBER key [count [WITHSCORES]]
@@ -470,19 +477,21 @@ fn zrandmember(ctx: &mut Ctx, args: &mut Args) -> Reply {
     if count < 0 && count.unsigned_abs() > SAMPLE_MAX / SAMPLE_ITEM {
         return Err(Error::OUT_OF_RANGE);
     }
-    let empty = Zset::default();
-    let zset = ctx.db.get::<Zset>(key)?.unwrap_or(&empty);
-    let out = ctx.reply.parts();
-    if count < 0 && !zset.is_empty() {
-        let count = count.unsigned_abs();
-        begin_members(out, count as usize, with_scores);
-        zset.sample(count, &mut rng, |member, score| push_member(out, member, score, with_scores));
-    } else {
-        let count = usize::try_from(count).unwrap_or(0).min(zset.len());
-        begin_members(out, count, with_scores);
-        zset.sample_different(count, &mut rng, |member, score| {
-            push_member(out, member, score, with_scores);
-        });
-    }
-    ctx.reply.done()
+    let times = usize::try_from(count.unsigned_abs()).unwrap_or(usize::MAX);
+    let part = |zset: &Zset| 0..if count < 0 { times } else { times.min(zset.len()) };
+    ctx.reply_about(key, part, |found, reply| {
+        let out = reply.parts();
+        let Some((zset, part)) = found else {
+            begin_members(out, 0, with_scores);
+            return reply.done();
+        };
+        begin_members(out, part.len(), with_scores);
+        let push = |member: &[u8], score| push_member(out, member, score, with_scores);
+        if count < 0 {
+            zset.sample(times as u64, &mut rng, push);
+        } else {
+            zset.sample_different(part.len(), &mut rng, push);
+        }
+        reply.done()
+    })
 }

@@ -271,29 +271,34 @@ fn zrevrangebylex(ctx: &mut Ctx, args: &mut Args) -> Reply {
 fn reply_range(ctx: &mut Ctx, args: &mut Args, by: Option<By>, reverse: Option<bool>) -> Reply {
     let key = args.key();
     let query = Query::parse(args, by, reverse, false)?;
-    let zset = ctx.db.get::<Zset>(key)?;
-    let out = ctx.reply.parts();
-    let Some(zset) = zset else {
-        out.array(0);
-        return ctx.reply.done();
-    };
-    let ranks = query.ranks(zset);
-    begin_members(out, ranks.len(), query.with_scores);
-    query.visit(zset, ranks, |member, score| push_member(out, member, score, query.with_scores));
-    ctx.reply.done()
+    ctx.reply_about(
+        key,
+        |zset| query.ranks(zset),
+        |found, reply| {
+            let out = reply.parts();
+            let Some((zset, ranks)) = found else {
+                out.array(0);
+                return reply.done();
+            };
+            let scores = query.with_scores;
+            begin_members(out, ranks.len(), scores);
+            query.visit(zset, ranks, |member, score| push_member(out, member, score, scores));
+            reply.done()
+        },
+    )
 }
 
 /// ZRANGESTORE dst src min max [BYSCORE | BYLEX] [REV] [LIMIT offset count]
 fn zrangestore(ctx: &mut Ctx, args: &mut Args) -> Reply {
     let (destination, source) = (args.key(), args.key());
     let query = Query::parse(args, None, None, true)?;
-    let mut pairs: Vec<(Vec<u8>, f64)> = Vec::new();
-    if let Some(zset) = ctx.db.get::<Zset>(source)? {
-        let ranks = query.ranks(zset);
-        pairs.reserve_exact(ranks.len());
-        zset.each(ranks, |member, score| pairs.push((member.to_vec(), score)));
-    }
-    let zset = Zset::from_pairs(pairs, &ctx.settings.limits);
+    let zset = ctx.db.get::<Zset>(source)?.cloned().unwrap_or_default();
+    let (ranks, limits) = (query.ranks(&zset), ctx.settings.limits);
+    let zset = ctx.work_out(&[source], ranks.len(), |_| {
+        let mut pairs: Vec<(Vec<u8>, f64)> = Vec::with_capacity(ranks.len());
+        zset.each(ranks.clone(), |member, score| pairs.push((member.to_vec(), score)));
+        Zset::from_pairs(pairs, &limits)
+    })?;
     store(ctx, destination, zset, "zrangestore", 1)
 }
 

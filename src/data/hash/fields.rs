@@ -45,6 +45,11 @@ impl Fields {
         self.table.len()
     }
 
+    /// See [`Table::is_unchanged_since`].
+    pub fn is_unchanged_since(&self, clone: &Fields) -> bool {
+        self.table.is_unchanged_since(&clone.table)
+    }
+
     /// Bytes on the heap.
     pub fn heap_size(&self) -> usize {
         // The nodes of a B-tree are about two thirds full.

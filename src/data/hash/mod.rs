@@ -68,6 +68,16 @@ impl Default for Hash {
 }
 
 impl Hash {
+    /// A small one without deadlines.
+    pub(super) fn small(block: Listpack) -> Hash {
+        Hash(Repr::Pairs(block))
+    }
+
+    /// The block of a small one without deadlines.
+    pub(super) fn as_small(&self) -> Option<&Listpack> {
+        if let Repr::Pairs(block) = &self.0 { Some(block) } else { None }
+    }
+
     /// The small form, if it has that, and how to read it.
     fn packed(&self) -> Option<(&Listpack, Shape)> {
         match &self.0 {
@@ -113,6 +123,15 @@ impl Hash {
         match self.packed() {
             Some((list, _)) => list.is_empty(),
             None => self.len() == 0,
+        }
+    }
+
+    /// See [`crate::data::Value::is_unchanged_since`].
+    pub(in crate::data) fn is_unchanged_since(&self, clone: &Self) -> bool {
+        match (self.table(), clone.table()) {
+            (Some(now), Some(then)) => now.is_unchanged_since(then),
+            (None, None) => self == clone,
+            _ => false,
         }
     }
 

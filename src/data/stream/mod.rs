@@ -31,6 +31,11 @@ struct Body {
 }
 
 impl Stream {
+    /// See [`crate::data::Value::is_unchanged_since`].
+    pub(in crate::data) fn is_unchanged_since(&self, clone: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &clone.0)
+    }
+
     /// The entries.
     pub fn entries(&self) -> &Entries {
         &self.0.entries

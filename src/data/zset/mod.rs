@@ -50,6 +50,11 @@ impl Zset {
         Packed::from_listpack(block).map(|packed| Zset(Repr::Packed(packed)))
     }
 
+    /// A small one, from the block of another.
+    pub(super) fn small(block: Listpack) -> Zset {
+        Zset(Repr::Packed(Packed::restored(block)))
+    }
+
     /// The listpack of a small one.
     pub fn as_listpack(&self) -> Option<&Listpack> {
         match &self.0 {
@@ -289,6 +294,15 @@ impl Zset {
                 (0, packed.len())
             }
             Repr::Table(table) => table.scan(cursor, visit),
+        }
+    }
+
+    /// See [`crate::data::Value::is_unchanged_since`].
+    pub(in crate::data) fn is_unchanged_since(&self, clone: &Self) -> bool {
+        match (&self.0, &clone.0) {
+            (Repr::Table(now), Repr::Table(then)) => Arc::ptr_eq(now, then),
+            (Repr::Packed(_), Repr::Packed(_)) => self == clone,
+            _ => false,
         }
     }
 

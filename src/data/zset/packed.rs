@@ -65,6 +65,11 @@ impl Packed {
         Some(packed)
     }
 
+    /// Takes back the block of another one, which needs no look.
+    pub fn restored(block: Listpack) -> Packed {
+        Packed(block)
+    }
+
     /// The listpack.
     pub fn block(&self) -> &Listpack {
         &self.0
