@@ -844,3 +844,20 @@ fn what_follows_in_the_pipeline_waits_too() {
     assert_eq!((client.recv(), client.recv()), (Value::Int(2), Value::NullArray));
     assert_eq!(client.recv().text(), "2");
 }
+
+/// SCAN removes what has expired while it goes from shard to shard, and a client may wait for that.
+#[test]
+fn a_scan_that_removes_a_key_ends_a_wait_for_it() {
+    let server = start();
+    let mut watcher = server.client();
+    watcher.cmd(&["DEBUG", "SET-ACTIVE-EXPIRE", "0"]);
+    watcher.cmd(&["XADD", "k", "1-1", "f", "v"]);
+    watcher.cmd(&["XGROUP", "CREATE", "k", "g", "$"]);
+    let read = ["XREADGROUP", "GROUP", "g", "c", "BLOCK", "0", "STREAMS", "k", ">"];
+    let mut client = blocked(&server, &mut watcher, &read);
+    watcher.cmd(&["PEXPIRE", "k", "10"]);
+    thread::sleep(Duration::from_millis(20));
+    assert_eq!(watcher.cmd(&["SCAN", "0"]).items()[1].items(), []);
+    let reply = client.recv().text();
+    assert!(reply.starts_with("NOGROUP"), "{reply}");
+}

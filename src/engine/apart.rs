@@ -38,8 +38,8 @@ pub fn work_of_bytes(bytes: usize) -> usize {
 }
 
 impl Ctx<'_, '_> {
-    /// Lets the shards go if so much work is worth it and that may be; whether it did. No key may be
-    /// asked for afterwards.
+    /// Lets the shards go if so much work is worth it and that may be; whether it did. No key may
+    /// be asked for afterwards.
     pub fn let_go(&mut self, work: usize) -> bool {
         let may = work >= WORK_MIN
             && !self.in_exec

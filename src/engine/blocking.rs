@@ -294,6 +294,11 @@ pub fn serve<'k>(
     let mut ready = VecDeque::from(ready);
     while let Some((db, key)) = ready.pop_front() {
         let shard = held.keyspace().shard_of(&key);
+        if held.bits() >> shard & 1 == 0 {
+            // It changed while a command visited one shard after another.
+            outcome.later.push((db, key));
+            continue;
+        }
         for id in held.shard(shard).waiting.blocked_on(db, &key) {
             let Some(waiter) = engine.blocked.0.lock().get(&id).cloned() else { continue };
             if waiter.shards & !held.bits() != 0 {

@@ -18,8 +18,8 @@ pub const SHARDS: usize = 64;
 const SHARD_SHIFT: u32 = 64 - SHARDS.trailing_zeros();
 
 /// How long a walk through a shard sleeps between two holds. Measured with 8 writers on two cores
-/// beside a snapshot: their p99.9 is three to five times the idle one without it, and one and a half
-/// times with it.
+/// beside a snapshot: their p99.9 is three to five times the idle one without it, and one and a
+/// half times with it.
 const BREATH: Duration = Duration::from_micros(5);
 
 /// To be called between two holds of one shard: who waits for it comes first, which a lock that is
