@@ -127,8 +127,8 @@ pub struct Request {
 }
 
 /// The number at the beginning of `bytes` and the length of its line, in the usual case: a few
-/// digits without a leading zero, and the whole line is here. Whatever is not plain is left to those
-/// who know the errors.
+/// digits without a leading zero, and the whole line is here. Whatever is not plain is left to
+/// those who know the errors.
 fn plain_number(bytes: &[u8]) -> Option<(usize, usize)> {
     let mut number = 0;
     for (at, &byte) in bytes.iter().enumerate().take(PLAIN_DIGITS + 1) {
