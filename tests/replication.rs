@@ -462,8 +462,10 @@ fn a_signal_ends_a_sleeping_server() {
     let mut client = server.client();
     client.send(&["DEBUG", "SLEEP", "100"]);
     let mut other = server.client();
-    other.send(&["PING"]);
-    other.expect_silence(100);
+    wait_until("it sleeps", || {
+        other.send(&["PING"]);
+        other.recv_timeout(Duration::from_millis(100)).is_err()
+    });
     server.sigterm();
     let status = server.wait_exit(Duration::from_secs(2)).expect("it ends");
     assert_eq!(status.code(), Some(0));
