@@ -514,8 +514,8 @@ fn replconf(ctx: &mut Ctx, args: &mut Args) -> Reply {
     ctx.reply.ok()
 }
 
-/// Looks at the kinds of things that a replica wants to have in its snapshot, and nothing else. There
-/// are no functions here, so that any such snapshot has no keys and is empty.
+/// Looks at the kinds of things that a replica wants to have in its snapshot, and nothing else.
+/// There are no functions here, so that any such snapshot has no keys and is empty.
 fn filter_snapshot(kinds: &[u8]) -> Result<(), Error> {
     let kinds = quote::split_args(kinds);
     let kinds = kinds.ok_or(Error::new("ERR Missing rdb-filter-only values"))?;

@@ -98,8 +98,8 @@ pub fn stream(engine: &Arc<Engine>, replica: &Replica, reader: u64) {
     handle.kill();
 }
 
-/// Says why a replica is cut that has sent a command with a reply: on its connection the reply would
-/// stand in the middle of the stream, or of the snapshot.
+/// Says why a replica is cut that has sent a command with a reply: on its connection the reply
+/// would stand in the middle of the stream, or of the snapshot.
 pub fn refuse_reply(engine: &Engine, handle: &ClientHandle) {
     let table = &engine.table;
     let command = handle.last_command.load(Ordering::Relaxed).checked_sub(1);

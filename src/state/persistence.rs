@@ -289,7 +289,7 @@ pub fn write_snapshot<W: Write>(
     if contents != Contents::Keyless {
         write_entries(server, &mut snapshot, &mut writer, &mut progress)?;
     }
-    // Also one without keys may be unwanted: those that it was to save were removed before it began.
+    // Also one without keys may be unwanted: what it was to save was removed before it began.
     progress.go_on(server)?;
     drop(snapshot);
     writer.finish()

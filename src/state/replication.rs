@@ -37,8 +37,8 @@ pub struct Replica {
     pub synced: AtomicU64,
     /// Unix ms of its last confirmation.
     pub acked_ms: AtomicI64,
-    /// Its reader of the log, once it has one; 0 before. Replicas for which a snapshot is made share
-    /// one.
+    /// Its reader of the log, once it has one; 0 before. Replicas for which a snapshot is made
+    /// share one.
     pub reader: AtomicU64,
     /// Bytes of the stream that are read from the log for it and not written to its socket.
     pub sending: AtomicU64,
