@@ -91,6 +91,9 @@ const PROTOCOL_TYPES: Error = Error::new(
 const OUT_OF_DATABASES: Error = Error::new("ERR Out of range database");
 const NO_PUSH: Error = Error::new("ERR RESP2 is not supported by this command");
 
+/// Never seen: the answer is that of a subcommand that does not exist.
+const OTHER_FORM: Error = Error::new("ERR Not a form of the subcommand");
+
 type Body = fn(&mut Ctx, &[&[u8]]) -> Reply;
 
 /// The subcommands: name, smallest and largest number of arguments.
@@ -130,7 +133,10 @@ fn debug(ctx: &mut Ctx, args: &mut Args) -> Reply {
         name.eq_ignore_ascii_case(known.as_bytes()) && (min..=max).contains(&rest.len())
     };
     match SUBCOMMANDS.iter().find(fits) {
-        Some((.., body)) => body(ctx, rest),
+        Some((.., body)) => match body(ctx, rest) {
+            Err(error) if error == OTHER_FORM => Err(error::subcommand_syntax(name, "debug")),
+            reply => reply,
+        },
         None => Err(error::subcommand_syntax(name, "debug")),
     }
 }
@@ -445,7 +451,7 @@ fn reload_apart(ctx: &Ctx, existing: Existing, flush: bool, save: bool) -> Resul
 /// whole.
 fn reply_buffer(ctx: &mut Ctx, args: &[&[u8]]) -> Reply {
     if !args[0].eq_ignore_ascii_case(b"resizing") {
-        return Err(error::subcommand_syntax(b"replybuffer", "debug"));
+        return Err(OTHER_FORM);
     }
     ctx.server.reply_buffers_shrink.store(is_on(args[1]), Ordering::Relaxed);
     ctx.reply.ok()

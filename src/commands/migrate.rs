@@ -180,14 +180,24 @@ impl Broken {
     }
 }
 
+/// What is reported of a server that cannot be reached. Redis learns of one that refuses or does not
+/// answer only when it writes.
+fn unreachable_report(error: &io::Error) -> Error {
+    match error.kind() {
+        ErrorKind::ConnectionRefused | ErrorKind::TimedOut => NOT_WRITTEN,
+        _ => NOT_CONNECTED,
+    }
+}
+
 impl Shipment {
     /// Sends the keys, and notes which have arrived; the error to report, if there is one.
     fn send(&mut self, server: &Server) -> Option<Error> {
         let mut may_retry = true;
         loop {
             let (order, targets) = (&self.order, &server.targets);
-            let Ok(mut target) = targets.take(&order.host, &order.port, order.timeout) else {
-                return Some(NOT_CONNECTED);
+            let mut target = match targets.take(&order.host, &order.port, order.timeout) {
+                Ok(target) => target,
+                Err(e) => return Some(unreachable_report(&e)),
             };
             match self.send_over(server, &mut target) {
                 Ok(refusal) => {

@@ -88,9 +88,10 @@ impl Target {
         let (host, port) = (host.to_vec(), port.to_vec());
         let invalid = || io::Error::from(ErrorKind::InvalidInput);
         let name = str::from_utf8(&host).map_err(|_| invalid())?;
+        // What is no number is port 0, where nobody listens, as in Redis.
         let number = str::from_utf8(&port).ok().and_then(|port| port.parse::<u16>().ok());
         let mut last = invalid();
-        for address in (name, number.ok_or_else(invalid)?).to_socket_addrs()? {
+        for address in (name, number.unwrap_or(0)).to_socket_addrs()? {
             match TcpStream::connect_timeout(&address, timeout) {
                 Ok(stream) => {
                     stream.set_nodelay(true)?;
