@@ -180,8 +180,8 @@ impl Broken {
     }
 }
 
-/// What is reported of a server that cannot be reached. Redis learns of one that refuses or does not
-/// answer only when it writes.
+/// What is reported of a server that cannot be reached. Redis learns of one that refuses or does
+/// not answer only when it writes.
 fn unreachable_report(error: &io::Error) -> Error {
     match error.kind() {
         ErrorKind::ConnectionRefused | ErrorKind::TimedOut => NOT_WRITTEN,
