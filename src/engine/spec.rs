@@ -411,7 +411,11 @@ fn find_past(
             return Some(at);
         }
         let is = |(name, _): &&(&str, usize)| arg.eq_ignore_ascii_case(name.as_bytes());
-        at += 1 + options.iter().find(is)?.1;
+        match options.iter().find(is) {
+            Some((_, arguments)) => at += 1 + arguments,
+            // The command will be refused; its keys are those that the word alone shows.
+            None => return find_word(argv, word, i32::try_from(at).ok()?),
+        }
     }
 }
 
