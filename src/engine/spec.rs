@@ -699,7 +699,7 @@ mod tests {
         let past = streams.past(1, &[("GROUP", 2), ("COUNT", 1)]);
         assert_eq!(keys(past, "xread group g streams count 1 streams k 0"), [7]);
         assert_eq!(keys(past, "xread streams count 1 1 1"), [2, 3]);
-        assert_eq!(keys(past, "xread other 1 streams k 0"), [0; 0]);
+        assert_eq!(keys(past, "xread other 1 streams k 0"), [4]);
         assert_eq!(keys(past, "xread count"), [0; 0]);
         assert_eq!(keys(KeySpec::behind("STORE", 6, 0), "georadius k 0 0 1 m STORE d"), [7]);
         assert_eq!(keys(KeySpec::behind("KEYS", -2, 0), "migrate h p KEYS KEYS a"), [5]);
