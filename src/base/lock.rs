@@ -10,7 +10,7 @@
 //! served.
 
 use std::ops::{Deref, DerefMut};
-use std::sync::{Condvar, Mutex, MutexGuard};
+use std::sync::{Condvar, Mutex, MutexGuard, TryLockError};
 use std::time::Duration;
 
 /// Ranks, in the order in which locks may be taken.
@@ -56,6 +56,10 @@ mod held {
         });
     }
 
+    pub fn enter_in_any_order(rank: u32) {
+        RANKS.with(|ranks| ranks.borrow_mut().push(rank));
+    }
+
     pub fn leave(rank: u32) {
         RANKS.with(|ranks| {
             let mut ranks = ranks.borrow_mut();
@@ -65,6 +69,9 @@ mod held {
         });
     }
 }
+
+/// How often a lock that is held is looked at, where nobody is to sleep for it.
+const SPINS: u32 = 30;
 
 /// A mutex that knows its place in the lock order.
 #[derive(Debug)]
@@ -93,6 +100,23 @@ impl<T> Lock<T> {
         held::enter(self.rank);
         let inner = self.inner.lock().expect("a thread died while it changed this data");
         Guard { inner: Some(inner), rank: self.rank }
+    }
+
+    /// Takes the lock if it becomes free within about a microsecond. The order does not matter,
+    /// as nobody waits here for a thread that waits.
+    pub fn try_lock(&self) -> Option<Guard<'_, T>> {
+        for _ in 0..SPINS {
+            match self.inner.try_lock() {
+                Ok(inner) => {
+                    #[cfg(debug_assertions)]
+                    held::enter_in_any_order(self.rank);
+                    return Some(Guard { inner: Some(inner), rank: self.rank });
+                }
+                Err(TryLockError::WouldBlock) => std::hint::spin_loop(),
+                Err(TryLockError::Poisoned(_)) => break,
+            }
+        }
+        None
     }
 }
 

@@ -83,7 +83,7 @@ impl Ctx<'_, '_> {
         let value = |entry: View| entry.value().into_owned();
         let before: Vec<Option<Value>> =
             keys.iter().map(|key| self.db.peek(key).map(value)).collect();
-        let (terms, shards) = (self.terms(), self.db.held().bits());
+        let (terms, shards) = (self.terms(), self.db.held().set());
         if !self.let_go(amount) {
             return Ok(work(self));
         }

@@ -36,7 +36,7 @@ use crate::resp::out::{Chunk, Out};
 use crate::state::Server;
 use crate::state::clients::{ClientHandle, Unblock};
 use crate::state::config::Settings;
-use crate::store::{Changes, Db, Expiry, Held, Plan};
+use crate::store::{Changes, Db, Expiry, Held, Plan, ShardSet};
 
 /// What a command waits for.
 #[derive(Debug)]
@@ -102,8 +102,8 @@ pub struct Waiter {
     argv: Vec<Vec<u8>>,
     command: usize,
     proto: u8,
-    /// The shards of the command's keys, one bit each.
-    shards: u64,
+    /// The shards of the command's keys.
+    shards: ShardSet,
     /// On whose behalf the command is executed again; taken out meanwhile.
     stand_in: Mutex<Option<Session>>,
     served: Mutex<Option<Served>>,
@@ -142,12 +142,15 @@ pub fn hold<'k>(engine: &'k Engine, command: &Command, mut plan: Plan) -> Held<'
     let serves = command.has(flag::WRITE) || command.locking == Locking::Queued;
     loop {
         let held = engine.server.keyspace.hold(&plan);
-        let missing = held.shards_of_waiting() & !plan.bits();
-        if !serves || missing == 0 {
+        if !serves {
+            return held;
+        }
+        let missing = held.shards_of_waiting().without(held.set());
+        if missing.is_empty() {
             return held;
         }
         drop(held);
-        plan = plan.union(Plan::of_bits(missing));
+        plan = plan.union(Plan::of_set(missing));
     }
 }
 
@@ -161,7 +164,7 @@ pub fn enter(
     mut block: Block,
 ) -> Arc<Waiter> {
     let handle = Arc::clone(&session.handle);
-    let shards = dispatch::plan_of_keys(engine, known.command, argv).bits();
+    let shards = dispatch::plan_of_keys(engine, known.command, argv).set();
     let again = block.again.take();
     let deadline = block.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
     let waiter = Arc::new(Waiter {
@@ -232,7 +235,7 @@ fn fail(server: &Server, out: &mut Out, error: &Error) -> End {
 /// Takes a client off the lists; how it was told to end its wait, if it was. Nobody serves it from
 /// here on.
 fn leave(engine: &Engine, waiter: &Waiter) -> Option<Unblock> {
-    let mut held = engine.server.keyspace.hold(&Plan::of_bits(waiter.shards));
+    let mut held = engine.server.keyspace.hold(&Plan::of_set(waiter.shards));
     let id = waiter.handle.id;
     for key in &waiter.block.keys {
         let shard = held.keyspace().shard_of(key);
@@ -294,14 +297,14 @@ pub fn serve<'k>(
     let mut ready = VecDeque::from(ready);
     while let Some((db, key)) = ready.pop_front() {
         let shard = held.keyspace().shard_of(&key);
-        if held.bits() >> shard & 1 == 0 {
+        if !held.set().has(shard) {
             // It changed while a command visited one shard after another.
             outcome.later.push((db, key));
             continue;
         }
         for id in held.shard(shard).waiting.blocked_on(db, &key) {
             let Some(waiter) = engine.blocked.0.lock().get(&id).cloned() else { continue };
-            if waiter.shards & !held.bits() != 0 {
+            if !waiter.shards.without(held.set()).is_empty() {
                 outcome.later.push((db, key));
                 break;
             }

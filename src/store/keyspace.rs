@@ -14,7 +14,7 @@ use crate::store::snapshot::Gate;
 
 /// Number of shards: enough that two of some hundred threads rarely meet, few enough to lock all in
 /// microseconds.
-pub const SHARDS: usize = 64;
+pub const SHARDS: usize = 256;
 const SHARD_SHIFT: u32 = 64 - SHARDS.trailing_zeros();
 
 /// How long a walk through a shard sleeps between two holds. Measured with 8 writers on two cores
@@ -26,6 +26,45 @@ const BREATH: Duration = Duration::from_micros(5);
 /// taken again at once does not see to.
 pub fn breathe() {
     std::thread::sleep(BREATH);
+}
+
+/// How often several shards are tried to be taken together before they are taken in turn.
+const TRIES: u32 = 20;
+
+/// Some of the shards.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ShardSet([u64; SHARDS / 64]);
+
+impl ShardSet {
+    const ALL: ShardSet = ShardSet([u64::MAX; SHARDS / 64]);
+
+    /// Whether there are none.
+    pub fn is_empty(self) -> bool {
+        self == ShardSet::default()
+    }
+
+    /// Whether a shard is among them.
+    pub fn has(self, index: usize) -> bool {
+        self.0[index / 64] >> (index % 64) & 1 == 1
+    }
+
+    /// Those of both.
+    pub fn and(self, other: ShardSet) -> ShardSet {
+        ShardSet(std::array::from_fn(|i| self.0[i] | other.0[i]))
+    }
+
+    /// Those that the other has not.
+    pub fn without(self, other: ShardSet) -> ShardSet {
+        ShardSet(std::array::from_fn(|i| self.0[i] & !other.0[i]))
+    }
+}
+
+impl FromIterator<usize> for ShardSet {
+    fn from_iter<I: IntoIterator<Item = usize>>(indexes: I) -> ShardSet {
+        let mut set = ShardSet::default();
+        indexes.into_iter().for_each(|index| set.0[index / 64] |= 1 << (index % 64));
+        set
+    }
 }
 
 /// Which shards a command needs.
@@ -67,19 +106,19 @@ impl Plan {
         }
     }
 
-    /// The shards as bits.
-    pub fn bits(&self) -> u64 {
+    /// The shards as a set.
+    pub fn set(&self) -> ShardSet {
         match self {
-            Plan::None => 0,
-            Plan::One(index) => 1 << index,
-            Plan::Many(shards) => shards.iter().fold(0, |bits, index| bits | 1 << index),
-            Plan::All => u64::MAX,
+            Plan::None => ShardSet::default(),
+            Plan::One(index) => ShardSet::from_iter([*index]),
+            Plan::Many(shards) => shards.iter().copied().collect(),
+            Plan::All => ShardSet::ALL,
         }
     }
 
-    /// The plan for shards given as bits.
-    pub fn of_bits(bits: u64) -> Plan {
-        Plan::of((0..SHARDS).filter(|index| bits >> index & 1 == 1).collect())
+    /// The plan for a set of shards.
+    pub fn of_set(set: ShardSet) -> Plan {
+        Plan::of((0..SHARDS).filter(|&index| set.has(index)).collect())
     }
 
     fn into_shards(self) -> Vec<usize> {
@@ -152,11 +191,34 @@ impl Keyspace {
         match plan {
             Plan::None => Guards::Many(Vec::new()),
             Plan::One(index) => Guards::One(*index, self.lock_shard(*index)),
-            Plan::Many(shards) => {
-                Guards::Many(shards.iter().map(|&i| (i, self.lock_shard(i))).collect())
-            }
+            Plan::Many(shards) => Guards::Many(self.lock_several(shards)),
             Plan::All => Guards::All(self.lock_all()),
         }
+    }
+
+    /// Holds several shards, given in ascending order. Who sleeps for one of them holds none of the
+    /// others meanwhile: of a thread that is interrupted while it holds ten shards many others would
+    /// soon be waiting that hold ten more each.
+    fn lock_several(&self, shards: &[usize]) -> Vec<(usize, Guard<'_, Shard>)> {
+        let mut missing = None;
+        for _ in 0..TRIES {
+            let mut first = missing.take().map(|index: usize| (index, self.lock_shard(index)));
+            let mut guards = Vec::with_capacity(shards.len());
+            for &index in shards {
+                let waited_for = first.take_if(|(held, _)| *held == index);
+                match waited_for.map(|(_, guard)| guard).or_else(|| self.shards[index].try_lock()) {
+                    Some(guard) => guards.push((index, guard)),
+                    None => {
+                        missing = Some(index);
+                        break;
+                    }
+                }
+            }
+            if missing.is_none() {
+                return guards;
+            }
+        }
+        shards.iter().map(|&index| (index, self.lock_shard(index))).collect()
     }
 
     /// Visits the shards one by one, each held only while it is visited.
@@ -213,7 +275,8 @@ impl Held<'_> {
         let found: Option<&mut Shard> = match &mut self.guards {
             Guards::One(held, guard) => (*held == index).then_some(&mut **guard),
             Guards::Many(guards) => {
-                guards.iter_mut().find(|(i, _)| *i == index).map(|(_, guard)| &mut **guard)
+                let at = guards.binary_search_by_key(&index, |(i, _)| *i).ok();
+                at.map(|at| &mut *guards[at].1)
             }
             Guards::All(guards) => guards.get_mut(index).map(|guard| &mut **guard),
         };
@@ -233,9 +296,9 @@ impl Held<'_> {
         !self.kept
     }
 
-    /// Holds shards again that were let go, one bit each.
-    pub fn take_back(&mut self, shards: u64) {
-        self.guards = self.keyspace.lock(&Plan::of_bits(shards));
+    /// Holds shards again that were let go.
+    pub fn take_back(&mut self, shards: ShardSet) {
+        self.guards = self.keyspace.lock(&Plan::of_set(shards));
     }
 
     /// Keeps something until the guards are gone.
@@ -248,25 +311,24 @@ impl Held<'_> {
         std::mem::take(&mut self.trash)
     }
 
-    /// The held shards, one bit each.
-    pub fn bits(&self) -> u64 {
+    /// The held shards.
+    pub fn set(&self) -> ShardSet {
         match &self.guards {
-            Guards::One(index, _) => 1 << index,
-            Guards::Many(guards) => guards.iter().fold(0, |bits, (index, _)| bits | 1 << index),
-            Guards::All(_) => u64::MAX,
+            Guards::One(index, _) => ShardSet::from_iter([*index]),
+            Guards::Many(guards) => guards.iter().map(|(index, _)| *index).collect(),
+            Guards::All(_) => ShardSet::ALL,
         }
     }
 
-    /// The shards that may be needed to serve those who wait for keys of the held ones, one bit
-    /// each.
-    pub fn shards_of_waiting(&self) -> u64 {
+    /// The shards that may be needed to serve those who wait for keys of the held ones.
+    pub fn shards_of_waiting(&self) -> ShardSet {
         match &self.guards {
             Guards::One(_, guard) => guard.waiting.shards(),
-            Guards::Many(guards) => {
-                guards.iter().fold(0, |all, (_, guard)| all | guard.waiting.shards())
-            }
+            Guards::Many(guards) => guards
+                .iter()
+                .fold(ShardSet::default(), |all, (_, guard)| all.and(guard.waiting.shards())),
             // Nothing can be missing.
-            Guards::All(_) => 0,
+            Guards::All(_) => ShardSet::default(),
         }
     }
 
@@ -303,9 +365,45 @@ mod tests {
     }
 
     #[test]
+    fn sets() {
+        let few: ShardSet = [3, 200].into_iter().collect();
+        let all: ShardSet = (0..SHARDS).collect();
+        assert!(few.has(3) && few.has(200) && !few.has(8) && !few.has(72));
+        assert_eq!((Plan::of_set(few), Plan::of_set(all)), (Plan::Many(vec![3, 200]), Plan::All));
+        assert_eq!((Plan::All.set(), Plan::None.set()), (all, ShardSet::default()));
+        assert_eq!((few.and(all), few.without(Plan::One(3).set())), (all, Plan::One(200).set()));
+        assert!(few.without(all).is_empty() && !few.is_empty());
+    }
+
+    #[test]
+    fn several_shards_are_taken_whoever_holds_them() {
+        let keyspace = Keyspace::new(1);
+        // Each counts in its shards' statistics, which the guards protect.
+        let count = |seed: usize| {
+            for turn in 0..2_000 {
+                let shards = (0..10).map(|i| (seed + turn * 7 + i * 5) % 40).collect();
+                let mut held = keyspace.hold(&Plan::of(shards));
+                for index in 0..SHARDS {
+                    if held.set().has(index) {
+                        held.shard(index).stats.hits += 1;
+                    }
+                }
+            }
+        };
+        std::thread::scope(|scope| {
+            for seed in 0..8 {
+                scope.spawn(move || count(seed));
+            }
+        });
+        let mut hits = 0;
+        keyspace.each_shard(|shard| hits += shard.stats.hits);
+        assert_eq!(hits, 8 * 2_000 * 8);
+    }
+
+    #[test]
     fn top_bits_choose_the_shard() {
         assert_eq!(Keyspace::shard_of_hash(0), 0);
         assert_eq!(Keyspace::shard_of_hash(u64::MAX), SHARDS - 1);
-        assert_eq!(Keyspace::shard_of_hash(1 << 58), 1);
+        assert_eq!(Keyspace::shard_of_hash(1 << SHARD_SHIFT), 1);
     }
 }

@@ -120,16 +120,20 @@ impl Snapshot {
         keyspace.snapshot_gate.enter();
         let mut counts = vec![(0, 0); keyspace.databases()];
         let mut guards = keyspace.lock_all();
+        let mut left = 0;
         for shard in &mut guards {
             for (db, part) in shard.parts.iter_mut().enumerate() {
+                if part.dict.is_empty() {
+                    continue;
+                }
                 counts[db].0 += part.dict.len() as u64;
                 counts[db].1 += part.volatile() as u64;
                 part.dict.pause_resize();
-                let buckets = if part.dict.is_empty() { 0 } else { part.dict.bucket_count() };
+                let buckets = part.dict.bucket_count();
                 part.snapshot = Some(Box::new(SnapshotPart::new(db as u32, buckets)));
+                left += 1;
             }
         }
-        let left = guards.len() * keyspace.databases();
         let noted = at_epoch();
         drop(guards);
         let keyspace = Arc::clone(keyspace);

@@ -7,6 +7,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::store::keyspace::ShardSet;
+
 /// A WATCH: set once one of its keys has changed.
 pub type Touched = Arc<AtomicBool>;
 
@@ -15,16 +17,16 @@ pub type Touched = Arc<AtomicBool>;
 pub struct Waiting {
     /// (database, client) by key, first come first.
     blocked: HashMap<Vec<u8>, Vec<(usize, u64)>>,
-    /// The shards that have to be held when one of these clients is served, one bit each.
-    shards: u64,
+    /// The shards that have to be held when one of these clients is served.
+    shards: ShardSet,
     watched: HashMap<Vec<u8>, Vec<(usize, Touched)>>,
 }
 
 impl Waiting {
-    /// A client waits for a key. Whoever serves it needs these shards, one bit each.
-    pub fn block(&mut self, db: usize, key: &[u8], client: u64, shards: u64) {
+    /// A client waits for a key. Whoever serves it needs these shards.
+    pub fn block(&mut self, db: usize, key: &[u8], client: u64, shards: ShardSet) {
         self.blocked.entry(key.to_vec()).or_default().push((db, client));
-        self.shards |= shards;
+        self.shards = self.shards.and(shards);
     }
 
     /// It does no longer.
@@ -36,7 +38,7 @@ impl Waiting {
             }
         }
         if self.blocked.is_empty() {
-            self.shards = 0;
+            self.shards = ShardSet::default();
         }
     }
 
@@ -60,8 +62,8 @@ impl Waiting {
         self.blocked.iter().filter_map(awaited).collect()
     }
 
-    /// The shards that may be needed to serve those who wait here, one bit each.
-    pub fn shards(&self) -> u64 {
+    /// The shards that may be needed to serve those who wait here.
+    pub fn shards(&self) -> ShardSet {
         self.shards
     }
 
@@ -109,16 +111,18 @@ mod tests {
     #[test]
     fn first_come_first() {
         let mut waiting = Waiting::default();
-        waiting.block(0, b"k", 7, 0b101);
-        waiting.block(1, b"k", 8, 0b1);
-        waiting.block(0, b"k", 3, 0b1000);
-        assert_eq!((waiting.blocked_on(0, b"k"), waiting.shards()), (vec![7, 3], 0b1101));
+        let shards = |indexes: &[usize]| indexes.iter().copied().collect();
+        waiting.block(0, b"k", 7, shards(&[0, 200]));
+        waiting.block(1, b"k", 8, shards(&[0]));
+        waiting.block(0, b"k", 3, shards(&[3]));
+        assert_eq!(waiting.blocked_on(0, b"k"), [7, 3]);
+        assert_eq!(waiting.shards(), shards(&[0, 3, 200]));
         assert_eq!(waiting.awaited(1), [b"k".to_vec()]);
         for (db, client) in [(0, 7), (0, 3), (1, 8)] {
             assert!(waiting.is_awaited(db, b"k"));
             waiting.unblock(db, b"k", client);
         }
-        assert!(!waiting.is_awaited(0, b"k") && waiting.shards() == 0);
+        assert!(!waiting.is_awaited(0, b"k") && waiting.shards().is_empty());
     }
 
     #[test]
