@@ -7,14 +7,42 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Milliseconds since the Unix epoch; a clock set before 1970 reads as zero.
 pub fn unix_ms() -> i64 {
-    unix_us() / 1000
+    Moment::now().unix_ms()
 }
 
 /// Microseconds since the Unix epoch; a clock set before 1970 reads as zero.
 pub fn unix_us() -> i64 {
-    match SystemTime::now().duration_since(UNIX_EPOCH) {
-        Ok(elapsed) => i64::try_from(elapsed.as_micros()).unwrap_or(i64::MAX),
-        Err(_) => 0,
+    Moment::now().unix_us()
+}
+
+/// One reading of the clock, for what needs both the time and how long something takes. Reading it
+/// costs as much as a small command's work.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment(SystemTime);
+
+impl Moment {
+    /// Reads the clock.
+    pub fn now() -> Moment {
+        Moment(SystemTime::now())
+    }
+
+    /// Milliseconds since the Unix epoch.
+    pub fn unix_ms(self) -> i64 {
+        self.unix_us() / 1000
+    }
+
+    /// Nanoseconds that have passed since; none where the clock has been set back.
+    pub fn nanos_since(self) -> u64 {
+        self.0
+            .elapsed()
+            .map_or(0, |passed| passed.as_secs() * 1_000_000_000 + u64::from(passed.subsec_nanos()))
+    }
+
+    fn unix_us(self) -> i64 {
+        self.0.duration_since(UNIX_EPOCH).map_or(0, |passed| {
+            // Enough for 292,000 years.
+            passed.as_secs() as i64 * 1_000_000 + i64::from(passed.subsec_micros())
+        })
     }
 }
 

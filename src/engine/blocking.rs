@@ -145,7 +145,11 @@ pub fn hold<'k>(engine: &'k Engine, command: &Command, mut plan: Plan) -> Held<'
         if !serves {
             return held;
         }
-        let missing = held.shards_of_waiting().without(held.set());
+        let wanted = held.shards_of_waiting();
+        if wanted.is_empty() {
+            return held;
+        }
+        let missing = wanted.without(held.set());
         if missing.is_empty() {
             return held;
         }
@@ -361,7 +365,8 @@ fn execute<'k>(
             End::Refused
         }
         None => {
-            let run = Run { engine, settings, now_ms: clock::unix_ms(), in_exec: false };
+            let now_ms = clock::unix_ms();
+            let run = Run { engine, settings, now_ms, in_exec: false, hashed: None };
             let failed =
                 dispatch::call(&run, &mut session, held, known, &argv, &mut out, &mut unit);
             if failed { End::Failed } else { End::Fine }

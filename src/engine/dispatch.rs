@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::base::clock;
+use crate::base::clock::{self, Moment};
 use crate::engine::Engine;
 use crate::engine::args::Args;
 use crate::engine::blocking::{self, End};
@@ -29,7 +29,7 @@ use crate::state::config::Settings;
 use crate::state::memory;
 use crate::state::pause::Mode;
 use crate::state::pubsub::Notice;
-use crate::store::{Changes, Db, EventClasses, Expiry, Held, Plan};
+use crate::store::{Changes, Db, EventClasses, Expiry, Hashed, Held, Plan};
 
 /// Executes one command and writes its reply to `out`. `raw` are the bytes that it came in, which a
 /// stream from the primary passes on as they are.
@@ -159,10 +159,8 @@ fn admit<'e>(
     let found = resolve(engine, argv);
     // For CLIENT LIST, which shows a refused command too.
     let shown = found.as_ref().map_or_else(|(known, _)| *known, |known| Some(*known));
-    session
-        .handle
-        .last_command
-        .store(shown.map_or(0, |known| known.id as u64 + 1), Ordering::Relaxed);
+    let shown = shown.map_or(0, |known| known.id as u64 + 1);
+    session.handle.last_command.store(shown, Ordering::Relaxed);
     let known = found?;
     let asking = Asking {
         engine,
@@ -283,7 +281,7 @@ fn run<'e>(
     out: &mut Out,
     mark: Mark,
 ) -> Step<'e> {
-    let plan = plan_for(engine, session, known.command, argv);
+    let (plan, hashed) = plan_for(engine, session, known.command, argv);
     let mut held = blocking::hold(engine, known.command, plan);
     if is_paused(engine, session, known) || was_demoted(engine, session, settings, known) {
         return Step::Halted(Halt::Pause(known));
@@ -292,13 +290,12 @@ fn run<'e>(
         return Step::Done;
     }
     let mut unit = Unit::default();
-    let began = Instant::now();
-    session.waited_nanos = 0;
     // The clock is read under the lock: two commands on one key see times in their order.
-    let now_ms = clock::unix_ms();
+    let began = Moment::now();
+    session.waited_nanos = 0;
     // Nothing that is held for the primary's stream may be waited for or locked again.
     let in_exec = session.role == Role::Primary;
-    let run = Run { engine, settings, now_ms, in_exec };
+    let run = Run { engine, settings, now_ms: began.unix_ms(), in_exec, hashed };
     let mut failed = call(&run, session, &mut held, known, argv, out, &mut unit);
     let waiter = session
         .block
@@ -357,9 +354,9 @@ pub fn replay(
         transaction::queue(session, argv);
         return Ok(());
     }
-    let plan = plan_for(engine, session, known.command, argv);
+    let (plan, hashed) = plan_for(engine, session, known.command, argv);
     let mut held = engine.server.keyspace.hold(&plan);
-    let run = Run { engine, settings, now_ms: clock::unix_ms(), in_exec: true };
+    let run = Run { engine, settings, now_ms: clock::unix_ms(), in_exec: true, hashed };
     let mut unit = Unit::default();
     call(&run, session, &mut held, known, argv, out, &mut unit);
     drop(held);
@@ -400,6 +397,8 @@ pub struct Run<'r, 'k> {
     pub now_ms: i64,
     /// Whether this is inside EXEC.
     pub in_exec: bool,
+    /// The command's only key, if it is known already where that is.
+    pub hashed: Option<Hashed<'r>>,
 }
 
 /// What is done once the shards of a command are let go.
@@ -447,6 +446,7 @@ pub fn call<'k>(
     let wanted = pubsub::wanted(&engine.server, run.settings);
     db.set_wanted(wanted);
     db.set_aging(memory::aging(run.settings));
+    db.set_hashed(run.hashed);
     let mut ctx = Ctx {
         engine,
         server: &engine.server,
@@ -494,8 +494,8 @@ pub fn call_queued(ctx: &mut Ctx, argv: &[&[u8]]) {
         engine.server.stats.error(error.code());
         return ctx.reply.parts().error(&error);
     }
-    let run = Run { engine, settings, now_ms: ctx.now_ms, in_exec: true };
-    let began = Instant::now();
+    let run = Run { engine, settings, now_ms: ctx.now_ms, in_exec: true, hashed: None };
+    let began = Moment::now();
     let out = ctx.reply.parts();
     let failed = call(&run, ctx.session, ctx.db.held(), known, argv, out, ctx.unit);
     account(engine, ctx.session, settings, known, argv, began, failed);
@@ -543,9 +543,13 @@ impl Unit {
 
     /// Keeps what is to be told of changes, of which these classes were noted.
     pub(super) fn note(&mut self, changes: &mut Changes, wanted: EventClasses) {
-        let events = changes.events.drain(..).map(|event| Notice::Event(event, wanted));
-        self.notices.extend(events);
-        self.ready.append(&mut changes.ready);
+        if !changes.events.is_empty() {
+            let events = changes.events.drain(..).map(|event| Notice::Event(event, wanted));
+            self.notices.extend(events);
+        }
+        if !changes.ready.is_empty() {
+            self.ready.append(&mut changes.ready);
+        }
     }
 
     /// What subscribers are to be told.
@@ -676,31 +680,34 @@ pub fn pass_on_alone(engine: &Engine, session: &mut Session) {
     }
 }
 
-/// The shards that a command needs.
-pub fn plan_for(engine: &Engine, session: &Session, command: &Command, argv: &[&[u8]]) -> Plan {
-    let plan = plan_by_definition(engine, session, command, argv);
-    match plan {
+/// The shards that a command needs; and its key, if it has only one.
+pub fn plan_for<'a>(
+    engine: &Engine,
+    session: &Session,
+    command: &Command,
+    argv: &[&'a [u8]],
+) -> (Plan, Option<Hashed<'a>>) {
+    let plan = match command.locking {
+        Locking::All => Plan::All,
+        Locking::OneByOne => Plan::None,
+        Locking::Queued => transaction::plan(engine, session),
+        Locking::Keys => match command.only_key().and_then(|index| argv.get(index)) {
+            Some(key) => {
+                let hashed = engine.server.keyspace.hashed(key);
+                return (Plan::One(hashed.shard()), Some(hashed));
+            }
+            None => plan_of_keys(engine, command, argv),
+        },
+    };
+    let plan = match plan {
         // The primary's stream is followed only while a shard is held: see `is_stale`.
         Plan::None if session.role != Role::Client => match command.locking {
             Locking::OneByOne => Plan::All,
             _ => Plan::One(0),
         },
         plan => plan,
-    }
-}
-
-fn plan_by_definition(
-    engine: &Engine,
-    session: &Session,
-    command: &Command,
-    argv: &[&[u8]],
-) -> Plan {
-    match command.locking {
-        Locking::All => Plan::All,
-        Locking::OneByOne => Plan::None,
-        Locking::Queued => transaction::plan(engine, session),
-        Locking::Keys => plan_of_keys(engine, command, argv),
-    }
+    };
+    (plan, None)
 }
 
 /// The shards of a command's keys.
@@ -736,7 +743,7 @@ fn account(
     settings: &Settings,
     known: &Known,
     argv: &[&[u8]],
-    began: Instant,
+    began: Moment,
     failed: bool,
 ) {
     if session.role == Role::Replay {
@@ -747,7 +754,7 @@ fn account(
     let changed = session.changed_settings(&engine.server.config);
     let settings = changed.as_deref().unwrap_or(settings);
     let server = &engine.server;
-    let nanos = (began.elapsed().as_nanos() as u64).saturating_sub(session.waited_nanos);
+    let nanos = began.nanos_since().saturating_sub(session.waited_nanos);
     let handle = &session.handle;
     server.stats.executed(handle.id, known.id, nanos, failed, settings.latency_tracking);
     let (micros, command) = (nanos / 1000, known.command);

@@ -40,31 +40,24 @@ pub struct Asking<'a> {
     pub needs_data: bool,
 }
 
-type Refusal = fn(&Asking) -> Option<Error>;
-
-/// The refusals; the first that applies is the answer.
-const REFUSALS: &[Refusal] = &[
-    unauthenticated,
-    not_in_multi,
-    not_permitted,
-    out_of_memory,
-    disk_error,
-    file_error,
-    too_few_replicas,
-    read_only_replica,
-    subscribed,
-    stale_replica,
-    loading,
-    keyspace_of_a_follower,
-];
-
-/// Why the command may not run now, if so.
+/// Why the command may not run now, if so: the first refusal that applies.
 pub fn refuse(asking: &Asking) -> Option<Error> {
     if asking.session.role != Role::Client {
         // What the primary has done is done.
         return None;
     }
-    REFUSALS.iter().find_map(|refusal| refusal(asking))
+    unauthenticated(asking)
+        .or_else(|| not_in_multi(asking))
+        .or_else(|| not_permitted(asking))
+        .or_else(|| out_of_memory(asking))
+        .or_else(|| disk_error(asking))
+        .or_else(|| file_error(asking))
+        .or_else(|| too_few_replicas(asking))
+        .or_else(|| read_only_replica(asking))
+        .or_else(|| subscribed(asking))
+        .or_else(|| stale_replica(asking))
+        .or_else(|| loading(asking))
+        .or_else(|| keyspace_of_a_follower(asking))
 }
 
 fn unauthenticated(asking: &Asking) -> Option<Error> {

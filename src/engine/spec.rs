@@ -662,6 +662,19 @@ impl Command {
         if self.arity >= 0 { argc == needed } else { argc >= needed }
     }
 
+    /// The index of the key of a command that has one only, at a fixed place.
+    pub fn only_key(&self) -> Option<usize> {
+        match self.keys {
+            [spec] if spec.access & access::NOT_KEY == 0 && spec.unless.is_none() => {
+                match (spec.begin, spec.find) {
+                    (Begin::Index(index), Find::Range { last: 0, .. }) => Some(index),
+                    _ => None,
+                }
+            }
+            _ => None,
+        }
+    }
+
     /// Indexes of its keys among these arguments, in order.
     pub fn key_indexes(&self, argv: &[&[u8]]) -> impl Iterator<Item = usize> {
         let keys = self.keys.iter().filter(|spec| spec.access & access::NOT_KEY == 0);

@@ -31,7 +31,7 @@ pub fn plan(engine: &Engine, session: &Session) -> Plan {
         if let Ok(known) = dispatch::resolve(engine, &argv) {
             plan = plan.union(match known.command.locking {
                 Locking::OneByOne => Plan::All,
-                _ => dispatch::plan_for(engine, session, known.command, &argv),
+                _ => dispatch::plan_for(engine, session, known.command, &argv).0,
             });
         }
     }

@@ -10,7 +10,7 @@ use crate::store::access::{Access, Aging};
 use crate::store::dict::Old;
 use crate::store::entry::{Content, Entry, New, Source, View, has_passed};
 use crate::store::events::{Event, EventClasses};
-use crate::store::keyspace::{Held, Keyspace, SHARDS};
+use crate::store::keyspace::{Hashed, Held, Keyspace, SHARDS};
 use crate::store::shard::{Edited, Part, Shard};
 use crate::store::waiting::Touched;
 
@@ -100,6 +100,8 @@ pub struct Db<'h, 'k> {
     wanted: EventClasses,
     aging: Aging,
     changes: &'h mut Changes,
+    /// A key whose hash is known.
+    hashed: Option<Hashed<'h>>,
     /// The value that was last asked for, where it lies flat.
     made: Option<Value>,
 }
@@ -122,6 +124,7 @@ impl<'h, 'k> Db<'h, 'k> {
             wanted: EventClasses::NONE,
             aging: Aging::Lru,
             changes,
+            hashed: None,
             made: None,
         }
     }
@@ -134,6 +137,19 @@ impl<'h, 'k> Db<'h, 'k> {
     /// What is kept about accesses; their time unless said.
     pub fn set_aging(&mut self, aging: Aging) {
         self.aging = aging;
+    }
+
+    /// A key whose hash need not be computed again.
+    pub fn set_hashed(&mut self, hashed: Option<Hashed<'h>>) {
+        self.hashed = hashed;
+    }
+
+    /// The hash of a key. The one that is known is told by where it is, as its bytes stay the same.
+    fn hash(&self, key: &[u8]) -> u64 {
+        match self.hashed {
+            Some(known) if std::ptr::eq(known.key, key) => known.hash,
+            _ => self.held.keyspace().hash(key),
+        }
     }
 
     /// Which classes of events are noted; none unless said.
@@ -183,13 +199,13 @@ impl<'h, 'k> Db<'h, 'k> {
 
     /// Has it noted in `touched` when the key changes.
     pub fn watch(&mut self, key: &[u8], touched: &Touched) {
-        let (hash, db) = (self.held.keyspace().hash(key), self.index);
+        let (hash, db) = (self.hash(key), self.index);
         self.shard(hash).waiting.watch(db, key, touched);
     }
 
     /// Ends a watch.
     pub fn unwatch(&mut self, key: &[u8], touched: &Touched) {
-        let (hash, db) = (self.held.keyspace().hash(key), self.index);
+        let (hash, db) = (self.hash(key), self.index);
         self.shard(hash).waiting.unwatch(db, key, touched);
     }
 
@@ -223,7 +239,7 @@ impl<'h, 'k> Db<'h, 'k> {
 
     /// Where a key is, expired or not.
     fn find(&mut self, key: &[u8]) -> Option<Located> {
-        let hash = self.held.keyspace().hash(key);
+        let hash = self.hash(key);
         let spot = self.part(hash).dict.find(hash, key)?;
         Some(Located { hash, spot })
     }
@@ -372,7 +388,7 @@ impl<'h, 'k> Db<'h, 'k> {
         announce_miss: bool,
     ) -> Option<Located> {
         let Some(at) = self.locate(key) else {
-            let hash = self.held.keyspace().hash(key);
+            let hash = self.hash(key);
             self.shard(hash).stats.misses += 1;
             if announce_miss {
                 self.event(EventClasses::KEY_MISS, "keymiss", key);
@@ -528,7 +544,7 @@ impl<'h, 'k> Db<'h, 'k> {
             (Aging::Lfu { .. }, _, Some(frequency)) => Access::of_frequency(frequency, self.now_ms),
             _ => return,
         };
-        let hash = self.held.keyspace().hash(key);
+        let hash = self.hash(key);
         let dict = &mut self.part(hash).dict;
         if let Some(spot) = dict.find(hash, key) {
             dict.set_access(spot, |_| access);
@@ -538,7 +554,7 @@ impl<'h, 'k> Db<'h, 'k> {
     fn insert(&mut self, key: &[u8], source: Source, expire_at: Option<i64>) {
         let access = Access::new(self.now_ms, self.aging);
         let new = New { key, source, expire_at, access };
-        let hash = self.held.keyspace().hash(key);
+        let hash = self.hash(key);
         self.announce_deadline(hash, key, expire_at);
         self.announce_deadline(hash, key, new.next_deadline());
         let old = self.part(hash).insert(hash, new);

@@ -131,6 +131,20 @@ impl Plan {
     }
 }
 
+/// A key and its hash.
+#[derive(Clone, Copy, Debug)]
+pub struct Hashed<'a> {
+    pub(super) key: &'a [u8],
+    pub(super) hash: u64,
+}
+
+impl Hashed<'_> {
+    /// The shard that the key is in.
+    pub fn shard(&self) -> usize {
+        Keyspace::shard_of_hash(self.hash)
+    }
+}
+
 /// All keys of one server.
 pub struct Keyspace {
     seed: Seed,
@@ -160,6 +174,11 @@ impl Keyspace {
     /// The keyed hash of a key.
     pub fn hash(&self, key: &[u8]) -> u64 {
         self.seed.hash(key)
+    }
+
+    /// A key with its hash.
+    pub fn hashed<'a>(&self, key: &'a [u8]) -> Hashed<'a> {
+        Hashed { key, hash: self.hash(key) }
     }
 
     /// The shard of a hash.
