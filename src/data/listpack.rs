@@ -356,19 +356,38 @@ impl Listpack {
     }
 
     /// The first entry with this value among `from`, the one `skip + 1` entries behind it, and so
-    /// on.
+    /// on. This is what a look into a small collection costs, so most entries are passed by their
+    /// first byte alone.
     pub fn find(&self, needle: &[u8], from: Pos, skip: usize) -> Option<Pos> {
-        let number = parse_i64(needle);
-        let mut at = Some(from);
-        while let Some(pos) = at {
-            let found = match self.at(pos) {
-                Item::Int(value) => number == Some(value),
-                Item::Bytes(bytes) => bytes == needle,
+        let wanted = Encoded::of(Item::of(needle));
+        let wanted_len = wanted.head_len + wanted.payload.len();
+        // Names are more often alike in front than at the end.
+        let wanted_last =
+            wanted.payload.last().copied().unwrap_or(wanted.head[wanted.head_len - 1]);
+        let is_number = wanted.payload.len() != needle.len();
+        let end = self.end();
+        let (mut at, mut passed) = (from.0, skip);
+        while at < end {
+            let rest = &self.0[at..end];
+            let len = match rest[0] {
+                0..=0x7f => 1,
+                head @ 0x80..=0xbf => 1 + usize::from(head & 0x3f),
+                _ => encoded_len(rest)?,
             };
-            if found {
-                return at;
+            if passed == skip {
+                passed = 0;
+                let (entry, foreign) = (&rest[..len], is_number && rest[0] >= 0x80);
+                let found = len == wanted_len
+                    && entry[len - 1] == wanted_last
+                    && entry[..wanted.head_len] == wanted.head[..wanted.head_len]
+                    && entry[wanted.head_len..] == *wanted.payload;
+                if found || (foreign && decode(entry) == Item::Bytes(needle)) {
+                    return Some(Pos(at));
+                }
+            } else {
+                passed += 1;
             }
-            at = (0..=skip).try_fold(pos, |pos, _| self.next(pos));
+            at += len + backlen_size(len);
         }
         None
     }
@@ -394,11 +413,27 @@ impl Listpack {
         self.put(HEADER, HEADER, Encoded::of(Item::of(value)));
     }
 
-    /// Adds many values at the end, with one allocation for few of them.
-    pub fn extend<'a>(&mut self, values: impl IntoIterator<Item = &'a [u8]>) {
-        let mut builder = Builder::from(std::mem::take(self));
-        values.into_iter().for_each(|value| builder.push(value));
-        *self = builder.finish();
+    /// Adds values at the end, with one allocation for all.
+    pub fn extend<'a, I>(&mut self, values: I)
+    where
+        I: IntoIterator<Item = &'a [u8], IntoIter: Clone>,
+    {
+        self.extend_items(values.into_iter().map(Item::of));
+    }
+
+    /// The same, as the values are given.
+    pub fn extend_items<'a>(&mut self, items: impl Iterator<Item = Item<'a>> + Clone) {
+        let sizes = items.clone().map(|item| Encoded::of(item).size());
+        let (added, size) = sizes.fold((0, 0), |(added, sum), size| (added + 1, sum + size));
+        let end = self.end();
+        let mut room = self.gap(end, end, size);
+        for item in items {
+            let entry = Encoded::of(item);
+            let (place, rest) = room.split_at_mut(entry.size());
+            entry.write(place);
+            room = rest;
+        }
+        self.set_header(self.counted().map(|count| count + added));
     }
 
     /// Puts a value before an entry and returns where it is.
@@ -418,6 +453,12 @@ impl Listpack {
     pub fn replace(&mut self, at: Pos, value: &[u8]) {
         let behind = self.behind(at);
         self.put(at.0, behind, Encoded::of(Item::of(value)));
+    }
+
+    /// Makes the value of an entry this number. The entry keeps its position.
+    pub fn replace_int(&mut self, at: Pos, number: i64) {
+        let behind = self.behind(at);
+        self.put(at.0, behind, Encoded::int(number));
     }
 
     /// Takes an entry out and returns the position of the one behind it.
@@ -666,22 +707,12 @@ impl Default for Builder {
     }
 }
 
-impl From<Listpack> for Builder {
-    /// Goes on where the listpack ends.
-    fn from(list: Listpack) -> Builder {
-        let count = list.counted();
-        let mut block = list.0.into_vec();
-        block.pop();
-        Builder { block, count }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::base::rng::Rng;
 
-    fn pack<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> Listpack {
+    fn pack<'a>(values: impl IntoIterator<Item = &'a [u8], IntoIter: Clone>) -> Listpack {
         let mut list = Listpack::new();
         list.extend(values);
         list

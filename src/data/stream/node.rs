@@ -15,7 +15,6 @@
 //! [`Node::from_listpack`] checks.
 
 use super::id::Id;
-use crate::base::num::i64_bytes;
 use crate::data::listpack::{Builder, Item, Listpack, Pos};
 
 const DELETED: i64 = 1;
@@ -254,28 +253,24 @@ impl Node {
     }
 
     fn push(&mut self, ms: i64, seq: i64, pairs: &[&[u8]]) {
-        let same = self.has_fields(pairs);
+        let master = self.master();
+        let same = master.is_some_and(|master| self.has_fields(&master, pairs));
         let fields = pairs.len() / 2;
-        let mut list = Builder::from(std::mem::take(&mut self.0));
-        list.push_int(if same { SAME_FIELDS } else { 0 });
-        list.push_int(ms);
-        list.push_int(seq);
-        if same {
-            pairs.iter().skip(1).step_by(2).for_each(|value| list.push(value));
-            list.push_int((FIXED_PIECES + fields) as i64);
-        } else {
-            list.push_int(fields as i64);
-            pairs.iter().for_each(|part| list.push(part));
-            list.push_int((FIXED_PIECES + 1 + pairs.len()) as i64);
-        }
-        self.0 = list.finish();
-        let (live, deleted) = self.head();
-        self.set_head(live + 1, deleted);
+        let flags = if same { SAME_FIELDS } else { 0 };
+        let count = (!same).then_some(Item::Int(fields as i64));
+        // Names that are in the master entry are left out.
+        let (first, step) = if same { (1, 2) } else { (0, 1) };
+        let body = count
+            .into_iter()
+            .chain(pairs.iter().skip(first).step_by(step).map(|part| Item::of(part)));
+        let pieces = FIXED_PIECES + if same { fields } else { 1 + pairs.len() };
+        let fixed = [flags, ms, seq].map(Item::Int).into_iter();
+        self.0.extend_items(fixed.chain(body).chain([Item::Int(pieces as i64)]));
+        self.set_int(0, master.map_or(0, |master| master.live) as i64 + 1);
     }
 
     /// Whether the master entry has the names of these fields.
-    fn has_fields(&self, pairs: &[&[u8]]) -> bool {
-        let Some(master) = self.master() else { return false };
+    fn has_fields(&self, master: &Master, pairs: &[&[u8]]) -> bool {
         let mut at = master.names_at;
         let names = pairs.iter().step_by(2);
         master.fields == names.len()
@@ -283,16 +278,20 @@ impl Node {
     }
 
     fn set_head(&mut self, live: usize, deleted: usize) {
-        for (index, count) in [live, deleted].into_iter().enumerate() {
-            if let Some(at) = skip(&self.0, self.0.first(), index) {
-                self.set_int(at, count as i64);
-            }
+        self.set_int(0, live as i64);
+        self.set_int(1, deleted as i64);
+    }
+
+    /// Changes a number of the master entry.
+    fn set_int(&mut self, index: usize, value: i64) {
+        if let Some(at) = skip(&self.0, self.0.first(), index) {
+            self.set_int_at(at, value);
         }
     }
 
-    fn set_int(&mut self, at: Pos, value: i64) {
+    fn set_int_at(&mut self, at: Pos, value: i64) {
         if self.0.at(at) != Item::Int(value) {
-            self.0.replace(at, i64_bytes(value, &mut [0; 20]));
+            self.0.replace_int(at, value);
         }
     }
 
@@ -302,7 +301,7 @@ impl Node {
         let Some((flags_at, flags)) = found.map(|entry| (entry.flags_at, entry.flags)) else {
             return false;
         };
-        self.set_int(flags_at, flags | DELETED);
+        self.set_int_at(flags_at, flags | DELETED);
         let (live, deleted) = self.head();
         self.set_head(live.saturating_sub(1), deleted + 1);
         true
@@ -322,7 +321,7 @@ impl Node {
         }
         // The flags keep their width, and the head comes last, so the positions stay good.
         for &(flags_at, flags) in &doomed {
-            self.set_int(flags_at, flags | DELETED);
+            self.set_int_at(flags_at, flags | DELETED);
         }
         let (live, deleted) = self.head();
         self.set_head(live.saturating_sub(doomed.len()), deleted + doomed.len());
