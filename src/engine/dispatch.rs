@@ -175,6 +175,7 @@ fn admit<'e>(
         deny_oom: writes(engine, session, known, flag::DENYOOM),
         needs_link: any(engine, session, known, |command| !command.has(flag::STALE)),
         needs_data: any(engine, session, known, |command| !command.has(flag::LOADING)),
+        disturbs_load: any(engine, session, known, |command| command.has(flag::NO_ASYNC_LOADING)),
     };
     match gate::refuse(&asking) {
         Some(error) => Err((Some(known), error)),

@@ -40,8 +40,8 @@ fn run(engine: &Arc<Engine>, job: Job) {
         Job::RewriteAof => aof::rewrite(engine),
         Job::Free(garbage) => drop(garbage),
         Job::FullSync => full_sync::run(engine),
-        Job::SendSnapshot(replica, file, reader) => {
-            feeder::send_snapshot(engine, &replica, &file, reader);
+        Job::SendSnapshot(replica, spool, reader) => {
+            feeder::send_snapshot(engine, &replica, &spool, reader);
         }
         Job::Feed(replica, reader) => feeder::stream(engine, &replica, reader),
         Job::FollowPrimary(generation) => primary::run(engine, generation),

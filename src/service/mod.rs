@@ -13,6 +13,7 @@ mod listener;
 mod pidfile;
 mod primary;
 pub mod signals;
+mod snapshot;
 
 use std::io;
 use std::sync::Arc;

@@ -27,7 +27,6 @@ pub const NO_EFFECT: &[(&str, &str)] = &[
     ("proc-title-template", "the standard library cannot change a process's title"),
     ("rdb-del-sync-files", "a full resync leaves no files behind"),
     ("rdb-save-incremental-fsync", "a snapshot is synced once, before it takes its name"),
-    ("repl-diskless-load", "a snapshot is received whole before the old data go"),
     ("repl-diskless-sync", "a snapshot for replicas is spooled once to a file without a name"),
     ("repl-diskless-sync-delay", "replicas that come while a snapshot is made share it"),
     ("repl-diskless-sync-max-replicas", "replicas that come while a snapshot is made share it"),
