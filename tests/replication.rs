@@ -352,6 +352,42 @@ fn a_broken_end_mark_changes_nothing() {
 }
 
 #[test]
+fn a_replica_connects_from_the_address_that_it_is_told() {
+    let primary = start(&[]);
+    // One that this machine does not have is passed over.
+    for (source, seen) in [("127.0.0.9", "127.0.0.9"), ("192.0.2.1", "127.0.0.1")] {
+        let replica = start(&["--bind-source-addr", source]);
+        replicate(&replica, &primary);
+        wait_for_link(&replica);
+        let about = field(&primary, "replication", "slave0");
+        assert!(about.starts_with(&format!("ip={seen},")), "{about}");
+        drop(replica);
+        wait_until("it is gone", || field(&primary, "replication", "connected_slaves") == "0");
+    }
+}
+
+#[test]
+fn a_pause_holds_up_what_the_primary_sends() {
+    let (primary, replica) = (start(&[]), start(&[]));
+    replicate(&replica, &primary);
+    wait_for_link(&replica);
+    let mut client = replica.client();
+    client.expect(&["CLIENT", "PAUSE", "100000", "WRITE"], "+OK\r\n");
+    let mut writer = primary.client();
+    writer.expect(&["SET", "k", "v"], "+OK\r\n");
+    writer.expect(&["WAIT", "1", "300"], ":0\r\n");
+    client.expect(&["GET", "k"], "$-1\r\n");
+    client.expect(&["CLIENT", "UNPAUSE"], "+OK\r\n");
+    writer.expect(&["WAIT", "1", "0"], ":1\r\n");
+    client.expect(&["GET", "k"], "$1\r\nv\r\n");
+    // The link has outlived the pause, and the primary's own stream may follow nobody meanwhile.
+    assert_eq!(field(&primary, "stats", "sync_full"), "1");
+    client.expect(&["CLIENT", "PAUSE", "100000", "ALL"], "+OK\r\n");
+    client.expect(&["CLIENT", "UNPAUSE"], "+OK\r\n");
+    assert_eq!(field(&primary, "stats", "total_forks"), "1");
+}
+
+#[test]
 fn a_resumed_stream_is_still_in_its_database() {
     let (first, second, third) = (start(&[]), start(&[]), start(&[]));
     replicate(&second, &first);

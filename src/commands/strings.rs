@@ -110,6 +110,12 @@ pub const COMMANDS: &[Command] = &[
              PXAT unix-time-milliseconds | KEEPTTL]",
         )
         .complexity("O(1)")
+        .history(&[
+            ("2.6.12", "The options `EX`, `PX`, `NX`, `XX`."),
+            ("6.0.0", "The option `KEEPTTL`."),
+            ("6.2.0", "The options `GET`, `EXAT`, `PXAT`."),
+            ("7.0.0", "`NX` and `GET` at once."),
+        ])
         .summary("Sets the string of a key, whatever the key holds."),
     Command::new("setex", setex)
         .group(Group::String)

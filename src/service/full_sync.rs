@@ -58,6 +58,7 @@ fn waiting(server: &Server) -> Vec<Arc<Replica>> {
 
 fn sync(server: &Server, keyless: bool) -> io::Result<()> {
     server.logger.notice("Starting a snapshot for SYNC of replicas");
+    server.stats.forks.fetch_add(1, Ordering::Relaxed);
     let spool = Arc::new(Spool::new(spool_file(server)?));
     let mut anchor = 0;
     let (snapshot, epoch) = persistence::begin_snapshot(server, || {

@@ -75,6 +75,7 @@ fn give_up(engine: &Arc<Engine>, job: Job, error: io::Error) {
 fn background_save(engine: &Arc<Engine>) {
     let server = &engine.server;
     server.logger.notice("Background saving started");
+    server.stats.forks.fetch_add(1, Ordering::Relaxed);
     let result = persistence::save(server, Until::Aborted);
     match &result {
         Ok(()) => server.logger.notice("Background saving terminated with success"),

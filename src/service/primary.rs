@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use crate::base::clock;
 use crate::base::rng::random_id;
-use crate::base::sys::{Interest, POLL_IN, wait_for};
+use crate::base::sys::{Interest, POLL_IN, connect_from, wait_for};
 use crate::engine::session::Role;
 use crate::engine::{Engine, Session, dispatch};
 use crate::resp::out::Out;
@@ -27,6 +27,8 @@ const RETRY: Duration = Duration::from_secs(1);
 const ACK_PERIOD: Duration = Duration::from_secs(1);
 /// Between two tries to write what was applied.
 const WRITE_RETRY: Duration = Duration::from_millis(100);
+/// How often a pause is looked at for its end.
+const PAUSE_SLICE: Duration = Duration::from_millis(100);
 /// Bytes read at a time.
 pub(super) const STEP: usize = 64 * 1024;
 
@@ -78,7 +80,7 @@ fn follow(engine: &Arc<Engine>, generation: u64) -> io::Result<()> {
     server.replication.set_link_state(generation, LinkState::Handshake);
     let settings = server.config.get();
     let timeout = Duration::from_secs(settings.repl_timeout.max(1));
-    let tcp = connect(&host, port, timeout)?;
+    let tcp = connect(&host, port, &settings.bind_source_addr, timeout)?;
     tcp.set_nodelay(true)?;
     let stream = Stream::Tcp(tcp);
     stream.set_timeouts(timeout)?;
@@ -98,11 +100,13 @@ fn follow(engine: &Arc<Engine>, generation: u64) -> io::Result<()> {
     result
 }
 
-/// Connects to the first address of the host that answers.
-fn connect(host: &str, port: u16, timeout: Duration) -> io::Result<TcpStream> {
+/// Connects to the first address of the host that answers, from this local address if that can be.
+fn connect(host: &str, port: u16, source: &str, timeout: Duration) -> io::Result<TcpStream> {
     let mut last = io::Error::new(io::ErrorKind::NotFound, format!("no address for {host}"));
     for address in (host, port).to_socket_addrs()? {
-        match TcpStream::connect_timeout(&address, timeout) {
+        let from = |local| connect_from(local, address, timeout).ok();
+        let bound = source.parse().ok().and_then(from);
+        match bound.map_or_else(|| TcpStream::connect_timeout(&address, timeout), Ok) {
             Ok(stream) => return Ok(stream),
             Err(e) => last = e,
         }
@@ -291,14 +295,20 @@ impl Link<'_> {
             self.acknowledge()?;
         }
         loop {
-            self.apply_input(&mut session, &mut request, &mut out)?;
-            if self.write_file()? || server.pause.sit_out_standstill() {
+            let is_paused = self.apply_input(&mut session, &mut request, &mut out)?;
+            if self.write_file()? || server.pause.sit_out_standstill() || is_paused {
                 last_io = Instant::now();
             }
             let now = Instant::now();
             if now >= next_ack {
                 self.acknowledge()?;
                 next_ack = now + ACK_PERIOD;
+            }
+            if is_paused {
+                // More is not taken in: the primary keeps it.
+                self.check_generation()?;
+                server.pause.wait(true, PAUSE_SLICE);
+                continue;
             }
             if now - last_io > self.timeout {
                 return Err(io::ErrorKind::TimedOut.into());
@@ -340,22 +350,22 @@ impl Link<'_> {
         Ok(!waited.is_zero())
     }
 
-    /// Executes the commands that are whole.
+    /// Executes the commands that are whole, up to one that a pause holds up; whether there is one.
     fn apply_input(
         &mut self,
         session: &mut Session,
         request: &mut Request,
         out: &mut Out,
-    ) -> io::Result<()> {
+    ) -> io::Result<bool> {
         let limits = Limits { max_bulk: u64::MAX, authenticated: true };
         loop {
             let data = &self.input[self.at..];
             if data.is_empty() {
-                return Ok(());
+                return Ok(false);
             }
             let used = match request.parse(data, &limits) {
                 Ok(Status::Complete { used }) => used,
-                Ok(Status::Incomplete { .. }) => return Ok(()),
+                Ok(Status::Incomplete { .. }) => return Ok(false),
                 Err(e) => return Err(io::Error::other(format!("the primary sent nonsense: {e}"))),
             };
             if request.is_empty() {
@@ -364,6 +374,10 @@ impl Link<'_> {
             } else {
                 let mut argv = Vec::with_capacity(request.len());
                 request.collect(data, &mut argv);
+                if dispatch::is_held_up(self.engine, session, &argv) {
+                    request.reset();
+                    return Ok(true);
+                }
                 dispatch::execute(self.engine, session, &argv, out, Some(&data[..used]));
             }
             if session.close {

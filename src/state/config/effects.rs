@@ -12,7 +12,6 @@ pub const NO_EFFECT: &[(&str, &str)] = &[
         "the key table grows one bucket at a time, so there is nothing to catch up",
     ),
     ("always-show-logo", "there is no logo"),
-    ("bind-source-addr", "the standard library cannot choose the local address of a connection"),
     ("busy-reply-threshold", "there are no scripts yet"),
     ("disable-thp", "the standard library cannot change a process's page sizes"),
     ("dynamic-hz", "timed work waits for its deadline, not for a tick"),
