@@ -398,14 +398,14 @@ impl<'a> SetOptions<'a> {
 fn set(ctx: &mut Ctx, args: &mut Args) -> Reply {
     let (key, value) = (args.key(), args.bytes()?);
     let options = SetOptions::parse(args)?;
-    let at = options.time.map(|time| time.deadline("set", ctx.now_ms)).transpose()?;
+    let at = options.time.as_ref().map(|time| time.deadline("set", ctx.now_ms)).transpose()?;
     let old = if options.get { Some(reply_string(ctx, key)?) } else { None };
     if options.needs.is_some_and(|there| ctx.db.exists(key) != there) {
         return old.map_or_else(|| ctx.reply.null(), Ok);
     }
     match at {
         // What says a moment goes to replicas as it is, in Redis with all its options.
-        Some(at) if options.time.is_some_and(|time| time.unit.word == PXAT.word) => {
+        Some(at) if options.time.as_ref().is_some_and(|time| time.unit.word == PXAT.word) => {
             put_until(ctx, key, value, at);
         }
         Some(at) => store_until(ctx, key, value, at),
