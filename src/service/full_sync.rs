@@ -2,8 +2,8 @@
 //!
 //! The snapshot is spooled to a file without a name and each replica is sent that file by its own
 //! feeder, so that a slow one holds up neither the snapshot nor the others. With
-//! `repl-diskless-sync` replicas that do not need to know its length get what is there already while
-//! the rest is made. The log keeps everything from the snapshot's offset on, so a replica that comes
+//! `repl-diskless-sync` replicas that need not know its length get what is there already while the
+//! rest is made. The log keeps everything from the snapshot's offset on, so a replica that comes
 //! while the snapshot is being made shares it, if it wants the same contents.
 
 use std::fs::{self, File, OpenOptions};
