@@ -120,12 +120,15 @@ pub fn refuse_reply(engine: &Engine, handle: &ClientHandle) {
 pub fn part(server: &Server, client: u64) {
     let replication = &server.replication;
     let Some(replica) = replication.find(client) else { return };
-    let waits = |replica: &Replica| replica.state() == ReplicaState::WaitSnapshot;
-    let others = |other: &Arc<Replica>| other.client.id != client && waits(other);
-    if waits(&replica) && !replication.replicas().iter().any(others) {
-        // Nobody waits for the snapshot any more, so what comes behind it need not be kept until
-        // its thread sees that too. Who comes meanwhile is let go and asks again.
+    let syncs = |replica: &Replica| replica.state() != ReplicaState::Online;
+    let others = |other: &Arc<Replica>| other.client.id != client && syncs(other);
+    // What comes behind its snapshot need not be kept until its threads see that it has gone. Who
+    // comes meanwhile is let go and asks again.
+    if replica.state() == ReplicaState::SendSnapshot {
         server.log.detach(replica.reader.load(Ordering::SeqCst));
+    }
+    if syncs(&replica) && !replication.replicas().iter().any(others) {
+        server.log.detach(replication.anchor.load(Ordering::SeqCst));
     }
     replication.remove(client);
     let message = format!("Connection with replica {} lost.", name(&replica));

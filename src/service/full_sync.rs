@@ -63,6 +63,7 @@ fn sync(server: &Server, keyless: bool) -> io::Result<()> {
     let mut anchor = 0;
     let (snapshot, epoch) = persistence::begin_snapshot(server, || {
         anchor = server.log.activate_with_reader();
+        server.replication.anchor.store(anchor, Ordering::SeqCst);
     });
     let result = Round { server, epoch, anchor, keyless, spool }.spool_and_send(snapshot);
     server.log.detach(anchor);

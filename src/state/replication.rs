@@ -229,6 +229,9 @@ pub struct Replication {
     pub stream_db: AtomicUsize,
     /// Whether a snapshot for replicas is being made; it serves those that come meanwhile, too.
     syncing: AtomicBool,
+    /// The reader that keeps the log for those who come while a snapshot is made; 0 before the
+    /// first.
+    pub anchor: AtomicU64,
     /// Ends the snapshot that is being made: nobody waits for it any more.
     pub abort_sync: AtomicBool,
     /// Unix ms of the last PING in the stream, or of the first replica's coming.
@@ -261,6 +264,7 @@ impl Default for Replication {
             failover: Lock::new(rank::ADMIN + 2, Failover::None),
             stream_db: AtomicUsize::new(0),
             syncing: AtomicBool::new(false),
+            anchor: AtomicU64::new(0),
             abort_sync: AtomicBool::new(false),
             last_ping_ms: AtomicI64::new(0),
             no_replicas_since_ms: AtomicI64::new(0),
