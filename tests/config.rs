@@ -48,6 +48,40 @@ fn end(mut child: Child, mut client: Client) {
 }
 
 #[test]
+fn commands_may_have_other_names_or_none() {
+    let dir = TempDir::new("ferrodis-names");
+    let file = dir.path().join("redis.conf");
+    let lines = "rename-command GET fetch\nrename-command CONFIG \"\"\nrename-command SET set\n";
+    fs::write(&file, format!("{lines}rename-command DEL get\n")).expect("a file can be written");
+    let (child, mut client) = start_with(&file, &[]);
+    ok(&mut client, &["SET", "k", "v"]);
+    assert_eq!(client.cmd(&["Fetch", "k"]), Value::bulk("v"));
+    assert_eq!(client.cmd(&["GET", "k"]).int(), 1, "DEL");
+    let gone = client.cmd(&["CONFIG", "GET", "port"]).to_string();
+    assert!(gone.contains("ERR unknown command 'CONFIG'"), "{gone}");
+    let arity = client.cmd(&["FETCH"]).to_string();
+    assert!(arity.contains("wrong number of arguments for 'get' command"), "{arity}");
+    // Rules of users know the names that there have always been.
+    ok(&mut client, &["ACL", "SETUSER", "u", "on", "+del", "+config|get"]);
+    let list = client.cmd(&["COMMAND", "LIST"]);
+    let names: Vec<String> = list.items().iter().map(Value::text).collect();
+    assert!(names.contains(&"get".to_owned()) && !names.iter().any(|n| n.starts_with("config")));
+    end(child, client);
+    for (line, why) in [
+        ("rename-command nonesuch x", "No such command in rename-command"),
+        ("rename-command get set", "Target command name already exists"),
+        ("rename-command get", "Bad directive or wrong number of arguments"),
+    ] {
+        fs::write(&file, format!("port 0\n{line}\n")).expect("a file can be written");
+        let output = Command::new(env!("CARGO_BIN_EXE_ferrodis")).arg(&file).output();
+        let output = output.expect("a program");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success(), "{line}");
+        assert!(said.ends_with(&format!("at line 2\n>>> '{line}'\n{why}\n")), "{said}");
+    }
+}
+
+#[test]
 fn config_rewrite_survives_a_restart() {
     let dir = TempDir::new("ferrodis-conf");
     let file = dir.path().join("redis.conf");

@@ -216,6 +216,18 @@ fn real_redis_as_our_primary_with_a_length_in_front() {
 
 #[test]
 #[ignore = "needs redis-server"]
+fn real_redis_as_our_primary_without_a_file_between() {
+    for framing in ["yes", "no"] {
+        let wait = ["--repl-diskless-sync-delay", "0", "--repl-backlog-size", "64mb"];
+        let primary = start_real(&[&wait[..], &["--repl-diskless-sync", framing]].concat());
+        let replica = start(&["--repl-diskless-load", "swapdb"]);
+        fill(&replica, "old data that has to go", 50);
+        sync_under_load(&primary, &replica, 100_000);
+    }
+}
+
+#[test]
+#[ignore = "needs redis-server"]
 fn a_chain_from_real_over_ours_to_real() {
     let first = start_real(&["--repl-diskless-sync-delay", "0"]);
     let (middle, last) = (start(&[]), start_real(&[]));
@@ -228,6 +240,149 @@ fn a_chain_from_real_over_ours_to_real() {
     writer.stop();
     assert_same_data(&first, &middle);
     assert_same_data(&first, &last);
+}
+
+/// A primary whose snapshots take their time, until `hurry` is called.
+fn slow_primary() -> Server {
+    let primary = start(&["--repl-backlog-size", "16kb", "--rdb-key-save-delay", "10000"]);
+    primary.client().cmd(&["DEBUG", "POPULATE", "2000", "key", "1000"]);
+    primary
+}
+
+fn hurry(primary: &Server) {
+    primary.client().cmd(&["CONFIG", "SET", "rdb-key-save-delay", "0"]);
+}
+
+fn cut_replicas(primary: &Server) {
+    primary.client().cmd(&["CLIENT", "KILL", "TYPE", "replica"]);
+}
+
+#[test]
+fn a_snapshot_is_loaded_beside_older_data_of_the_same_stream() {
+    let primary = slow_primary();
+    hurry(&primary);
+    let replica = start(&["--repl-diskless-load", "swapdb", "--replica-read-only", "no"]);
+    replicate(&replica, &primary);
+    wait_for_link(&replica);
+    let mut client = replica.client();
+    client.expect(&["SET", "own", "v"], "+OK\r\n");
+    let (mut watching, mut waiting) = (replica.client(), replica.client());
+    for key in ["own", "absent"] {
+        watching.expect(&["WATCH", key], "+OK\r\n");
+    }
+    waiting.send(&["XREAD", "BLOCK", "0", "STREAMS", "stream", "0"]);
+    // What the replica lacks when it comes back is more than the backlog has.
+    let mut writer = primary.client();
+    writer.cmd(&["CONFIG", "SET", "rdb-key-save-delay", "10000"]);
+    let big = "x".repeat(40_000);
+    let transaction =
+        [&["MULTI"][..], &["CLIENT", "KILL", "TYPE", "replica"], &["SET", "k", &big], &["EXEC"]];
+    transaction.iter().for_each(|command| writer.send(command));
+    transaction.iter().for_each(|_| drop(writer.recv()));
+    writer.cmd(&["XADD", "stream", "1-1", "f", "v"]);
+    wait_until("it loads", || field(&replica, "persistence", "async_loading") == "1");
+    assert_eq!(field(&replica, "persistence", "loading"), "0");
+    client.expect(&["GET", "own"], "$1\r\nv\r\n");
+    client.expect(&["DBSIZE"], ":2001\r\n");
+    let loading = "-LOADING Redis is loading the dataset in memory\r\n";
+    client.expect(&["REPLICAOF", "NO", "ONE"], loading);
+    client.expect(&["CONFIG", "SET", "appendonly", "no"], loading);
+    client.expect(&["MULTI"], "+OK\r\n");
+    client.expect(&["BGSAVE"], loading);
+    client.expect(&["DISCARD"], "+OK\r\n");
+    cut_replicas(&primary);
+    wait_until("it gives up", || field(&replica, "persistence", "async_loading") == "0");
+    client.expect(&["GET", "own"], "$1\r\nv\r\n");
+    hurry(&primary);
+    wait_for_link(&replica);
+    client.expect(&["GET", "own"], "$-1\r\n");
+    assert_same_data(&primary, &replica);
+    watching.expect(&["MULTI"], "+OK\r\n");
+    watching.expect(&["EXEC"], "*-1\r\n");
+    assert!(waiting.recv().to_string().contains("1-1"));
+}
+
+#[test]
+fn data_of_another_stream_are_not_served_and_not_lost() {
+    let (primary, replica) = (slow_primary(), start(&["--repl-diskless-load", "swapdb"]));
+    let mut client = replica.client();
+    client.expect(&["SET", "own", "v"], "+OK\r\n");
+    replicate(&replica, &primary);
+    wait_until("it loads", || field(&replica, "persistence", "loading") == "1");
+    assert_eq!(field(&replica, "persistence", "async_loading"), "0");
+    let loading = "-LOADING Redis is loading the dataset in memory\r\n";
+    client.expect(&["GET", "own"], loading);
+    cut_replicas(&primary);
+    wait_until("it gives up", || field(&replica, "persistence", "loading") == "0");
+    client.expect(&["GET", "own"], "$1\r\nv\r\n");
+    hurry(&primary);
+    wait_for_link(&replica);
+    client.expect(&["GET", "own"], "$-1\r\n");
+    assert_same_data(&primary, &replica);
+}
+
+#[test]
+fn an_empty_replica_may_load_what_is_still_being_sent() {
+    let (primary, replica) = (slow_primary(), start(&["--repl-diskless-load", "on-empty-db"]));
+    replicate(&replica, &primary);
+    wait_until("it loads", || field(&replica, "persistence", "loading") == "1");
+    // The snapshot is far from whole, and what there is of it is not kept.
+    cut_replicas(&primary);
+    wait_until("it gives up", || field(&replica, "persistence", "loading") == "0");
+    replica.client().expect(&["DBSIZE"], ":0\r\n");
+    hurry(&primary);
+    assert_same_data(&primary, &replica);
+}
+
+#[test]
+fn a_broken_end_mark_changes_nothing() {
+    let master = FakeMaster::listen();
+    let server = start(&["--repl-diskless-load", "swapdb"]);
+    server.client().expect(&["SET", "k", "v"], "+OK\r\n");
+    let (host, port) = ("127.0.0.1", master.port().to_string());
+    server.client().expect(&["REPLICAOF", host, &port], "+OK\r\n");
+    let mut link = master.accept();
+    link.handshake_without_rdb(server.port());
+    let marks = ["0123456789abcdef0123456789abcdef01234567", "no mark".repeat(6).as_str()].concat();
+    let packet = [format!("$EOF:{}\r\n", &marks[..40]).as_bytes(), &empty_rdb()].concat();
+    link.client.send_raw(&[&packet, &marks.as_bytes()[40..]].concat());
+    let again = master.accept_within(Duration::from_secs(10)).expect("it connects again");
+    server.client().expect(&["GET", "k"], "$1\r\nv\r\n");
+    drop(again);
+}
+
+#[test]
+fn a_replica_connects_from_the_address_that_it_is_told() {
+    let primary = start(&[]);
+    // One that this machine does not have is passed over.
+    for (source, seen) in [("127.0.0.9", "127.0.0.9"), ("192.0.2.1", "127.0.0.1")] {
+        let replica = start(&["--bind-source-addr", source]);
+        replicate(&replica, &primary);
+        wait_for_link(&replica);
+        let about = field(&primary, "replication", "slave0");
+        assert!(about.starts_with(&format!("ip={seen},")), "{about}");
+        drop(replica);
+        wait_until("it is gone", || field(&primary, "replication", "connected_slaves") == "0");
+    }
+}
+
+#[test]
+fn a_pause_holds_up_what_the_primary_sends() {
+    let (primary, replica) = (start(&[]), start(&[]));
+    replicate(&replica, &primary);
+    wait_for_link(&replica);
+    let mut client = replica.client();
+    client.expect(&["CLIENT", "PAUSE", "100000", "WRITE"], "+OK\r\n");
+    let mut writer = primary.client();
+    writer.expect(&["SET", "k", "v"], "+OK\r\n");
+    writer.expect(&["WAIT", "1", "300"], ":0\r\n");
+    client.expect(&["GET", "k"], "$-1\r\n");
+    client.expect(&["CLIENT", "UNPAUSE"], "+OK\r\n");
+    writer.expect(&["WAIT", "1", "0"], ":1\r\n");
+    client.expect(&["GET", "k"], "$1\r\nv\r\n");
+    // The link has outlived the pause.
+    assert_eq!(field(&primary, "stats", "sync_full"), "1");
+    assert_eq!(field(&primary, "stats", "total_forks"), "1");
 }
 
 #[test]

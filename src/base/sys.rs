@@ -7,7 +7,8 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::ffi::c_int;
 use std::io;
-use std::os::fd::RawFd;
+use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
@@ -56,10 +57,17 @@ unsafe extern "C" {
     fn sigwait(set: *const SigSet, signal: *mut c_int) -> c_int;
     fn malloc_trim(pad: usize) -> c_int;
     fn umask(mask: u32) -> u32;
+    fn socket(family: c_int, kind: c_int, protocol: c_int) -> c_int;
+    fn bind(fd: c_int, address: *const u8, len: u32) -> c_int;
+    fn connect(fd: c_int, address: *const u8, len: u32) -> c_int;
 }
 
 const MSG_DONTWAIT: c_int = 0x40;
 const MSG_NOSIGNAL: c_int = 0x4000;
+const AF_INET: c_int = 2;
+const AF_INET6: c_int = 10;
+const SOCK_STREAM: c_int = 1;
+const SOCK_CLOEXEC: c_int = 0x8_0000;
 const SOL_SOCKET: c_int = 1;
 const SO_KEEPALIVE: c_int = 9;
 const IPPROTO_TCP: c_int = 6;
@@ -129,6 +137,45 @@ pub fn wait_for(list: &mut [Interest], timeout: Option<Duration>) -> usize {
         interest.happened = if ready > 0 { fd.revents } else { 0 };
     }
     usize::try_from(ready).unwrap_or(0)
+}
+
+/// Connects from a local address, with a port that the operating system chooses.
+pub fn connect_from(local: IpAddr, remote: SocketAddr, timeout: Duration) -> io::Result<TcpStream> {
+    let family = if remote.is_ipv4() { AF_INET } else { AF_INET6 };
+    // SAFETY: `socket` takes three integers and touches no memory of ours.
+    let fd = unsafe { socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0) };
+    check(fd.min(0))?;
+    // SAFETY: the descriptor has just been made, so that nobody else owns it.
+    let stream = TcpStream::from(unsafe { OwnedFd::from_raw_fd(fd) });
+    let (local, len) = raw_address(SocketAddr::new(local, 0));
+    // SAFETY: the address is a live array that is no shorter than the length says.
+    check(unsafe { bind(stream.as_raw_fd(), local.as_ptr(), len) })?;
+    // On Linux this bounds the time that connecting takes, too.
+    stream.set_write_timeout(Some(timeout))?;
+    let (remote, len) = raw_address(remote);
+    // SAFETY: as above.
+    check(unsafe { connect(stream.as_raw_fd(), remote.as_ptr(), len) })?;
+    stream.set_write_timeout(None)?;
+    Ok(stream)
+}
+
+/// An address with the layout of `struct sockaddr_in` or `struct sockaddr_in6`, and its length.
+fn raw_address(address: SocketAddr) -> ([u8; 28], u32) {
+    let mut raw = [0; 28];
+    raw[2..4].copy_from_slice(&address.port().to_be_bytes());
+    match address {
+        SocketAddr::V4(v4) => {
+            raw[..2].copy_from_slice(&(AF_INET as u16).to_ne_bytes());
+            raw[4..8].copy_from_slice(&v4.ip().octets());
+            (raw, 16)
+        }
+        SocketAddr::V6(v6) => {
+            raw[..2].copy_from_slice(&(AF_INET6 as u16).to_ne_bytes());
+            raw[8..24].copy_from_slice(&v6.ip().octets());
+            raw[24..].copy_from_slice(&v6.scope_id().to_ne_bytes());
+            (raw, 28)
+        }
+    }
 }
 
 /// Sets the accept backlog of a listening socket.

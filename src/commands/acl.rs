@@ -49,6 +49,10 @@ pub const COMMANDS: &[Command] = &[Command::container("acl")
                 "O(N). Where N is the number of password, command and pattern rules that the user \
                  has.",
             )
+            .history(&[
+                ("6.2.0", "Patterns of channels."),
+                ("7.0.0", "Selectors; patterns of keys and channels as rules instead of a list."),
+            ])
             .summary("Returns the rules of a user."),
         Command::new("help", help)
             .since("6.0.0")
@@ -68,6 +72,10 @@ pub const COMMANDS: &[Command] = &[Command::container("acl")
             .flags(ADMIN)
             .syntax("[<count | RESET>]")
             .complexity("O(N) with N being the number of entries shown.")
+            .history(&[(
+                "7.2.0",
+                "An entry has an id and the times at which it was made and last changed.",
+            )])
             .summary("Returns what was refused lately, or forgets it."),
         sub("save", save, 2)
             .flags(ADMIN)
@@ -79,6 +87,10 @@ pub const COMMANDS: &[Command] = &[Command::container("acl")
             .tips(CHANGES)
             .syntax("username [rule [rule ...]]")
             .complexity("O(N). Where N is the number of rules provided.")
+            .history(&[
+                ("6.2.0", "Patterns of channels."),
+                ("7.0.0", "Selectors, and permissions for keys."),
+            ])
             .summary("Makes a user or changes it, by all rules or none."),
         sub("users", users, 2)
             .flags(ADMIN)

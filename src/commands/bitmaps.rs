@@ -20,6 +20,7 @@ pub const COMMANDS: &[Command] = &[
         .keys(&[KeySpec::at(1, RO | ACCESS)])
         .syntax("key [start end [BYTE | BIT]]")
         .complexity("O(N)")
+        .history(&[("7.0.0", "The option `BYTE` or `BIT`.")])
         .summary("Counts the set bits of a string, or of a part of it."),
     bitmap("bitfield", bitfield)
         .since("3.2.0")
@@ -62,6 +63,7 @@ pub const COMMANDS: &[Command] = &[
         .keys(&[KeySpec::at(1, RO | ACCESS)])
         .syntax("key bit [start [end [BYTE | BIT]]]")
         .complexity("O(N)")
+        .history(&[("7.0.0", "The option `BYTE` or `BIT`.")])
         .summary("Finds the first set or clear bit of a string, or of a part of it."),
     bitmap("getbit", getbit)
         .since("2.2.0")

@@ -48,12 +48,27 @@ const SUBCOMMANDS: &[Command] = &[
              [USER username] | [ADDR ip:port] | [LADDR ip:port] | [SKIPME <YES | NO>] ...>>",
         )
         .complexity(PER_CLIENT)
+        .history(&[
+            ("2.8.12", "Filters, each with its name."),
+            ("2.8.12", "The filter `ID`."),
+            ("3.2.0", "The type `master`."),
+            ("5.0.0", "The type `replica`, of which `slave` is the older name."),
+            ("6.2.0", "The filter `LADDR`."),
+        ])
         .summary("Ends connections."),
     constant("list", list, -2)
         .flags(COMMON | ADMIN)
         .since("2.4.0")
         .syntax("[TYPE <NORMAL | MASTER | REPLICA | PUBSUB>] [ID client-id [client-id ...]]")
         .complexity(PER_CLIENT)
+        .history(&[
+            ("2.8.12", "The field `id`."),
+            ("5.0.0", "The filter `TYPE`."),
+            ("6.0.0", "The field `user`."),
+            ("6.2.0", "The fields `argv-mem`, `tot-mem`, `laddr`, `redir`, and the filter `ID`."),
+            ("7.0.0", "The fields `resp`, `multi-mem`, `rbs`, `rbp`."),
+            ("7.0.3", "The field `ssub`."),
+        ])
         .summary("Shows connections, one in a line.")
         .tips(VARIES),
     constant("no-evict", no_evict, 3)
@@ -70,6 +85,7 @@ const SUBCOMMANDS: &[Command] = &[
         .flags(COMMON | ADMIN)
         .since("3.0.0")
         .syntax("timeout [WRITE | ALL]")
+        .history(&[("6.2.0", "The mode, and with it `WRITE`.")])
         .summary("Holds up the commands of all clients for a time."),
     constant("reply", reply, 3)
         .flags(COMMON)

@@ -60,6 +60,7 @@ pub const COMMANDS: &[Command] = &[Command::new("command", all)
             .tips(ORDER)
             .syntax("[command-name [command-name ...]]")
             .complexity("O(N) where N is the number of commands to look up")
+            .history(&[("7.0.0", "All commands where none is named.")])
             .summary("Describes commands, or all."),
         sub("list", list)
             .since("7.0.0")
@@ -161,7 +162,7 @@ fn list(ctx: &mut Ctx, args: &mut Args) -> Reply {
     let out = ctx.reply.parts();
     let start = out.defer();
     let mut count = 0;
-    for known in ctx.engine.table.all().iter().filter(|known| filter(known)) {
+    for known in ctx.engine.table.callable().filter(|known| filter(known)) {
         out.bulk(known.full_name.as_bytes());
         count += 1;
     }
@@ -379,6 +380,16 @@ fn document(out: &mut Out, all: &[Known], known: &Known) {
         pair(out, "deprecated_since", since);
         pair(out, "replaced_by", instead);
         fields += 3;
+    }
+    if !command.history.is_empty() {
+        out.bulk(b"history");
+        out.set(command.history.len());
+        for (since, change) in command.history {
+            out.array(2);
+            out.bulk(since.as_bytes());
+            out.bulk(change.as_bytes());
+        }
+        fields += 1;
     }
     let args = syntax::parse(command.syntax);
     if !args.is_empty() {

@@ -41,6 +41,7 @@ pub const COMMANDS: &[Command] = &[
         .flags(ALWAYS)
         .syntax("[protover [AUTH username password] [SETNAME clientname]]")
         .complexity("O(1)")
+        .history(&[("6.2.0", "Without a version it only describes the connection.")])
         .summary("Agrees on a protocol, authenticates and names the connection in one step."),
     Command::new("auth", auth)
         .group(Group::Connection)
@@ -48,6 +49,7 @@ pub const COMMANDS: &[Command] = &[
         .flags(ALWAYS)
         .syntax("[username] password")
         .complexity("O(N) where N is the number of passwords defined for the user")
+        .history(&[("6.0.0", "A name of a user besides the password.")])
         .summary("Authenticates the connection."),
     Command::new("select", select)
         .group(Group::Connection)

@@ -25,6 +25,7 @@ pub const COMMANDS: &[Command] = &[
         .arity(-1)
         .syntax("[ASYNC | SYNC]")
         .complexity("O(N) where N is the number of keys in the database")
+        .history(&[("4.0.0", "The option `ASYNC`."), ("6.2.0", "The option `SYNC`.")])
         .summary("Removes all keys of the database.")
         .tips(EVERYWHERE),
     Command::new("flushall", flushall)
@@ -35,6 +36,7 @@ pub const COMMANDS: &[Command] = &[
         .arity(-1)
         .syntax("[ASYNC | SYNC]")
         .complexity("O(N) where N is the number of keys in all databases")
+        .history(&[("4.0.0", "The option `ASYNC`."), ("6.2.0", "The option `SYNC`.")])
         .summary("Removes all keys of all databases.")
         .tips(EVERYWHERE),
     Command::new("swapdb", swapdb)

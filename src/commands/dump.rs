@@ -33,6 +33,11 @@ pub const COMMANDS: &[Command] = &[
         .keys(&[KeySpec::at(1, OW | UPDATE)])
         .syntax("key ttl serialized-value [REPLACE] [ABSTTL] [IDLETIME seconds] [FREQ frequency]")
         .complexity("O(N) where N is the length of the value")
+        .history(&[
+            ("3.0.0", "The option `REPLACE`."),
+            ("5.0.0", "The option `ABSTTL`."),
+            ("5.0.0", "The options `IDLETIME`, `FREQ`."),
+        ])
         .summary("Makes a key of what DUMP returned."),
 ];
 

@@ -13,24 +13,30 @@ const SHOWN: &[KeySpec] = &[KeySpec::at(1, RO | ACCESS)];
 pub const COMMANDS: &[Command] = &[
     setter("expire", expire)
         .syntax("key seconds [NX | XX | GT | LT]")
+        .history(&[("7.0.0", "The options `NX`, `XX`, `GT`, `LT`.")])
         .summary("Sets a key's deadline so many seconds from now."),
     setter("pexpire", pexpire)
         .since("2.6.0")
         .syntax("key milliseconds [NX | XX | GT | LT]")
+        .history(&[("7.0.0", "The options `NX`, `XX`, `GT`, `LT`.")])
         .summary("Sets a key's deadline so many milliseconds from now."),
     setter("expireat", expireat)
         .since("1.2.0")
         .syntax("key unix-time-seconds [NX | XX | GT | LT]")
+        .history(&[("7.0.0", "The options `NX`, `XX`, `GT`, `LT`.")])
         .summary("Sets a key's deadline to a Unix time in seconds."),
     setter("pexpireat", pexpireat)
         .since("2.6.0")
         .syntax("key unix-time-milliseconds [NX | XX | GT | LT]")
+        .history(&[("7.0.0", "The options `NX`, `XX`, `GT`, `LT`.")])
         .summary("Sets a key's deadline to a Unix time in milliseconds."),
     getter("ttl", ttl)
+        .history(&[("2.8.0", "The reply -2.")])
         .summary("Tells how many seconds a key has left.")
         .tips(&["nondeterministic_output"]),
     getter("pttl", pttl)
         .since("2.6.0")
+        .history(&[("2.8.0", "The reply -2.")])
         .summary("Tells how many milliseconds a key has left.")
         .tips(&["nondeterministic_output"]),
     getter("expiretime", expiretime)

@@ -27,6 +27,7 @@ pub const COMMANDS: &[Command] = &[
         .keys(&[KeySpec::at(1, RW | DELETE)])
         .syntax("key field [field ...]")
         .complexity("O(N) where N is the number of fields to be removed.")
+        .history(&[("2.4.0", "Several fields.")])
         .summary("Removes fields of a hash."),
     reader("hexists", hexists)
         .fast()
@@ -107,6 +108,7 @@ pub const COMMANDS: &[Command] = &[
         .keys(SET)
         .syntax("key field value [field value ...]")
         .complexity("O(1) for each field, so O(N) for N of them")
+        .history(&[("4.0.0", "Several fields with their values.")])
         .summary("Sets fields of a hash, and creates it if it is not there."),
     writer("hsetnx", hsetnx)
         .deny_oom()

@@ -16,6 +16,7 @@ pub const COMMANDS: &[Command] = &[
         .locks_one_by_one()
         .syntax("[section [section ...]]")
         .complexity("O(1)")
+        .history(&[("7.0.0", "Several sections.")])
         .summary("Tells about the server, by sections.")
         .tips(&["nondeterministic_output", "request_policy:all_shards", "response_policy:special"]),
     Command::new("time", time)

@@ -47,6 +47,7 @@ pub const COMMANDS: &[Command] = &[
         .keys(&[KeySpec::from(1, RO)])
         .syntax("key [key ...]")
         .complexity("O(N) where N is the number of keys")
+        .history(&[("3.0.3", "Several keys.")])
         .summary("Counts how many of the keys are there.")
         .tips(SUMMED),
     Command::new("touch", touch)
@@ -89,6 +90,7 @@ pub const COMMANDS: &[Command] = &[
         .keys(&[KeySpec::at(1, RW | ACCESS | DELETE), KeySpec::at(2, OW | INSERT)])
         .syntax("key newkey")
         .complexity("O(1)")
+        .history(&[("3.2.0", "The same name twice is no error any more.")])
         .summary("Gives a key another name unless a key has it already."),
     Command::new("copy", copy)
         .group(Group::Generic)

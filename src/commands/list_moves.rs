@@ -24,6 +24,7 @@ pub const COMMANDS: &[Command] = &[
         .keys(&[KeySpec::at(1, RW | ACCESS | DELETE)])
         .syntax("key [count]")
         .complexity("O(N) where N is the number of elements returned")
+        .history(&[("6.2.0", "The argument `count`.")])
         .summary("Returns and removes elements at the left end of a list."),
     Command::new("rpop", rpop)
         .group(Group::List)
@@ -33,6 +34,7 @@ pub const COMMANDS: &[Command] = &[
         .keys(&[KeySpec::at(1, RW | ACCESS | DELETE)])
         .syntax("key [count]")
         .complexity("O(N) where N is the number of elements returned")
+        .history(&[("6.2.0", "The argument `count`.")])
         .summary("Returns and removes elements at the right end of a list."),
     Command::new("lmpop", lmpop)
         .group(Group::List)
@@ -74,6 +76,7 @@ pub const COMMANDS: &[Command] = &[
         .keys(&[KeySpec::from_to(1, 1, RW | ACCESS | DELETE)])
         .syntax("key [key ...] timeout")
         .complexity("O(N) where N is the number of keys")
+        .history(&[("6.0.0", "Fractions of seconds.")])
         .summary("Returns and removes the first element of a list, or waits for one."),
     Command::new("brpop", brpop)
         .group(Group::List)
@@ -84,6 +87,7 @@ pub const COMMANDS: &[Command] = &[
         .keys(&[KeySpec::from_to(1, 1, RW | ACCESS | DELETE)])
         .syntax("key [key ...] timeout")
         .complexity("O(N) where N is the number of keys")
+        .history(&[("6.0.0", "Fractions of seconds.")])
         .summary("Returns and removes the last element of a list, or waits for one."),
     Command::new("blmpop", blmpop)
         .group(Group::List)
@@ -116,6 +120,7 @@ pub const COMMANDS: &[Command] = &[
         .keys(&[KeySpec::at(1, RW | ACCESS | DELETE), KeySpec::at(2, RW | INSERT)])
         .syntax("source destination timeout")
         .complexity("O(1)")
+        .history(&[("6.0.0", "Fractions of seconds.")])
         .summary("Moves the last element of a list to the start of another, or waits for one.")
         .deprecated("6.2.0", "`BLMOVE` with the `RIGHT` and `LEFT` arguments"),
 ];

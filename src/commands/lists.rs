@@ -23,6 +23,7 @@ pub const COMMANDS: &[Command] = &[
         .keys(&[KeySpec::at(1, RW | INSERT)])
         .syntax("key element [element ...]")
         .complexity("O(N) where N is the number of elements to add")
+        .history(&[("2.4.0", "Several elements.")])
         .summary("Adds elements at the left end of a list, which is created if need be."),
     Command::new("rpush", rpush)
         .group(Group::List)
@@ -33,6 +34,7 @@ pub const COMMANDS: &[Command] = &[
         .keys(&[KeySpec::at(1, RW | INSERT)])
         .syntax("key element [element ...]")
         .complexity("O(N) where N is the number of elements to add")
+        .history(&[("2.4.0", "Several elements.")])
         .summary("Adds elements at the right end of a list, which is created if need be."),
     Command::new("lpushx", lpushx)
         .group(Group::List)
@@ -44,6 +46,7 @@ pub const COMMANDS: &[Command] = &[
         .keys(&[KeySpec::at(1, RW | INSERT)])
         .syntax("key element [element ...]")
         .complexity("O(N) where N is the number of elements to add")
+        .history(&[("4.0.0", "Several elements.")])
         .summary("Adds elements at the left end of a list that exists."),
     Command::new("rpushx", rpushx)
         .group(Group::List)
@@ -55,6 +58,7 @@ pub const COMMANDS: &[Command] = &[
         .keys(&[KeySpec::at(1, RW | INSERT)])
         .syntax("key element [element ...]")
         .complexity("O(N) where N is the number of elements to add")
+        .history(&[("4.0.0", "Several elements.")])
         .summary("Adds elements at the right end of a list that exists."),
     Command::new("llen", llen)
         .group(Group::List)

@@ -38,6 +38,12 @@ pub const COMMANDS: &[Command] = &[Command::new("migrate", migrate)
          [<AUTH password | AUTH2 username password>] [KEYS key [key ...]]",
     )
     .complexity("O(N) where N is the length of the values")
+    .history(&[
+        ("3.0.0", "The options `COPY`, `REPLACE`."),
+        ("3.0.6", "The option `KEYS`."),
+        ("4.0.7", "The option `AUTH`."),
+        ("6.0.0", "The option `AUTH2`."),
+    ])
     .summary("Moves keys to another server.")
     .tips(&["nondeterministic_output"])];
 

@@ -25,6 +25,7 @@ pub const COMMANDS: &[Command] = &[
         .flags(ADMIN | NOSCRIPT | NO_ASYNC_LOADING)
         .syntax("[SCHEDULE]")
         .complexity("O(1)")
+        .history(&[("3.2.2", "The option `SCHEDULE`.")])
         .summary("Begins to write the RDB file in the background."),
     Command::new("bgrewriteaof", bgrewriteaof)
         .arity(1)
@@ -46,6 +47,7 @@ pub const COMMANDS: &[Command] = &[
             "O(N) when saving, where N is the total number of keys in all databases when saving \
              data, otherwise O(1)",
         )
+        .history(&[("7.0.0", "The options `NOW`, `FORCE`, `ABORT`.")])
         .summary("Ends the server, after saving its keys where that is wanted."),
 ];
 

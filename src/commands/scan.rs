@@ -35,6 +35,7 @@ pub const COMMANDS: &[Command] = &[
         .arity(-2)
         .syntax("cursor [MATCH pattern] [COUNT count] [TYPE type]")
         .complexity("O(1) for a call, O(N) for a whole iteration over N keys")
+        .history(&[("6.0.0", "The option `TYPE`.")])
         .summary("Lists the keys a few at a time.")
         .tips(&["nondeterministic_output", "request_policy:special", "response_policy:special"]),
     Command::new("randomkey", randomkey)

@@ -28,6 +28,7 @@ pub const COMMANDS: &[Command] = &[
             "O(1) for each element added, so O(N) to add N elements when the command is called \
              with multiple arguments.",
         )
+        .history(&[("2.4.0", "Several members.")])
         .summary("Adds members to a set, which is made if it is not there."),
     about_set("scard", scard)
         .readonly()
@@ -80,6 +81,7 @@ pub const COMMANDS: &[Command] = &[
             "Without the count argument O(1), otherwise O(N) where N is the value of the passed \
              count.",
         )
+        .history(&[("3.2.0", "The argument `count`.")])
         .summary("Removes and returns random members of a set.")
         .tips(&["nondeterministic_output"]),
     about_set("srandmember", srandmember)
@@ -91,6 +93,7 @@ pub const COMMANDS: &[Command] = &[
             "Without the count argument O(1), otherwise O(N) where N is the absolute value of \
              the passed count.",
         )
+        .history(&[("2.6.0", "The argument `count`.")])
         .summary("Returns random members of a set.")
         .tips(&["nondeterministic_output"]),
     about_set("srem", srem)
@@ -100,6 +103,7 @@ pub const COMMANDS: &[Command] = &[
         .keys(&[KeySpec::at(1, RW | DELETE)])
         .syntax("key member [member ...]")
         .complexity("O(N) where N is the number of members to be removed.")
+        .history(&[("2.4.0", "Several members.")])
         .summary("Removes members of a set, and the set with the last one."),
     about_set("sscan", sscan)
         .since("2.8.0")

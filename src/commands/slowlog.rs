@@ -25,6 +25,7 @@ pub const COMMANDS: &[Command] = &[Command::container("slowlog")
             .flags(ADMIN | LOADING | STALE)
             .syntax("[count]")
             .complexity("O(N) where N is the number of entries returned")
+            .history(&[("4.0.0", "Address, port and name of the client.")])
             .summary("Returns the newest entries.")
             .tips(&["request_policy:all_nodes", "nondeterministic_output"]),
         Command::new("len", len)

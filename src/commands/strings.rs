@@ -110,6 +110,12 @@ pub const COMMANDS: &[Command] = &[
              PXAT unix-time-milliseconds | KEEPTTL]",
         )
         .complexity("O(1)")
+        .history(&[
+            ("2.6.12", "The options `EX`, `PX`, `NX`, `XX`."),
+            ("6.0.0", "The option `KEEPTTL`."),
+            ("6.2.0", "The options `GET`, `EXAT`, `PXAT`."),
+            ("7.0.0", "`NX` and `GET` at once."),
+        ])
         .summary("Sets the string of a key, whatever the key holds."),
     Command::new("setex", setex)
         .group(Group::String)
@@ -296,12 +302,17 @@ fn store(ctx: &mut Ctx, key: &[u8], value: &[u8]) {
     ctx.db.event(EventClasses::STRING, "set", key);
 }
 
-/// Sets the string of a key with a deadline, which replicas get as a moment.
-fn store_until(ctx: &mut Ctx, key: &[u8], value: &[u8], at: i64) {
+/// Sets the string of a key with a deadline.
+fn put_until(ctx: &mut Ctx, key: &[u8], value: &[u8], at: i64) {
     ctx.db.set_text(key, value, Some(at));
     ctx.db.mark_dirty(1);
     ctx.db.event(EventClasses::STRING, "set", key);
     ctx.db.event(EventClasses::GENERIC, "expire", key);
+}
+
+/// Likewise; replicas get the deadline as a moment.
+fn store_until(ctx: &mut Ctx, key: &[u8], value: &[u8], at: i64) {
+    put_until(ctx, key, value, at);
     ctx.effects.replace(&[b"SET", key, value, b"PXAT", num::i64_bytes(at, &mut [0; 20])]);
 }
 
@@ -387,12 +398,16 @@ impl<'a> SetOptions<'a> {
 fn set(ctx: &mut Ctx, args: &mut Args) -> Reply {
     let (key, value) = (args.key(), args.bytes()?);
     let options = SetOptions::parse(args)?;
-    let at = options.time.map(|time| time.deadline("set", ctx.now_ms)).transpose()?;
+    let at = options.time.as_ref().map(|time| time.deadline("set", ctx.now_ms)).transpose()?;
     let old = if options.get { Some(reply_string(ctx, key)?) } else { None };
     if options.needs.is_some_and(|there| ctx.db.exists(key) != there) {
         return old.map_or_else(|| ctx.reply.null(), Ok);
     }
     match at {
+        // What says a moment goes to replicas as it is, in Redis with all its options.
+        Some(at) if options.time.as_ref().is_some_and(|time| time.unit.word == PXAT.word) => {
+            put_until(ctx, key, value, at);
+        }
         Some(at) => store_until(ctx, key, value, at),
         None if options.keep_ttl => {
             let kept = ctx.db.peek(key).and_then(|entry| entry.expire_at());

@@ -173,6 +173,7 @@ fn admit<'e>(
         deny_oom: writes(engine, session, known, flag::DENYOOM),
         needs_link: any(engine, session, known, |command| !command.has(flag::STALE)),
         needs_data: any(engine, session, known, |command| !command.has(flag::LOADING)),
+        disturbs_load: any(engine, session, known, |command| command.has(flag::NO_ASYNC_LOADING)),
     };
     match gate::refuse(&asking) {
         Some(error) => Err((Some(known), error)),
@@ -241,7 +242,7 @@ pub fn pause(server: &Server, mode: Mode, until_ms: i64) {
 fn is_paused(engine: &Engine, session: &Session, known: &Known) -> bool {
     let pause = &engine.server.pause;
     let mode = pause.mode();
-    if mode == Mode::Off || session.role != Role::Client {
+    if mode == Mode::Off || session.role == Role::Replay {
         return false;
     }
     if mode == Mode::Standstill {
@@ -250,6 +251,12 @@ fn is_paused(engine: &Engine, session: &Session, known: &Known) -> bool {
     !known.command.has(flag::UNPAUSABLE)
         && !session.handle.has(client::REPLICA)
         && pause.stops(writes(engine, session, known, flag::WRITE | flag::MAY_REPLICATE))
+}
+
+/// Whether a pause holds up a command of the primary's, which like one of any client has to wait.
+pub fn is_held_up(engine: &Engine, session: &Session, argv: &[&[u8]]) -> bool {
+    engine.server.pause.mode() != Mode::Off
+        && resolve(engine, argv).is_ok_and(|known| is_paused(engine, session, known))
 }
 
 /// Waits until nothing holds the command up any more; `false` when the client has gone meanwhile.

@@ -38,6 +38,8 @@ pub struct Asking<'a> {
     pub needs_link: bool,
     /// Whether it, or one of those, is refused while the data set is loaded.
     pub needs_data: bool,
+    /// Whether it, or one of those, is refused while a data set is loaded beside this one.
+    pub disturbs_load: bool,
 }
 
 /// Why the command may not run now, if so: the first refusal that applies.
@@ -151,10 +153,13 @@ fn stale_replica(asking: &Asking) -> Option<Error> {
 const SHORT_LOAD_MS: i64 = 100;
 
 fn loading(asking: &Asking) -> Option<Error> {
+    let persistence = &asking.server.persistence;
+    if persistence.loading_aside.load(Ordering::Relaxed) {
+        return asking.disturbs_load.then_some(Error::LOADING);
+    }
     if !asking.needs_data {
         return None;
     }
-    let persistence = &asking.server.persistence;
     while persistence.loading.load(Ordering::Relaxed) {
         let since_ms = persistence.loading_since_ms.load(Ordering::Relaxed);
         if clock::unix_ms() - since_ms >= SHORT_LOAD_MS {

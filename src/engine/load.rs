@@ -14,6 +14,7 @@ use crate::engine::{Engine, dispatch};
 use crate::rdb::{Eviction, Item, Reader};
 use crate::state::memory;
 use crate::state::persistence;
+use crate::store::keyspace::Keyspace;
 use crate::store::{Aging, Changes, Db, Expiry, Plan};
 
 /// What a file says of the replication stream that it is a state of.
@@ -85,10 +86,18 @@ pub fn load_file(engine: &Engine, existing: Existing) -> io::Result<Option<Strea
     Ok(Some(place))
 }
 
-/// Loads an RDB file from a reader, whose size may be known. Clients are told to wait meanwhile by
-/// the caller.
-pub fn load<R: Read>(engine: &Engine, input: R, size: Option<u64>) -> Result<StreamPlace, String> {
-    load_over(engine, input, size, Existing::Refuse)
+/// Loads an RDB file from a reader, whose size may be known, into a keyspace, which may be one that
+/// nobody sees yet. Else clients are told to wait meanwhile by the caller.
+pub fn load_into<R: Read>(
+    engine: &Engine,
+    keyspace: &Keyspace,
+    input: R,
+    size: Option<u64>,
+) -> Result<StreamPlace, String> {
+    engine.server.persistence.begin_progress(size.unwrap_or(0));
+    let mut loader = Loader::new(engine, Existing::Refuse);
+    loader.keyspace = keyspace;
+    loader.load(input, size)
 }
 
 /// Loads the RDB file that is the base of the append-only file, or its beginning. It is not the
@@ -106,8 +115,8 @@ pub fn load_base<R: Read>(
     loader.load(input, Some(size))
 }
 
-/// Like [`load`], into a keyspace that may have some of the file's keys.
-pub fn load_over<R: Read>(
+/// Likewise, into the server's keyspace, which may have some of the file's keys.
+fn load_over<R: Read>(
     engine: &Engine,
     input: R,
     size: Option<u64>,
@@ -119,6 +128,7 @@ pub fn load_over<R: Read>(
 
 struct Loader<'e> {
     engine: &'e Engine,
+    keyspace: &'e Keyspace,
     db: usize,
     now_ms: i64,
     /// A replica keeps expired keys until its primary says so.
@@ -144,6 +154,7 @@ impl<'e> Loader<'e> {
         let keep_expired = engine.server.replication.is_replica() || settings.replicaof.is_some();
         Loader {
             engine,
+            keyspace: &engine.server.keyspace,
             db: 0,
             now_ms: clock::unix_ms(),
             keep_expired,
@@ -207,7 +218,7 @@ impl<'e> Loader<'e> {
         match item {
             Item::Aux(name, value) => self.aux(&name, &value),
             Item::SelectDb(db) => {
-                let databases = self.engine.server.keyspace.databases();
+                let databases = self.keyspace.databases();
                 self.db = usize::try_from(db).unwrap_or(usize::MAX);
                 if self.db >= databases {
                     let message = format!(
@@ -254,7 +265,7 @@ impl<'e> Loader<'e> {
         expire_at_ms: Option<i64>,
         eviction: Option<Eviction>,
     ) -> Result<(), String> {
-        let keyspace = &self.engine.server.keyspace;
+        let keyspace = self.keyspace;
         let mut held = keyspace.hold(&Plan::One(keyspace.shard_of(key)));
         let mut changes = Changes::default();
         let mut db = Db::new(&mut held, self.db, self.now_ms, Expiry::Ignore, &mut changes);

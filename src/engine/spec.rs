@@ -495,6 +495,8 @@ pub struct Command {
     pub complexity: &'static str,
     /// What it does.
     pub summary: &'static str,
+    /// Versions that changed it, and what they brought.
+    pub history: &'static [(&'static str, &'static str)],
     /// Hints for clients and proxies.
     pub tips: &'static [&'static str],
     /// Its subcommands.
@@ -528,6 +530,7 @@ impl Command {
             syntax: "",
             complexity: "Depends on subcommand.",
             summary: "",
+            history: &[],
             tips: &[],
             subcommands: &[],
             categories: &[],
@@ -624,6 +627,12 @@ impl Command {
     /// What it does.
     pub const fn summary(mut self, summary: &'static str) -> Self {
         self.summary = summary;
+        self
+    }
+
+    /// Versions that changed it, and what they brought.
+    pub const fn history(mut self, history: &'static [(&'static str, &'static str)]) -> Self {
+        self.history = history;
         self
     }
 

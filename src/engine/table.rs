@@ -3,6 +3,7 @@
 use crate::engine::categories;
 use crate::engine::spec::Command;
 use crate::state::acl::{Catalog, Named};
+use crate::state::config::Rename;
 
 /// A command or subcommand in the table.
 #[derive(Debug)]
@@ -13,6 +14,8 @@ pub struct Known {
     pub command: &'static Command,
     /// `config|get` for a subcommand.
     pub full_name: String,
+    /// The name by which clients call it, if they can at all (`rename-command`).
+    called: Option<String>,
     /// Ids of its subcommands, by lower-case name.
     pub subcommands: Vec<(&'static str, usize)>,
     /// The command that it is a subcommand of.
@@ -26,6 +29,13 @@ pub struct Table {
     /// The id of a command, at its name's [`place`] or behind it. One in four places is taken at
     /// most, so a lookup looks at hardly more than one name.
     by_name: Vec<Option<u16>>,
+}
+
+impl Known {
+    /// The name by which clients call it; none for what they cannot call.
+    fn name(&self) -> &str {
+        self.called.as_deref().unwrap_or_default()
+    }
 }
 
 /// Where the search for a name begins, in a table of a power of two of places. It need not
@@ -62,14 +72,38 @@ impl Table {
         parent: Option<usize>,
     ) -> usize {
         let id = self.all.len();
-        self.all.push(Known { id, command, full_name, subcommands: Vec::new(), parent });
+        let (called, subcommands) = (Some(command.name.to_owned()), Vec::new());
+        self.all.push(Known { id, command, full_name, called, subcommands, parent });
         id
     }
 
-    /// Has the command found by its name.
+    /// Gives commands other names, one after another, or none. What they are called in rules of
+    /// users, statistics and the log of slow commands stays.
+    ///
+    /// # Errors
+    /// The place of a line that cannot be meant, and why.
+    pub fn rename(&mut self, renames: &[Rename]) -> Result<(), String> {
+        for Rename { from, to, place } in renames {
+            let complain = |why: &str| format!("{place}{why}");
+            let known =
+                self.find(from).ok_or_else(|| complain("No such command in rename-command"))?;
+            let id = known.id;
+            if self.find(to).is_some_and(|other| other.id != id) {
+                return Err(complain("Target command name already exists"));
+            }
+            let to = (!to.is_empty()).then(|| String::from_utf8_lossy(to).into_owned());
+            self.all[id].called = to;
+            self.by_name.fill(None);
+            let ids: Vec<usize> = self.commands().map(|known| known.id).collect();
+            ids.into_iter().for_each(|id| self.enter(id));
+        }
+        Ok(())
+    }
+
+    /// Has the command found by the name by which it is called.
     fn enter(&mut self, id: usize) {
         let mask = self.by_name.len() - 1;
-        let mut at = place(self.all[id].command.name.as_bytes(), self.by_name.len());
+        let mut at = place(self.all[id].name().as_bytes(), self.by_name.len());
         while self.by_name[at].is_some() {
             at = (at + 1) & mask;
         }
@@ -82,7 +116,7 @@ impl Table {
         let mut at = place(name, self.by_name.len());
         loop {
             let known = &self.all[usize::from(self.by_name[at]?)];
-            if name.eq_ignore_ascii_case(known.command.name.as_bytes()) {
+            if name.eq_ignore_ascii_case(known.name().as_bytes()) {
                 return Some(known);
             }
             at = (at + 1) & mask;
@@ -115,9 +149,15 @@ impl Table {
         &self.all
     }
 
-    /// All commands without the subcommands.
+    /// All commands that clients can call, without the subcommands.
     pub fn commands(&self) -> impl Iterator<Item = &Known> {
-        self.all.iter().filter(|known| known.parent.is_none())
+        self.all.iter().filter(|known| known.parent.is_none() && known.called.is_some())
+    }
+
+    /// Those and their subcommands.
+    pub fn callable(&self) -> impl Iterator<Item = &Known> {
+        self.commands()
+            .flat_map(|known| self.all[known.id..].iter().take(1 + known.subcommands.len()))
     }
 }
 
@@ -128,7 +168,9 @@ impl Catalog for Table {
     }
 
     fn find(&self, full_name: &[u8]) -> Option<Named<'_>> {
-        let known = self.find_full(full_name)?;
+        // By the name that it has always had.
+        let known =
+            self.all.iter().find(|k| full_name.eq_ignore_ascii_case(k.full_name.as_bytes()))?;
         Some(Named {
             id: known.id,
             full_name: &known.full_name,

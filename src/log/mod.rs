@@ -239,10 +239,11 @@ impl WriteLog {
         }
         let several = commands.len() > 1;
         for (i, (db, argv)) in commands.iter().enumerate() {
-            inner.select(*db);
             if several && i == 0 {
                 inner.push(&[b"MULTI"]);
             }
+            // Inside, where it belongs to the first command, as in Redis.
+            inner.select(*db);
             inner.push(argv);
         }
         if several {
@@ -551,7 +552,7 @@ mod tests {
         log.append(&[(3, &[b"DEL", b"c"]), (3, &[b"SET", b"c", b""])]);
         let text = String::from_utf8(read_all(&log, reader)).unwrap();
         let words: Vec<&str> = text.split("\r\n").filter(|w| !w.starts_with(['*', '$'])).collect();
-        assert_eq!(words.join(" "), "SELECT 0 DEL a DEL b SELECT 3 MULTI DEL c SET c  EXEC ");
+        assert_eq!(words.join(" "), "SELECT 0 DEL a DEL b MULTI SELECT 3 DEL c SET c  EXEC ");
         assert!(text.starts_with("*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n"));
         assert_eq!(log.offset(), text.len() as u64);
     }

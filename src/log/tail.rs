@@ -66,12 +66,12 @@ impl Tail {
         }
         let several = commands.len() > 1;
         for (i, (db, argv)) in commands.iter().enumerate() {
+            if several && i == 0 {
+                encode(&mut self.bytes, &[b"MULTI"]);
+            }
             if self.selected != Some(*db) {
                 self.selected = Some(*db);
                 encode(&mut self.bytes, &[b"SELECT", db.to_string().as_bytes()]);
-            }
-            if several && i == 0 {
-                encode(&mut self.bytes, &[b"MULTI"]);
             }
             encode(&mut self.bytes, argv);
         }
@@ -150,7 +150,7 @@ mod tests {
         assert!(out.is_empty());
         tail.forget_cut();
         assert_eq!(tail.take(&mut out), (tail.end(), false));
-        let after = "*2 $6 SELECT $1 0 *1 $5 MULTI *1 $1 B *2 $6 SELECT $1 3 *1 $1 C *1 $4 EXEC ";
+        let after = "*1 $5 MULTI *2 $6 SELECT $1 0 *1 $1 B *2 $6 SELECT $1 3 *1 $1 C *1 $4 EXEC ";
         assert_eq!(text(&out), after);
         assert_eq!(tail.len(), 0);
     }

@@ -35,6 +35,7 @@ pub fn open(engine: &Arc<Engine>) -> io::Result<()> {
 pub fn rewrite(engine: &Arc<Engine>) {
     let (server, aof) = (&engine.server, &engine.server.aof);
     server.logger.notice("Background append only file rewriting started");
+    server.stats.forks.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     let result = write(engine).and_then(|()| {
         server.logger.notice("Background AOF rewrite terminated with success");
         aof.install_base(server)

@@ -194,6 +194,9 @@ impl Connection<'_> {
                     return None;
                 }
                 dispatch::execute(self.engine, &mut self.session, argv, &mut self.out, None);
+            } else if self.handle.has(flag::REPLICA) {
+                let replica = self.engine.server.replication.find(self.handle.id);
+                replica.iter().for_each(|replica| replica.give_life_sign());
             }
             self.input.start += used;
             self.request.reset();

@@ -3,7 +3,6 @@
 //! Each replica has a thread of its own that blocks in writing, so a slow or dead one never stalls
 //! a writer: it only falls behind in the log, and is let go when it exceeds its limit.
 
-use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
@@ -11,15 +10,19 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::base::clock;
+use crate::base::rng::random_id;
 use crate::engine::session::Takeover;
 use crate::engine::{Engine, Session, client_line};
 use crate::log::Read;
 use crate::state::clients::ClientHandle;
-use crate::state::replication::{Replica, ReplicaState, Wants};
+use crate::state::replication::{Replica, ReplicaState, Spool, SpoolState, Wants};
 use crate::state::{Job, Server};
 
 /// Bytes written at a time.
 const STEP: usize = 64 * 1024;
+/// How often a snapshot that is being made is looked at for more, and a replica for its first
+/// confirmation.
+const TICK: Duration = Duration::from_millis(5);
 
 /// A connection has become a replica, and what it was answered is sent: the rest comes from
 /// elsewhere.
@@ -35,10 +38,10 @@ pub fn take_over(engine: &Engine, session: &mut Session) {
     }
 }
 
-/// Sends the snapshot in `file` and then the stream.
-pub fn send_snapshot(engine: &Arc<Engine>, replica: &Replica, file: &File, reader: u64) {
+/// Sends the snapshot and then the stream.
+pub fn send_snapshot(engine: &Arc<Engine>, replica: &Replica, spool: &Spool, reader: u64) {
     let server = &engine.server;
-    let sent = prepare(engine, replica).and_then(|()| send_file(engine, replica, file));
+    let sent = prepare(engine, replica).and_then(|()| send_file(engine, replica, spool));
     if let Err(e) = sent {
         let is_late = matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut);
         server.logger.warning(&match is_late {
@@ -117,12 +120,15 @@ pub fn refuse_reply(engine: &Engine, handle: &ClientHandle) {
 pub fn part(server: &Server, client: u64) {
     let replication = &server.replication;
     let Some(replica) = replication.find(client) else { return };
-    let waits = |replica: &Replica| replica.state() == ReplicaState::WaitSnapshot;
-    let others = |other: &Arc<Replica>| other.client.id != client && waits(other);
-    if waits(&replica) && !replication.replicas().iter().any(others) {
-        // Nobody waits for the snapshot any more, so what comes behind it need not be kept until
-        // its thread sees that too. Who comes meanwhile is let go and asks again.
+    let syncs = |replica: &Replica| replica.state() != ReplicaState::Online;
+    let others = |other: &Arc<Replica>| other.client.id != client && syncs(other);
+    // What comes behind its snapshot need not be kept until its threads see that it has gone. Who
+    // comes meanwhile is let go and asks again.
+    if replica.state() == ReplicaState::SendSnapshot {
         server.log.detach(replica.reader.load(Ordering::SeqCst));
+    }
+    if syncs(&replica) && !replication.replicas().iter().any(others) {
+        server.log.detach(replication.anchor.load(Ordering::SeqCst));
     }
     replication.remove(client);
     let message = format!("Connection with replica {} lost.", name(&replica));
@@ -145,26 +151,59 @@ fn prepare(engine: &Engine, replica: &Replica) -> io::Result<()> {
     stream.set_write_timeout(Duration::from_secs(settings.repl_timeout.max(1)))
 }
 
-fn send_file(engine: &Engine, replica: &Replica, file: &File) -> io::Result<()> {
+/// Sends the snapshot, as far as it is there while it is made: then only a mark says where it ends.
+fn send_file(engine: &Engine, replica: &Replica, spool: &Spool) -> io::Result<()> {
     let stream = &replica.client.stream;
-    let length = file.metadata()?.len();
-    stream.write_all(format!("${length}\r\n").as_bytes())?;
-    let mut buffer = vec![0; STEP];
-    let mut at = 0;
-    while at < length {
-        let n = file.read_at(&mut buffer, at)?;
-        if n == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
+    if spool.state() == SpoolState::Whole {
+        let length = spool.file.metadata()?.len();
+        stream.write_all(format!("${length}\r\n").as_bytes())?;
+        return copy(engine, replica, spool, None);
+    }
+    let mark = random_id();
+    stream.write_all(format!("$EOF:{mark}\r\n").as_bytes())?;
+    copy(engine, replica, spool, Some(&mark))?;
+    if replica.wants == Wants::SnapshotOnly {
+        return Ok(());
+    }
+    // What follows the mark at once could not be told from what is before it.
+    let timeout = engine.server.config.get().repl_timeout.max(1);
+    while !replica.has_confirmed.load(Ordering::SeqCst) {
+        if engine.server.has_ended() || replica.client.outbox.is_gone() {
+            return Err(io::ErrorKind::BrokenPipe.into());
         }
-        if at + n as u64 >= length {
-            // Who has the last bytes may ask at once whether we count it.
-            replica.set_state(ReplicaState::Online);
+        if replica.lag_seconds(clock::unix_ms()) > i64::try_from(timeout).unwrap_or(i64::MAX) {
+            return Err(io::ErrorKind::TimedOut.into());
         }
-        stream.write_all(&buffer[..n])?;
-        engine.server.stats.repl_out.fetch_add(n as u64, Ordering::Relaxed);
-        at += n as u64;
+        std::thread::sleep(TICK);
     }
     Ok(())
+}
+
+/// Copies the file to the replica, and the mark behind it.
+fn copy(engine: &Engine, replica: &Replica, spool: &Spool, mark: Option<&str>) -> io::Result<()> {
+    let mut buffer = vec![0; STEP];
+    let mut at = 0;
+    loop {
+        let state = spool.state();
+        let n = spool.file.read_at(&mut buffer, at)?;
+        at += n as u64;
+        let ends = state == SpoolState::Whole && at >= spool.file.metadata()?.len();
+        if ends {
+            // Who has the last bytes may ask at once whether we count it.
+            replica.give_life_sign();
+            replica.set_state(ReplicaState::Online);
+        }
+        replica.client.stream.write_all(&buffer[..n])?;
+        engine.server.stats.repl_out.fetch_add(n as u64, Ordering::Relaxed);
+        if ends {
+            return replica.client.stream.write_all(mark.unwrap_or_default().as_bytes());
+        }
+        match (n, state) {
+            (0, SpoolState::Growing) => std::thread::sleep(TICK),
+            (0, _) => return Err(io::Error::other("the snapshot was ended")),
+            _ => {}
+        }
+    }
 }
 
 fn name(replica: &Replica) -> String {

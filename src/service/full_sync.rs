@@ -1,15 +1,16 @@
 //! Full resynchronisation: one snapshot for all replicas that wait for one.
 //!
 //! The snapshot is spooled to a file without a name and each replica is sent that file by its own
-//! feeder, so that a slow one holds up neither the snapshot nor the others. The log keeps
-//! everything from the snapshot's offset on, so a replica that comes while the snapshot is being
-//! made shares it, if it wants the same contents.
+//! feeder, so that a slow one holds up neither the snapshot nor the others. With
+//! `repl-diskless-sync` replicas that need not know its length get what is there already while the
+//! rest is made. The log keeps everything from the snapshot's offset on, so a replica that comes
+//! while the snapshot is being made shares it, if it wants the same contents.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::thread::Builder;
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use crate::engine::Engine;
 use crate::resp::out::{Chunk, Out};
 use crate::state::outbox::Limit;
 use crate::state::persistence::{self, Contents, Epoch, Until};
-use crate::state::replication::{Replica, ReplicaState, Wants};
+use crate::state::replication::{Replica, ReplicaState, Spool, SpoolState, Wants};
 use crate::state::{Job, Server};
 use crate::store::snapshot::Snapshot;
 
@@ -57,12 +58,14 @@ fn waiting(server: &Server) -> Vec<Arc<Replica>> {
 
 fn sync(server: &Server, keyless: bool) -> io::Result<()> {
     server.logger.notice("Starting a snapshot for SYNC of replicas");
-    let spool = spool_file(server)?;
+    server.stats.forks.fetch_add(1, Ordering::Relaxed);
+    let spool = Arc::new(Spool::new(spool_file(server)?));
     let mut anchor = 0;
     let (snapshot, epoch) = persistence::begin_snapshot(server, || {
         anchor = server.log.activate_with_reader();
+        server.replication.anchor.store(anchor, Ordering::SeqCst);
     });
-    let result = Round { server, epoch, anchor, keyless }.spool_and_send(spool, snapshot);
+    let result = Round { server, epoch, anchor, keyless, spool }.spool_and_send(snapshot);
     server.log.detach(anchor);
     result
 }
@@ -75,31 +78,32 @@ struct Round<'s> {
     anchor: u64,
     /// Whether it is one without keys. Who wants another kind waits for the next round.
     keyless: bool,
+    spool: Arc<Spool>,
 }
 
 impl Round<'_> {
-    fn spool_and_send(&self, spool: File, snapshot: Snapshot) -> io::Result<()> {
-        let done = AtomicBool::new(false);
+    fn spool_and_send(&self, snapshot: Snapshot) -> io::Result<()> {
         let contents = if self.keyless { Contents::Keyless } else { Contents::Whole };
         let (result, mut told) = std::thread::scope(|scope| {
             // Without it replicas only hear of the snapshot when it is made.
-            let attending = Builder::new().spawn_scoped(scope, || self.attend(&done));
+            let attending = Builder::new().spawn_scoped(scope, || self.attend());
             let (server, epoch) = (self.server, &self.epoch);
             let result = persistence::write_snapshot(
                 server,
                 snapshot,
                 epoch,
-                spool,
+                &self.spool.file,
                 Until::Unwanted,
                 contents,
             );
-            done.store(true, Ordering::SeqCst);
+            self.spool.end(if result.is_ok() { SpoolState::Whole } else { SpoolState::Torn });
             let told = attending.map_or_else(|_| Vec::new(), |at| at.join().unwrap_or_default());
             (result, told)
         });
-        let file = result?;
+        result?;
         self.tell(&mut told);
-        told.iter().try_for_each(|replica| self.start_feeder(replica, &file))
+        self.feed(&told, |_| true);
+        Ok(())
     }
 
     /// The replicas that wait for this snapshot.
@@ -127,15 +131,18 @@ impl Round<'_> {
     }
 
     /// While a snapshot is made, tells replicas that come of it too, for they share it, and sends
-    /// all of them an empty line a second, so that they do not give up. Returns those that were
-    /// told.
-    fn attend(&self, done: &AtomicBool) -> Vec<Arc<Replica>> {
+    /// all that still wait an empty line a second, so that they do not give up. Returns those that
+    /// were told.
+    fn attend(&self) -> Vec<Arc<Replica>> {
         let server = self.server;
         let mut told = Vec::new();
         let mut ticks = 0u32;
-        while !done.load(Ordering::SeqCst) {
+        while self.spool.state() == SpoolState::Growing {
             self.tell(&mut told);
-            if self.waiting().is_empty() {
+            if server.config.get().repl_diskless_sync {
+                self.feed(&told, |replica| replica.confirms);
+            }
+            if told.iter().all(|replica| self.is_gone(replica)) {
                 server.replication.abort_sync.store(true, Ordering::SeqCst);
             }
             std::thread::sleep(TICK);
@@ -150,19 +157,32 @@ impl Round<'_> {
         told
     }
 
-    fn start_feeder(&self, replica: &Arc<Replica>, file: &File) -> io::Result<()> {
-        let file = file.try_clone()?;
+    fn is_gone(&self, replica: &Replica) -> bool {
+        let client = &replica.client;
+        client.outbox.is_gone() || self.server.replication.find(client.id).is_none()
+    }
+
+    /// Begins to send the snapshot to those of the replicas that wait for it and can take it now.
+    fn feed(&self, told: &[Arc<Replica>], can_take: impl Fn(&Replica) -> bool) {
+        for replica in told {
+            if replica.state() == ReplicaState::WaitSnapshot && can_take(replica) {
+                self.start_feeder(replica);
+            }
+        }
+    }
+
+    fn start_feeder(&self, replica: &Arc<Replica>) {
         match self.server.log.attach_beside(self.anchor) {
             Some(reader) => {
                 replica.reader.store(reader, Ordering::SeqCst);
                 replica.set_state(ReplicaState::SendSnapshot);
-                self.server.start_job(Job::SendSnapshot(Arc::clone(replica), file, reader));
+                let (replica, spool) = (Arc::clone(replica), Arc::clone(&self.spool));
+                self.server.start_job(Job::SendSnapshot(replica, spool, reader));
             }
             // The stream went further than a replica's limit allows while the snapshot was made, or
             // it is another one now.
             None => replica.client.kill(),
         }
-        Ok(())
     }
 }
 

@@ -40,8 +40,8 @@ fn run(engine: &Arc<Engine>, job: Job) {
         Job::RewriteAof => aof::rewrite(engine),
         Job::Free(garbage) => drop(garbage),
         Job::FullSync => full_sync::run(engine),
-        Job::SendSnapshot(replica, file, reader) => {
-            feeder::send_snapshot(engine, &replica, &file, reader);
+        Job::SendSnapshot(replica, spool, reader) => {
+            feeder::send_snapshot(engine, &replica, &spool, reader);
         }
         Job::Feed(replica, reader) => feeder::stream(engine, &replica, reader),
         Job::FollowPrimary(generation) => primary::run(engine, generation),
@@ -75,6 +75,7 @@ fn give_up(engine: &Arc<Engine>, job: Job, error: io::Error) {
 fn background_save(engine: &Arc<Engine>) {
     let server = &engine.server;
     server.logger.notice("Background saving started");
+    server.stats.forks.fetch_add(1, Ordering::Relaxed);
     let result = persistence::save(server, Until::Aborted);
     match &result {
         Ok(()) => server.logger.notice("Background saving terminated with success"),

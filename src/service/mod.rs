@@ -13,6 +13,7 @@ mod listener;
 mod pidfile;
 mod primary;
 pub mod signals;
+mod snapshot;
 
 use std::io;
 use std::sync::Arc;
@@ -58,8 +59,9 @@ pub fn no_gauge() -> u64 {
 /// Starts a server: binds and accepts; [`Running::load`] comes next. `any_port` lets the operating
 /// system choose the port.
 pub fn start(mut startup: Startup, any_port: bool, gauge: fn() -> u64) -> io::Result<Running> {
-    let table = Table::new(commands::ALL);
-    let declared = std::mem::take(&mut startup.users);
+    let declared = std::mem::take(&mut startup.declared);
+    let mut table = Table::new(commands::ALL);
+    table.rename(&declared.renames).map_err(io::Error::other)?;
     let config = Config::new(startup);
     let server = Arc::new(Server::new(config, table.all().len(), gauge)?);
     let engine = Arc::new(Engine {
@@ -69,7 +71,7 @@ pub fn start(mut startup: Startup, any_port: bool, gauge: fn() -> u64) -> io::Re
         evictor: Evictor::default(),
     });
     greet(&engine.server);
-    permissions::load_at_start(&engine, &declared)?;
+    permissions::load_at_start(&engine, &declared.users)?;
     let listeners = Arc::new(Listeners::bind(&engine.server, any_port)?);
     let passing = Arc::new(Threads::default());
     jobs::install(&engine, &passing);

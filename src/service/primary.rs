@@ -3,8 +3,7 @@
 //!
 //! One thread per primary ("generation"): REPLICAOF cuts the link and starts another one.
 
-use std::fs::File;
-use std::io::{self, BufReader, Seek, SeekFrom, Write};
+use std::io;
 use std::net::{TcpStream, ToSocketAddrs};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -12,12 +11,12 @@ use std::time::{Duration, Instant};
 
 use crate::base::clock;
 use crate::base::rng::random_id;
-use crate::base::sys::{Interest, POLL_IN, wait_for};
+use crate::base::sys::{Interest, POLL_IN, connect_from, wait_for};
 use crate::engine::session::Role;
-use crate::engine::{Engine, Session, dispatch, load};
+use crate::engine::{Engine, Session, dispatch};
 use crate::resp::out::Out;
 use crate::resp::request::{Limits, Request, Status};
-use crate::service::full_sync;
+use crate::service::snapshot;
 use crate::state::clients::{ClientHandle, Stream, flag};
 use crate::state::replication::{Failover, LinkState};
 use crate::store::Plan;
@@ -28,10 +27,10 @@ const RETRY: Duration = Duration::from_secs(1);
 const ACK_PERIOD: Duration = Duration::from_secs(1);
 /// Between two tries to write what was applied.
 const WRITE_RETRY: Duration = Duration::from_millis(100);
+/// How often a pause is looked at for its end.
+const PAUSE_SLICE: Duration = Duration::from_millis(100);
 /// Bytes read at a time.
-const STEP: usize = 64 * 1024;
-/// The mark behind a snapshot whose length is not known beforehand.
-const MARK_LEN: usize = 40;
+pub(super) const STEP: usize = 64 * 1024;
 
 /// Follows the primary until another generation begins or the server ends.
 pub fn run(engine: &Arc<Engine>, generation: u64) {
@@ -81,7 +80,7 @@ fn follow(engine: &Arc<Engine>, generation: u64) -> io::Result<()> {
     server.replication.set_link_state(generation, LinkState::Handshake);
     let settings = server.config.get();
     let timeout = Duration::from_secs(settings.repl_timeout.max(1));
-    let tcp = connect(&host, port, timeout)?;
+    let tcp = connect(&host, port, &settings.bind_source_addr, timeout)?;
     tcp.set_nodelay(true)?;
     let stream = Stream::Tcp(tcp);
     stream.set_timeouts(timeout)?;
@@ -101,11 +100,13 @@ fn follow(engine: &Arc<Engine>, generation: u64) -> io::Result<()> {
     result
 }
 
-/// Connects to the first address of the host that answers.
-fn connect(host: &str, port: u16, timeout: Duration) -> io::Result<TcpStream> {
+/// Connects to the first address of the host that answers, from this local address if that can be.
+fn connect(host: &str, port: u16, source: &str, timeout: Duration) -> io::Result<TcpStream> {
     let mut last = io::Error::new(io::ErrorKind::NotFound, format!("no address for {host}"));
     for address in (host, port).to_socket_addrs()? {
-        match TcpStream::connect_timeout(&address, timeout) {
+        let from = |local| connect_from(local, address, timeout).ok();
+        let bound = source.parse().ok().and_then(from);
+        match bound.map_or_else(|| TcpStream::connect_timeout(&address, timeout), Ok) {
             Ok(stream) => return Ok(stream),
             Err(e) => last = e,
         }
@@ -126,17 +127,18 @@ enum Answer {
     Unknown,
 }
 
-struct Link<'e> {
-    engine: &'e Arc<Engine>,
-    generation: u64,
-    handle: Arc<ClientHandle>,
+/// A connection to the primary.
+pub(super) struct Link<'e> {
+    pub(super) engine: &'e Arc<Engine>,
+    pub(super) generation: u64,
+    pub(super) handle: Arc<ClientHandle>,
     /// Bytes from the primary: `input[at..]` is not used yet.
-    input: Vec<u8>,
-    at: usize,
+    pub(super) input: Vec<u8>,
+    pub(super) at: usize,
     timeout: Duration,
     /// A primary that sent its snapshot without a length waits for a confirmation before it goes
     /// on.
-    ack_at_once: bool,
+    pub(super) ack_at_once: bool,
 }
 
 impl Link<'_> {
@@ -159,13 +161,13 @@ impl Link<'_> {
         match self.ask_to_sync()? {
             Answer::Full { id, offset } => {
                 server.logger.notice(&format!("Full resync from master: {id}:{offset}"));
-                self.full_sync(&id, offset)?;
+                snapshot::full_sync(self, &id, offset)?;
             }
             Answer::Unknown => {
                 // An old primary has no id; ours is good enough to tell our own replicas.
                 self.send(&[b"SYNC"])?;
                 let id = random_id();
-                self.full_sync(&id, 0)?;
+                snapshot::full_sync(self, &id, 0)?;
             }
             Answer::Continue { id } => {
                 if id.is_some_and(|id| server.log.rename(&id)) {
@@ -274,127 +276,8 @@ impl Link<'_> {
         }
     }
 
-    /// Receives a snapshot whole, then replaces our data by it.
-    fn full_sync(&mut self, id: &str, offset: u64) -> io::Result<()> {
-        let server = &self.engine.server;
-        server.replication.set_link_state(self.generation, LinkState::Sync);
-        let mut spool = full_sync::spool_file(server)?;
-        let length = self.receive_snapshot(&mut spool)?;
-        spool.seek(SeekFrom::Start(0))?;
-        server.logger.notice("MASTER <-> REPLICA sync: Loading DB in memory");
-        self.replace_data(spool, length, id, offset)
-    }
-
-    fn replace_data(&self, spool: File, length: u64, id: &str, offset: u64) -> io::Result<()> {
-        let server = &self.engine.server;
-        server.persistence.abort_save.store(true, Ordering::SeqCst);
-        // The file is the state of another stream; a new one begins behind the snapshot.
-        server.aof.stop(server);
-        let result = self.load_snapshot(spool, length, id, offset);
-        // Where this failed, the next synchronization or a promotion turns it on again.
-        if result.is_ok() && server.config.get().appendonly && !server.aof.start(server, false) {
-            server.aof.start_soon();
-        }
-        result
-    }
-
-    fn load_snapshot(&self, spool: File, length: u64, id: &str, offset: u64) -> io::Result<()> {
-        let server = &self.engine.server;
-        server.logger.notice("MASTER <-> REPLICA sync: Flushing old data");
-        let mut held = server.keyspace.hold(&Plan::All);
-        self.check_generation()?;
-        server.persistence.set_loading(true);
-        server.replication.link().resumable = false;
-        for db in 0..server.keyspace.databases() {
-            held.flush(db, clock::unix_ms());
-        }
-        // Until the data are complete they are a state of no stream that anybody knows. Our own
-        // replicas followed another one: they have to synchronize anew.
-        server.log.adopt(&random_id(), 0);
-        drop(held);
-        let spool = BufReader::with_capacity(STEP, spool);
-        let loaded = load::load(self.engine, spool, Some(length))
-            .map_err(|e| io::Error::other(format!("Failed trying to load the MASTER DB: {e}")))
-            .and_then(|place| {
-                let _held = server.keyspace.hold(&Plan::All);
-                self.check_generation()?;
-                server.log.adopt(id, offset);
-                server.replication.resume_at(place.db);
-                Ok(())
-            });
-        server.persistence.set_loading(false);
-        loaded
-    }
-
-    /// Fails when another primary is followed meanwhile, or none. Final while all shards are held.
     fn check_generation(&self) -> io::Result<()> {
-        let generation = self.engine.server.replication.generation.load(Ordering::SeqCst);
-        if generation == self.generation {
-            Ok(())
-        } else {
-            Err(io::Error::other("the primary was changed during the synchronization"))
-        }
-    }
-
-    /// Copies the snapshot to `spool`, in either framing; its length.
-    fn receive_snapshot(&mut self, spool: &mut File) -> io::Result<u64> {
-        let header = loop {
-            let line = self.read_line()?;
-            // An empty line only says that the primary is still at it.
-            if !line.is_empty() {
-                break line;
-            }
-        };
-        if let Some(mark) = header.strip_prefix("$EOF:")
-            && mark.len() == MARK_LEN
-        {
-            self.ack_at_once = true;
-            return self.receive_marked(spool, mark.as_bytes());
-        }
-        let length = header.strip_prefix('$').and_then(|digits| digits.parse::<u64>().ok());
-        let Some(length) = length else { return Err(failed("SYNC", &header)) };
-        self.engine.server.logger.notice(&format!(
-            "MASTER <-> REPLICA sync: receiving {length} bytes from master to disk"
-        ));
-        self.engine.server.replication.link().sync_total = Some(length);
-        let mut progress = Progress::default();
-        let mut left = length;
-        while left > 0 {
-            if self.at == self.input.len() {
-                self.fill()?;
-            }
-            let take = left.min((self.input.len() - self.at) as u64) as usize;
-            spool.write_all(&self.input[self.at..self.at + take])?;
-            self.at += take;
-            left -= take as u64;
-            progress.note(self, length - left);
-        }
-        Ok(length)
-    }
-
-    /// Copies everything up to the mark.
-    fn receive_marked(&mut self, spool: &mut File, mark: &[u8]) -> io::Result<u64> {
-        let message =
-            "MASTER <-> REPLICA sync: receiving streamed RDB from master with EOF to disk";
-        self.engine.server.logger.notice(message);
-        self.engine.server.replication.link().sync_total = None;
-        let mut progress = Progress::default();
-        let mut length = 0;
-        loop {
-            let data = &self.input[self.at..];
-            if let Some(found) = find(data, mark) {
-                spool.write_all(&data[..found])?;
-                self.at += found + mark.len();
-                return Ok(length + found as u64);
-            }
-            // The end of what is here may be the beginning of the mark.
-            let sure = data.len().saturating_sub(mark.len() - 1);
-            spool.write_all(&data[..sure])?;
-            self.at += sure;
-            length += sure as u64;
-            progress.note(self, length);
-            self.fill()?;
-        }
+        check_generation(self.engine, self.generation)
     }
 
     /// Applies what the primary sends until the link breaks.
@@ -412,14 +295,20 @@ impl Link<'_> {
             self.acknowledge()?;
         }
         loop {
-            self.apply_input(&mut session, &mut request, &mut out)?;
-            if self.write_file()? || server.pause.sit_out_standstill() {
+            let is_paused = self.apply_input(&mut session, &mut request, &mut out)?;
+            if self.write_file()? || server.pause.sit_out_standstill() || is_paused {
                 last_io = Instant::now();
             }
             let now = Instant::now();
             if now >= next_ack {
                 self.acknowledge()?;
                 next_ack = now + ACK_PERIOD;
+            }
+            if is_paused {
+                // More is not taken in: the primary keeps it.
+                self.check_generation()?;
+                server.pause.wait(true, PAUSE_SLICE);
+                continue;
             }
             if now - last_io > self.timeout {
                 return Err(io::ErrorKind::TimedOut.into());
@@ -461,22 +350,22 @@ impl Link<'_> {
         Ok(!waited.is_zero())
     }
 
-    /// Executes the commands that are whole.
+    /// Executes the commands that are whole, up to one that a pause holds up; whether there is one.
     fn apply_input(
         &mut self,
         session: &mut Session,
         request: &mut Request,
         out: &mut Out,
-    ) -> io::Result<()> {
+    ) -> io::Result<bool> {
         let limits = Limits { max_bulk: u64::MAX, authenticated: true };
         loop {
             let data = &self.input[self.at..];
             if data.is_empty() {
-                return Ok(());
+                return Ok(false);
             }
             let used = match request.parse(data, &limits) {
                 Ok(Status::Complete { used }) => used,
-                Ok(Status::Incomplete { .. }) => return Ok(()),
+                Ok(Status::Incomplete { .. }) => return Ok(false),
                 Err(e) => return Err(io::Error::other(format!("the primary sent nonsense: {e}"))),
             };
             if request.is_empty() {
@@ -485,6 +374,10 @@ impl Link<'_> {
             } else {
                 let mut argv = Vec::with_capacity(request.len());
                 request.collect(data, &mut argv);
+                if dispatch::is_held_up(self.engine, session, &argv) {
+                    request.reset();
+                    return Ok(true);
+                }
                 dispatch::execute(self.engine, session, &argv, out, Some(&data[..used]));
             }
             if session.close {
@@ -538,7 +431,7 @@ impl Link<'_> {
     }
 
     /// A line without its end.
-    fn read_line(&mut self) -> io::Result<String> {
+    pub(super) fn read_line(&mut self) -> io::Result<String> {
         loop {
             if let Some(end) = self.input[self.at..].iter().position(|&c| c == b'\n') {
                 let line = &self.input[self.at..self.at + end];
@@ -555,7 +448,7 @@ impl Link<'_> {
     }
 
     /// Reads more behind what is there.
-    fn fill(&mut self) -> io::Result<()> {
+    pub(super) fn fill(&mut self) -> io::Result<()> {
         self.engine.server.pause.sit_out_standstill();
         if self.at > 0 {
             self.input.drain(..self.at);
@@ -581,36 +474,15 @@ impl Link<'_> {
     }
 }
 
-/// Tells how far a snapshot's transfer is: INFO always, the log once a second.
-struct Progress {
-    reported: Instant,
-}
-
-impl Default for Progress {
-    fn default() -> Self {
-        Progress { reported: Instant::now() }
+/// Fails when another primary is followed meanwhile, or none. Final while all shards are held.
+pub(super) fn check_generation(engine: &Engine, generation: u64) -> io::Result<()> {
+    if engine.server.replication.generation.load(Ordering::SeqCst) == generation {
+        Ok(())
+    } else {
+        Err(io::Error::other("the primary was changed during the synchronization"))
     }
 }
 
-impl Progress {
-    fn note(&mut self, link: &Link, received: u64) {
-        let server = &link.engine.server;
-        let mut state = server.replication.link();
-        state.sync_read = received;
-        state.last_io_ms = clock::unix_ms();
-        drop(state);
-        if self.reported.elapsed() >= Duration::from_secs(1) {
-            self.reported = Instant::now();
-            let message = format!("MASTER <-> REPLICA sync: {received} bytes received");
-            server.logger.notice(&message);
-        }
-    }
-}
-
-fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
-    haystack.windows(needle.len()).position(|window| window == needle)
-}
-
-fn failed(step: &str, answer: &str) -> io::Error {
+pub(super) fn failed(step: &str, answer: &str) -> io::Error {
     io::Error::other(format!("{step} was answered with '{answer}'"))
 }

@@ -21,7 +21,6 @@ pub mod replication;
 pub mod slowlog;
 pub mod stats;
 
-use std::fs::File;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, OnceLock};
@@ -48,7 +47,7 @@ pub enum Job {
     /// Make a snapshot for the replicas that wait for one.
     FullSync,
     /// Send a replica this snapshot and then the stream, by this reader of the log.
-    SendSnapshot(Arc<replication::Replica>, File, u64),
+    SendSnapshot(Arc<replication::Replica>, Arc<replication::Spool>, u64),
     /// Send a replica the stream, by this reader of the log.
     Feed(Arc<replication::Replica>, u64),
     /// Free what is large.

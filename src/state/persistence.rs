@@ -55,6 +55,8 @@ pub struct Persistence {
     pub dirty: AtomicU64,
     /// Whether a file is being loaded: commands wait or are refused.
     pub loading: AtomicBool,
+    /// Whether that goes on beside the data, which are served meanwhile.
+    pub loading_aside: AtomicBool,
     /// Unix ms of the load's beginning.
     pub loading_since_ms: AtomicI64,
     /// Unix seconds of the load's beginning.
@@ -94,6 +96,7 @@ impl Default for Persistence {
             state: Lock::new(rank::ADMIN + 3, state),
             dirty: AtomicU64::new(0),
             loading: AtomicBool::new(false),
+            loading_aside: AtomicBool::new(false),
             loading_since_ms: AtomicI64::new(0),
             loading_start: AtomicI64::new(0),
             loading_total: AtomicU64::new(0),
@@ -114,6 +117,13 @@ impl Persistence {
             self.loading_since_ms.store(clock::unix_ms(), Ordering::SeqCst);
         }
         self.loading.store(loading, Ordering::SeqCst);
+        self.loading_aside.store(false, Ordering::SeqCst);
+    }
+
+    /// A load begins beside the data, which are served on. It ends like any other.
+    pub fn begin_loading_aside(&self) {
+        self.loading_aside.store(true, Ordering::SeqCst);
+        self.loading.store(true, Ordering::SeqCst);
     }
 
     /// A load of so many bytes begins.

@@ -4,6 +4,7 @@
 //! far they are, for INFO, ROLE, WAIT and the gate.
 
 use std::collections::BTreeSet;
+use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 
@@ -33,9 +34,11 @@ pub struct Replica {
     state: AtomicU8,
     /// Offset that it has confirmed.
     pub acked: AtomicU64,
+    /// Whether it has confirmed anything yet.
+    pub has_confirmed: AtomicBool,
     /// Offset up to which it has confirmed that its append-only file is on its disk.
     pub synced: AtomicU64,
-    /// Unix ms of its last confirmation.
+    /// Unix ms of its last confirmation or other sign of life.
     pub acked_ms: AtomicI64,
     /// Its reader of the log, once it has one; 0 before. Replicas for which a snapshot is made
     /// share one.
@@ -46,8 +49,48 @@ pub struct Replica {
     pub wants: Wants,
     /// Its snapshot is to have no keys.
     pub keyless: bool,
-    /// It is one that confirms what it gets, by itself and when it is asked to.
+    /// It takes a snapshot of unknown length, as real replicas do, and those confirm what they get,
+    /// by themselves and when they are asked to.
     pub confirms: bool,
+}
+
+/// The file of a snapshot for replicas, which may be sent while it is made.
+pub struct Spool {
+    /// The file, which has no name.
+    pub file: File,
+    state: AtomicU8,
+}
+
+/// How far a snapshot for replicas is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SpoolState {
+    /// More is written to it.
+    Growing,
+    /// It has all.
+    Whole,
+    /// It will never have all.
+    Torn,
+}
+
+impl Spool {
+    /// A snapshot that is about to be made.
+    pub fn new(file: File) -> Self {
+        Spool { file, state: AtomicU8::new(SpoolState::Growing as u8) }
+    }
+
+    /// How far it is.
+    pub fn state(&self) -> SpoolState {
+        match self.state.load(Ordering::SeqCst) {
+            0 => SpoolState::Growing,
+            1 => SpoolState::Whole,
+            _ => SpoolState::Torn,
+        }
+    }
+
+    /// It has come to its end.
+    pub fn end(&self, state: SpoolState) {
+        self.state.store(state as u8, Ordering::SeqCst);
+    }
 }
 
 /// What a replica has asked for.
@@ -79,6 +122,7 @@ impl Replica {
             port,
             state: AtomicU8::new(state as u8),
             acked,
+            has_confirmed: AtomicBool::new(false),
             synced: AtomicU64::new(0),
             acked_ms,
             reader: AtomicU64::new(0),
@@ -101,6 +145,11 @@ impl Replica {
     /// It has come this far.
     pub fn set_state(&self, state: ReplicaState) {
         self.state.store(state as u8, Ordering::Relaxed);
+    }
+
+    /// It is still there, which an empty line says too.
+    pub fn give_life_sign(&self) {
+        self.acked_ms.store(clock::unix_ms(), Ordering::Relaxed);
     }
 
     /// Seconds since its last confirmation.
@@ -180,6 +229,9 @@ pub struct Replication {
     pub stream_db: AtomicUsize,
     /// Whether a snapshot for replicas is being made; it serves those that come meanwhile, too.
     syncing: AtomicBool,
+    /// The reader that keeps the log for those who come while a snapshot is made; 0 before the
+    /// first.
+    pub anchor: AtomicU64,
     /// Ends the snapshot that is being made: nobody waits for it any more.
     pub abort_sync: AtomicBool,
     /// Unix ms of the last PING in the stream, or of the first replica's coming.
@@ -212,6 +264,7 @@ impl Default for Replication {
             failover: Lock::new(rank::ADMIN + 2, Failover::None),
             stream_db: AtomicUsize::new(0),
             syncing: AtomicBool::new(false),
+            anchor: AtomicU64::new(0),
             abort_sync: AtomicBool::new(false),
             last_ping_ms: AtomicI64::new(0),
             no_replicas_since_ms: AtomicI64::new(0),
@@ -372,7 +425,8 @@ impl Replication {
         if let Some(replica) = self.find(client) {
             replica.acked.fetch_max(offset, Ordering::SeqCst);
             replica.synced.fetch_max(synced.unwrap_or(0), Ordering::SeqCst);
-            replica.acked_ms.store(clock::unix_ms(), Ordering::Relaxed);
+            replica.has_confirmed.store(true, Ordering::SeqCst);
+            replica.give_life_sign();
         }
         self.wake_waiting();
     }

@@ -85,6 +85,8 @@ pub struct Stats {
     pub lazy_pending: AtomicU64,
     /// Clients ended because all together took too much memory.
     pub evicted_clients: AtomicU64,
+    /// Snapshots begun apart from the clients, for each of which Redis forks.
+    pub forks: AtomicU64,
     /// Keys removed because memory was used up.
     pub evicted: AtomicU64,
     /// Milliseconds for which memory in use was above the limit, without the present time.
@@ -150,6 +152,7 @@ impl Stats {
             expire_nanos: AtomicU64::new(0),
             lazy_freed: AtomicU64::new(0),
             lazy_pending: AtomicU64::new(0),
+            forks: AtomicU64::new(0),
             evicted: AtomicU64::new(0),
             evicted_clients: AtomicU64::new(0),
             excess_ms: AtomicU64::new(0),

@@ -159,7 +159,15 @@ pub struct Keyspace {
 impl Keyspace {
     /// An empty keyspace of that many databases.
     pub fn new(databases: usize) -> Self {
-        let seed = Seed::random();
+        Keyspace::seeded(databases, Seed::random())
+    }
+
+    /// An empty keyspace whose contents can take the place of this one's.
+    pub fn empty_twin(&self) -> Self {
+        Keyspace::seeded(self.databases, self.seed.clone())
+    }
+
+    fn seeded(databases: usize, seed: Seed) -> Self {
         let lock = |i| Lock::new(rank::SHARD + i as u32, Shard::new(databases, &seed));
         let shards = (0..SHARDS).map(lock).collect();
         let deadlines = (0..SHARDS).map(|_| AtomicI64::new(i64::MAX)).collect();
@@ -169,6 +177,12 @@ impl Keyspace {
     /// Number of databases.
     pub fn databases(&self) -> usize {
         self.databases
+    }
+
+    /// Whether no database has a key.
+    pub fn is_empty(&self) -> bool {
+        let has_none = |shard: &Shard| shard.parts.iter().all(|part| part.dict.is_empty());
+        self.shards.iter().all(|shard| has_none(&shard.lock()))
     }
 
     /// The keyed hash of a key.
@@ -240,6 +254,11 @@ impl Keyspace {
         shards.iter().map(|&index| (index, self.lock_shard(index))).collect()
     }
 
+    /// All keys, taken out of a keyspace that nobody else sees.
+    pub fn into_contents(self) -> Contents {
+        Contents(self.shards.iter().map(|shard| std::mem::take(&mut shard.lock().parts)).collect())
+    }
+
     /// Visits the shards one by one, each held only while it is visited.
     pub fn each_shard(&self, mut visit: impl FnMut(&mut Shard)) {
         for lock in &self.shards {
@@ -263,6 +282,9 @@ impl Keyspace {
         self.deadlines[shard].load(Ordering::Relaxed)
     }
 }
+
+/// All keys of a keyspace, by shard and database.
+pub struct Contents(Vec<Vec<Part>>);
 
 enum Guards<'k> {
     One(usize, Guard<'k, Shard>),
@@ -357,6 +379,21 @@ impl Held<'_> {
             let part: Part = self.shard(index).flush(db, now_ms);
             if !part.dict.is_empty() {
                 self.discard(part);
+            }
+        }
+    }
+
+    /// Puts what a twin of this keyspace holds in the place of everything. All shards must be held.
+    pub fn replace_all(&mut self, contents: Contents, now_ms: i64) {
+        for (index, parts) in contents.0.into_iter().enumerate() {
+            for (db, part) in parts.into_iter().enumerate() {
+                if let Some(at) = part.next_deadline() {
+                    self.keyspace.note_deadline(index, at);
+                }
+                let old = self.shard(index).replace(db, part, now_ms);
+                if !old.dict.is_empty() {
+                    self.discard(old);
+                }
             }
         }
     }

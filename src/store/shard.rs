@@ -81,14 +81,23 @@ impl Shard {
 
     /// Empties one database's part; what it held is returned, to be freed outside of the guard.
     pub fn flush(&mut self, db: usize, now_ms: i64) -> Part {
+        self.replace(db, self.empty_part(db), now_ms)
+    }
+
+    /// Puts another part in the place of one database's; likewise.
+    pub(super) fn replace(&mut self, db: usize, new: Part, now_ms: i64) -> Part {
         self.touch_all(db, db, now_ms);
-        let seed = self.parts[db].dict.seed().clone();
-        let old = std::mem::replace(&mut self.parts[db], Part::new(seed.clone()));
+        let old = std::mem::replace(&mut self.parts[db], new);
+        self.touch_all(db, db, now_ms);
         if old.snapshot.is_none() {
             return old;
         }
         self.orphans.push(old);
-        Part::new(seed)
+        self.empty_part(db)
+    }
+
+    fn empty_part(&self, db: usize) -> Part {
+        Part::new(self.parts[db].dict.seed().clone())
     }
 
     /// Exchanges two databases' parts.

@@ -17,15 +17,22 @@ pub const COMMANDS: &[Command] = &[Command::container("xinfo")
         sub("stream", stream)
             .arity(-3)
             .syntax("key [FULL [COUNT count]]")
+            .history(&[
+                ("6.0.0", "The option `FULL`."),
+                ("7.0.0", "Fields of ids and counters of entries, and `lag`."),
+                ("7.2.0", "The field `active-time`; `seen-time` tells of any try to read."),
+            ])
             .summary("Describes a stream."),
         sub("groups", groups)
             .arity(3)
             .syntax("key")
+            .history(&[("7.0.0", "The fields `entries-read`, `lag`.")])
             .summary("Describes the consumer groups of a stream."),
         sub("consumers", consumers)
             .arity(4)
             .syntax("key group")
             .tips(&["nondeterministic_output"])
+            .history(&[("7.2.0", "The field `inactive`.")])
             .summary("Describes the consumers of a group."),
         Command::new("help", help)
             .group(Group::Stream)

@@ -22,6 +22,7 @@ pub const COMMANDS: &[Command] = &[
              the summary is O(N) in the number of consumers.",
         )
         .tips(&["nondeterministic_output"])
+        .history(&[("6.2.0", "The option `IDLE`, and ranges without their ends.")])
         .summary("Returns which entries a group has not acknowledged, or how many."),
     Command::new("xclaim", xclaim)
         .group(Group::Stream)
@@ -49,6 +50,10 @@ pub const COMMANDS: &[Command] = &[
         .syntax("key group consumer min-idle-time start [COUNT count] [JUSTID]")
         .complexity("O(1) if COUNT is small.")
         .tips(&["nondeterministic_output"])
+        .history(&[(
+            "7.0.0",
+            "The reply names entries that were deleted and are therefore not pending any more.",
+        )])
         .summary("Gives entries that are pending for long to a consumer."),
 ];
 

@@ -20,9 +20,11 @@ pub const COMMANDS: &[Command] = &[
         .summary("Returns how many entries a stream has."),
     range("xrange", xrange)
         .syntax("key start end [COUNT count]")
+        .history(&[("6.2.0", "Ranges without their ends.")])
         .summary("Returns the entries of a stream between two ids."),
     range("xrevrange", xrevrange)
         .syntax("key end start [COUNT count]")
+        .history(&[("6.2.0", "Ranges without their ends.")])
         .summary("Returns the entries of a stream between two ids, the last one first."),
 ];
 

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use super::{Log, has_group, id, limit, no_key_or_group, push_entries, push_entry, push_id};
-use crate::base::num::parse_i64;
 use crate::data::Kind;
 use crate::data::stream::{Entries, Group as Readers, Id, Stream};
 use crate::engine::spec::access::{ACCESS, RO};
@@ -75,7 +74,7 @@ impl<'a> Options<'a> {
         loop {
             let more = args.left().saturating_sub(1);
             if more >= 1 && args.word("BLOCK") {
-                options.block = Some(timeout(args.bytes()?, ctx.now_ms)?);
+                options.block = Some(args.timeout_ms(ctx.now_ms)?);
             } else if more >= 1 && args.word("COUNT") {
                 options.count = u64::try_from(args.int()?).unwrap_or(0);
             } else if more >= 1 && args.word("STREAMS") {
@@ -115,15 +114,6 @@ fn unbalanced(for_group: bool) -> Error {
         "ERR Unbalanced '{name}' list of streams: for each stream key an ID or '{sign}' must be \
          specified."
     ))
-}
-
-/// BLOCK's time, which must end before time does.
-fn timeout(arg: &[u8], now_ms: i64) -> Result<u64, Error> {
-    let ms = parse_i64(arg).ok_or(Error::TIMEOUT_NOT_INTEGER)?;
-    if ms > i64::MAX - now_ms {
-        return Err(Error::TIMEOUT_RANGE);
-    }
-    u64::try_from(ms).map_err(|_| Error::TIMEOUT_NEGATIVE)
 }
 
 /// The streams that a reply has told of so far.

@@ -28,6 +28,10 @@ pub const COMMANDS: &[Command] = &[
              entries evicted.",
         )
         .tips(&["nondeterministic_output"])
+        .history(&[
+            ("6.2.0", "The options `NOMKSTREAM`, `LIMIT`, and trimming by `MINID`."),
+            ("7.0.0", "Ids of the form `<ms>-*`."),
+        ])
         .summary("Adds an entry to a stream, which is created if need be."),
     Command::new("xtrim", xtrim)
         .group(Group::Stream)
@@ -38,6 +42,7 @@ pub const COMMANDS: &[Command] = &[
         .syntax("key <MAXLEN | MINID> [= | ~] threshold [LIMIT count]")
         .complexity("O(N), with N being the number of evicted entries.")
         .tips(&["nondeterministic_output"])
+        .history(&[("6.2.0", "The option `LIMIT`, and trimming by `MINID`.")])
         .summary("Deletes entries from the old end of a stream."),
     Command::new("xdel", xdel)
         .group(Group::Stream)
@@ -59,6 +64,7 @@ pub const COMMANDS: &[Command] = &[
         .keys(&[KeySpec::at(1, RW | UPDATE)])
         .syntax("key last-id [ENTRIESADDED entries-added] [MAXDELETEDID max-deleted-id]")
         .complexity("O(1)")
+        .history(&[("7.0.0", "The options `ENTRIESADDED`, `MAXDELETEDID`.")])
         .summary("Sets what a stream remembers of its ids, for internal use."),
 ];
 

@@ -25,6 +25,7 @@ pub const COMMANDS: &[Command] = &[
         .keys(&[KeySpec::at(1, RW | UPDATE)])
         .syntax("key [NX | XX] [CH] longitude latitude member [longitude latitude member ...]")
         .complexity("O(log(N)) for each place, N being the size of the sorted set")
+        .history(&[("6.2.0", "The options `CH`, `NX`, `XX`.")])
         .summary("Adds places or moves them."),
     reader("geopos", geopos)
         .arity(-2)
@@ -50,6 +51,7 @@ pub const COMMANDS: &[Command] = &[
              [ASC | DESC] [COUNT count [ANY]] [WITHCOORD] [WITHDIST] [WITHHASH]",
         )
         .complexity(SEARCH_COST)
+        .history(&[("7.0.0", "Units in upper case.")])
         .summary("Lists the places in a circle or a box."),
     Command::new("geosearchstore", geosearchstore)
         .group(Group::Geo)
@@ -64,6 +66,7 @@ pub const COMMANDS: &[Command] = &[
              [ASC | DESC] [COUNT count [ANY]] [STOREDIST]",
         )
         .complexity(SEARCH_COST)
+        .history(&[("7.0.0", "Units in upper case.")])
         .summary("Stores the places in a circle or a box."),
     Command::new("georadius", georadius)
         .group(Group::Geo)
@@ -82,6 +85,7 @@ pub const COMMANDS: &[Command] = &[
              [COUNT count [ANY]] [ASC | DESC] [STORE key | STOREDIST key]",
         )
         .complexity(SEARCH_COST)
+        .history(&[("6.2.0", "The option `ANY` of `COUNT`."), ("7.0.0", "Units in upper case.")])
         .summary("Lists or stores the places around a point.")
         .deprecated("6.2.0", "`GEOSEARCH` and `GEOSEARCHSTORE` with the `BYRADIUS` argument"),
     Command::new("georadiusbymember", georadiusbymember)
@@ -101,6 +105,7 @@ pub const COMMANDS: &[Command] = &[
              [COUNT count [ANY]] [ASC | DESC] [STORE key | STOREDIST key]",
         )
         .complexity(SEARCH_COST)
+        .history(&[("7.0.0", "Units in upper case.")])
         .summary("Lists or stores the places around a member.")
         .deprecated(
             "6.2.0",
@@ -114,6 +119,7 @@ pub const COMMANDS: &[Command] = &[
              [COUNT count [ANY]] [ASC | DESC]",
         )
         .complexity(SEARCH_COST)
+        .history(&[("6.2.0", "The option `ANY` of `COUNT`.")])
         .summary("Lists the places around a point.")
         .deprecated("6.2.0", "`GEOSEARCH` with the `BYRADIUS` argument"),
     reader("georadiusbymember_ro", georadiusbymember_ro)

@@ -39,6 +39,11 @@ pub const COMMANDS: &[Command] = &[
         .keys(&[KeySpec::at(1, RW | UPDATE)])
         .syntax("key [NX | XX] [GT | LT] [CH] [INCR] score member [score member ...]")
         .complexity("O(log(N)) for each member, N being the size of the sorted set")
+        .history(&[
+            ("2.4.0", "Several members."),
+            ("3.0.2", "The options `XX`, `NX`, `CH`, `INCR`."),
+            ("6.2.0", "The options `GT`, `LT`."),
+        ])
         .summary("Adds members or changes their scores."),
     Command::new("zincrby", zincrby)
         .group(Group::SortedSet)
@@ -60,6 +65,7 @@ pub const COMMANDS: &[Command] = &[
         .keys(&[KeySpec::at(1, RW | DELETE)])
         .syntax("key member [member ...]")
         .complexity("O(M*log(N)), M being the number of members given and N that of all")
+        .history(&[("2.4.0", "Several members.")])
         .summary("Removes members."),
     Command::new("zcard", zcard)
         .group(Group::SortedSet)
@@ -100,6 +106,7 @@ pub const COMMANDS: &[Command] = &[
         .keys(&[KeySpec::at(1, RO | ACCESS)])
         .syntax("key member [WITHSCORE]")
         .complexity("O(log(N))")
+        .history(&[("7.2.0", "The option `WITHSCORE`.")])
         .summary("Counts the members before one."),
     Command::new("zrevrank", zrevrank)
         .group(Group::SortedSet)
@@ -110,6 +117,7 @@ pub const COMMANDS: &[Command] = &[
         .keys(&[KeySpec::at(1, RO | ACCESS)])
         .syntax("key member [WITHSCORE]")
         .complexity("O(log(N))")
+        .history(&[("7.2.0", "The option `WITHSCORE`.")])
         .summary("Counts the members behind one."),
     Command::new("zscan", zscan)
         .group(Group::SortedSet)

@@ -47,6 +47,7 @@ pub const COMMANDS: &[Command] = &[
         .keys(&[KeySpec::from_to(1, 1, RW | ACCESS | DELETE)])
         .syntax("key [key ...] timeout")
         .complexity(ONE_COST)
+        .history(&[("6.0.0", "Fractions of seconds.")])
         .summary("Takes the member with the lowest score, or waits for one."),
     Command::new("bzpopmax", bzpopmax)
         .group(Group::SortedSet)
@@ -58,6 +59,7 @@ pub const COMMANDS: &[Command] = &[
         .keys(&[KeySpec::from_to(1, 1, RW | ACCESS | DELETE)])
         .syntax("key [key ...] timeout")
         .complexity(ONE_COST)
+        .history(&[("6.0.0", "Fractions of seconds.")])
         .summary("Takes the member with the highest score, or waits for one."),
     Command::new("zmpop", zmpop)
         .group(Group::SortedSet)

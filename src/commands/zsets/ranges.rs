@@ -21,6 +21,7 @@ pub const COMMANDS: &[Command] = &[
     reader("zrange", zrange)
         .since("1.2.0")
         .syntax("key start stop [BYSCORE | BYLEX] [REV] [LIMIT offset count] [WITHSCORES]")
+        .history(&[("6.2.0", "The options `REV`, `BYSCORE`, `BYLEX`, `LIMIT`.")])
         .summary("Lists the members in a range."),
     reader("zrevrange", zrevrange)
         .since("1.2.0")
@@ -30,11 +31,13 @@ pub const COMMANDS: &[Command] = &[
     reader("zrangebyscore", zrangebyscore)
         .since("1.0.5")
         .syntax("key min max [WITHSCORES] [LIMIT offset count]")
+        .history(&[("2.0.0", "The option `WITHSCORES`.")])
         .summary("Lists the members in a range of scores.")
         .deprecated("6.2.0", "`ZRANGE` with the `BYSCORE` argument"),
     reader("zrevrangebyscore", zrevrangebyscore)
         .since("2.2.0")
         .syntax("key max min [WITHSCORES] [LIMIT offset count]")
+        .history(&[("2.1.6", "Ranges without their ends.")])
         .summary("Lists the members in a range of scores, the last first.")
         .deprecated("6.2.0", "`ZRANGE` with the `REV` and `BYSCORE` arguments"),
     reader("zrangebylex", zrangebylex)

@@ -37,6 +37,11 @@ impl Consumer {
         self.pending.len()
     }
 
+    /// Whether an entry is pending for it.
+    pub fn is_pending(&self, id: Id) -> bool {
+        self.pending_from(id).next() == Some(id)
+    }
+
     /// The entries that are pending for it, from `id` on.
     pub fn pending_from(&self, id: Id) -> impl Iterator<Item = Id> {
         self.pending.iter_from(id).map(|(id, ())| id)

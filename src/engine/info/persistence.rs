@@ -12,8 +12,9 @@ pub fn persistence(facts: &Facts, fields: &mut Fields) {
     let persistence = &facts.engine.server.persistence;
     let state = persistence.state.lock().clone();
     let loading = persistence.loading.load(Ordering::Relaxed);
-    fields.add("loading", u8::from(loading));
-    fields.add("async_loading", 0);
+    let aside = persistence.loading_aside.load(Ordering::Relaxed);
+    fields.add("loading", u8::from(loading && !aside));
+    fields.add("async_loading", u8::from(loading && aside));
     save_in_progress(persistence, &state, facts.engine.server.aof.is_rewriting(), fields);
     fields.add("rdb_changes_since_last_save", persistence.dirty.load(Ordering::Relaxed));
     // A snapshot for replicas counts, as in Redis.

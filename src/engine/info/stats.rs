@@ -33,7 +33,8 @@ pub fn stats(facts: &Facts, fields: &mut Fields) {
     fields.add("pubsub_channels", server.pubsub.count(Topic::Channel));
     fields.add("pubsub_patterns", server.pubsub.count(Topic::Pattern));
     fields.add("pubsubshard_channels", server.pubsub.count(Topic::Shard));
-    fields.add_zeros(&["latest_fork_usec", "total_forks"]);
+    fields.add("latest_fork_usec", 0);
+    fields.add("total_forks", load(&stats.forks));
     fields.add("migrate_cached_sockets", server.targets.count());
     fields.add_zeros(ABSENT);
     fields.add("unexpected_error_replies", load(&stats.unexpected_errors));

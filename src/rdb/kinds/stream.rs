@@ -182,6 +182,10 @@ fn read_consumer<R: Read>(
         let Some(&(_, delivered_ms, deliveries)) = known.ok().and_then(|at| pending.get(at)) else {
             return Err(source.corrupt("what is pending for a consumer is not so for its group"));
         };
+        if group.consumer(name).is_some_and(|consumer| consumer.is_pending(id)) {
+            let text = "Duplicated consumer PEL entry  loading a stream consumer group";
+            return Err(source.corrupt(text));
+        }
         if group.pending(id).is_some() {
             return Err(source.corrupt("Stream consumer PEL entry already has a consumer assigned"));
         }
@@ -198,7 +202,8 @@ mod tests {
     use crate::data::stream::{NewId, NodeLimits};
     use crate::data::{Limits, Value};
     use crate::rdb::encode::dump;
-    use crate::rdb::restore;
+    use crate::rdb::tests::{file, walk};
+    use crate::rdb::{Reader, restore};
 
     /// Two nodes, a deleted entry, and two groups with entries pending for three consumers.
     fn sample() -> Stream {
@@ -265,6 +270,11 @@ mod tests {
         assert_eq!((counters.first_id, counters.last_id), (Id::new(1, 1), Id::new(2, 0)));
         assert_eq!((counters.entries_added, counters.max_deleted_id), (2, Id::MIN));
         assert_eq!((entries_read, times, pending_len), (Some(1), (9, 9), 1));
+        let twice = [b"\x02", &list[1..], &list[1..]].concat();
+        let parts = [b"\x0f\x01k", &node[..], b"\x02\x02\0", group, pending, seen, &twice];
+        let refusal = walk(Reader::new(&file(10, &parts.concat())[..])).unwrap_err().to_string();
+        let why = "Duplicated consumer PEL entry  loading a stream consumer group";
+        assert!(refusal.ends_with(why), "{refusal}");
         let counted = b"\x02\x02\0\x01\x01\0\0\x05";
         let (counters, entries_read, times, pending_len) = read(&[
             &[21],

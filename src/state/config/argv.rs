@@ -6,14 +6,12 @@
 use std::io::Read;
 use std::path::PathBuf;
 
-use crate::base::quote;
-use crate::state::acl::Declaration;
-
 use super::files::{absolute, read_all, read_text};
 use super::kinds::Bytes;
-use super::parse;
+use super::parse::{self, Declared};
 use super::settings::Settings;
 use super::special::os_text;
+use crate::base::quote;
 
 /// What a server starts with.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,8 +20,8 @@ pub struct Startup {
     pub settings: Settings,
     /// The absolute path of the configuration file, if there was one.
     pub config_file: Option<PathBuf>,
-    /// The users that the configuration declares.
-    pub users: Vec<Declaration>,
+    /// What the configuration declares besides.
+    pub declared: Declared,
 }
 
 /// Why no server starts.
@@ -45,7 +43,7 @@ pub enum Stop {
 pub fn parse_args(argv: &[Bytes], stdin: &mut dyn Read) -> Result<Startup, Stop> {
     let mut settings = Settings::default();
     let Some(first) = argv.get(1) else {
-        return Ok(Startup { settings, config_file: None, users: Vec::new() });
+        return Ok(Startup { settings, config_file: None, declared: Declared::default() });
     };
     refuse_modes(argv, first)?;
     let config_file = (!first.starts_with(b"-")).then(|| absolute(&settings.dir, first));
@@ -63,9 +61,9 @@ pub fn parse_args(argv: &[Bytes], stdin: &mut dyn Read) -> Result<Startup, Stop>
     // The empty line before the options is Redis's: line numbers in errors count it.
     text.push(b'\n');
     text.extend_from_slice(&options);
-    let users = parse::load(&mut settings, &text).map_err(Stop::Error)?;
+    let declared = parse::load(&mut settings, &text).map_err(Stop::Error)?;
     parse::check_log_file(&settings).map_err(Stop::Error)?;
-    Ok(Startup { settings, config_file, users })
+    Ok(Startup { settings, config_file, declared })
 }
 
 /// Answers the arguments that ask for something else than a server.
@@ -159,7 +157,7 @@ mod tests {
     fn without_arguments_everything_is_default() {
         let startup = start_with("", &[]).unwrap();
         let settings = Settings::default();
-        assert_eq!(startup, Startup { settings, config_file: None, users: Vec::new() });
+        assert_eq!(startup, Startup { settings, config_file: None, declared: Declared::default() });
         assert!(startup.settings.dir.is_absolute());
     }
 
@@ -276,12 +274,7 @@ mod tests {
 
     #[test]
     fn what_is_not_supported_is_refused_clearly() {
-        for name in ["loadmodule", "rename-command"] {
-            assert!(
-                error(&[&format!("--{name}"), "a", "b"]).contains("is not supported"),
-                "{name}"
-            );
-        }
+        assert!(error(&["--loadmodule", "a", "b"]).contains("is not supported"));
         for args in [&["--daemonize", "yes"][..], &["--cluster-enabled", "yes"]] {
             assert!(error(args).contains("not supported"), "{args:?}");
         }
@@ -303,10 +296,10 @@ mod tests {
             "user bob on +nonesuch (~a +get) '(~b' )\nuser al",
             &["-", "--user", "carl", "nopass"],
         );
-        let words = |user: &Declaration| {
+        let words = |user: &Vec<Bytes>| {
             user.iter().map(|word| String::from_utf8_lossy(word).into_owned()).collect::<Vec<_>>()
         };
-        let users: Vec<Vec<String>> = startup.unwrap().users.iter().map(words).collect();
+        let users: Vec<Vec<String>> = startup.unwrap().declared.users.iter().map(words).collect();
         assert_eq!(users[0], ["bob", "on", "+nonesuch", "(~a +get)", "(~b )"]);
         assert_eq!(users[1..], [vec!["al".to_owned()], vec!["carl".into(), "nopass".into()]]);
         for (args, text) in [

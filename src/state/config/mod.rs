@@ -32,8 +32,10 @@ use crate::base::glob;
 pub use argv::{Startup, Stop, parse_args};
 pub use effects::{IGNORED_DIRECTIVES, NO_EFFECT};
 pub use kinds::{Bytes, Param, Source};
+pub use parse::Rename;
 pub use settings::{
-    Among, By, ClientMemory, Fsync, OomScoreAdj, Policy, PropagationError, Settings, ShutdownOn,
+    Among, By, ClientMemory, DisklessLoad, Fsync, OomScoreAdj, Policy, PropagationError, Settings,
+    ShutdownOn,
 };
 pub use special::os_text;
 pub use table::is_sensitive;

@@ -30,7 +30,6 @@ const UNBALANCED: &str = "Unbalanced quotes in configuration line";
 /// Directives of Redis that are refused, and why.
 const REFUSED: &[(&[u8], &str)] = &[
     (b"loadmodule", "loadmodule is not supported: there are no modules"),
-    (b"rename-command", "rename-command is not supported"),
     (b"sentinel", "sentinel directive while not in sentinel mode"),
 ];
 
@@ -59,10 +58,31 @@ impl From<&str> for Failure {
 ///
 /// # Errors
 /// The whole message to print, without the newline at its end.
-pub fn load(settings: &mut Settings, text: &[u8]) -> Result<Vec<Declaration>, String> {
-    let mut loader = Loader { settings, users: Vec::new(), depth: 0, includes: 0 };
+pub fn load(settings: &mut Settings, text: &[u8]) -> Result<Declared, String> {
+    let declared = Declared::default();
+    let mut loader = Loader { settings, declared, line: 0, depth: 0, includes: 0 };
     loader.text(text)?;
-    Ok(loader.users)
+    Ok(loader.declared)
+}
+
+/// What a configuration says of things that only the engine knows.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Declared {
+    /// Users.
+    pub users: Vec<Declaration>,
+    /// Names of commands, in the order in which they change.
+    pub renames: Vec<Rename>,
+}
+
+/// A line that gives a command another name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rename {
+    /// Its name so far.
+    pub from: Bytes,
+    /// Its name from now on; empty when it is to have none.
+    pub to: Bytes,
+    /// Where this is said: what stands before a complaint about it.
+    pub place: String,
 }
 
 /// Checks that the log file can be written, because later there is nobody to tell.
@@ -86,7 +106,9 @@ fn headline() -> String {
 
 struct Loader<'a> {
     settings: &'a mut Settings,
-    users: Vec<Declaration>,
+    declared: Declared,
+    /// The number of the line that is read.
+    line: usize,
     depth: usize,
     includes: usize,
 }
@@ -98,17 +120,20 @@ impl Loader<'_> {
             if line.is_empty() || line.starts_with(b"#") {
                 continue;
             }
+            self.line = index + 1;
             self.line(line).map_err(|failure| match failure {
                 Failure::Whole(message) => message,
-                Failure::Line(message) => format!(
-                    "{}\nReading the configuration file, at line {}\n>>> '{}'\n{message}",
-                    headline(),
-                    index + 1,
-                    String::from_utf8_lossy(line),
-                ),
+                Failure::Line(message) => self.place(line) + &message,
             })?;
         }
         Ok(())
+    }
+
+    /// What stands before a complaint about the line that is read.
+    fn place(&self, line: &[u8]) -> String {
+        let (number, line) = (self.line, String::from_utf8_lossy(line));
+        let headline = headline();
+        format!("{headline}\nReading the configuration file, at line {number}\n>>> '{line}'\n")
     }
 
     fn line(&mut self, line: &[u8]) -> Result<(), Failure> {
@@ -125,6 +150,13 @@ impl Loader<'_> {
                 return Err(BAD_DIRECTIVE.into());
             };
             return self.include(path);
+        }
+        if is_name(b"rename-command")
+            && let [from, to] = args
+        {
+            let (from, to, place) = (from.clone(), to.clone(), self.place(line));
+            self.declared.renames.push(Rename { from, to, place });
+            return Ok(());
         }
         if is_name(b"user") && !args.is_empty() {
             return self.user(args);
@@ -161,7 +193,7 @@ impl Loader<'_> {
             Failure::Line(format!("Error in user declaration '{word}': {why}"))
         };
         let Some((name, rules)) = args.split_first() else { return Err(BAD_DIRECTIVE.into()) };
-        if self.users.iter().any(|known| known[0] == *name) {
+        if self.declared.users.iter().any(|known| known[0] == *name) {
             let why = "Duplicate user found. A user can only be defined once in config files";
             return Err(wrong(name, why));
         }
@@ -177,7 +209,7 @@ impl Loader<'_> {
                 Err(why) => return Err(wrong(rule, why.text())),
             }
         }
-        self.users.push(std::iter::once(name.clone()).chain(merged).collect());
+        self.declared.users.push(std::iter::once(name.clone()).chain(merged).collect());
         Ok(())
     }
 

@@ -1,5 +1,6 @@
 //! CONFIG GET, SET and REWRITE as Redis answers them.
 
+use super::parse::Declared;
 use super::settings::Permission;
 use super::table::PARAMS;
 use super::testing::TempDir;
@@ -8,7 +9,7 @@ use super::*;
 const ANYONE: Origin = Origin { is_local: false, is_loading: false };
 
 fn config_of(settings: Settings) -> Config {
-    Config::new(Startup { settings, config_file: None, users: Vec::new() })
+    Config::new(Startup { settings, config_file: None, declared: Declared::default() })
 }
 
 fn config() -> Config {
@@ -309,7 +310,7 @@ fn rewrite_needs_a_file_and_includes_later_changes() {
     let config = Config::new(Startup {
         settings: Settings::default(),
         config_file: Some(path.clone()),
-        users: Vec::new(),
+        declared: Declared::default(),
     });
     config.update(|settings| settings.replicaof = Some(("h".to_owned(), 1)));
     assert_eq!(config.version(), 1);
