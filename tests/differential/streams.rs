@@ -9,7 +9,8 @@ use super::support::random::Random;
 use super::{Family, Rule, name};
 
 /// Streams.
-pub const FAMILY: Family = Family { shapes: SHAPES, argument, rule };
+pub const FAMILY: Family =
+    Family { name: "streams", shapes: SHAPES, waits: WAITING, argument, rule };
 
 /// Their syntaxes, as in the table of the others.
 const SHAPES: &[(usize, &str)] = &[
@@ -47,6 +48,14 @@ const SHAPES: &[(usize, &str)] = &[
     (3, "XINFO CONSUMERS key group"),
     (1, "XINFO word key [word]"),
     (2, "CONFIG SET nodelimit nodesize"),
+];
+
+/// Commands that wait until they are served.
+const WAITING: &[&str] = &[
+    "XREAD BLOCK 0 STREAMS key $",
+    "XREAD COUNT 2 BLOCK 0 STREAMS key 20-0",
+    "XREADGROUP GROUP group consumer BLOCK 0 STREAMS key >",
+    "XREADGROUP GROUP group consumer COUNT 1 BLOCK 0 NOACK STREAMS key >",
 ];
 
 /// Ids whose order matters come from few.
