@@ -174,10 +174,7 @@ fn wait(ctx: &mut Ctx, args: &mut Args) -> Reply {
         return Err(Error::WAIT_ON_REPLICA);
     }
     let wanted = args.int()?;
-    let timeout_ms = args.int_or(Error::TIMEOUT_NOT_INTEGER)?;
-    if timeout_ms < 0 {
-        return Err(Error::TIMEOUT_NEGATIVE);
-    }
+    let timeout = args.timeout_ms()?;
     let offset = ctx.session.last_write;
     let reached = || server.replication.count_acked(offset);
     let enough = || {
@@ -185,7 +182,7 @@ fn wait(ctx: &mut Ctx, args: &mut Args) -> Reply {
         replication.is_replica() || i64::try_from(reached()).unwrap_or(i64::MAX) >= wanted
     };
     if !enough() && !ctx.in_exec {
-        wait_for_confirmations(ctx, timeout_ms, enough)?;
+        wait_for_confirmations(ctx, timeout, enough)?;
     }
     ctx.reply.count(reached())
 }
@@ -201,10 +198,7 @@ fn waitaof(ctx: &mut Ctx, args: &mut Args) -> Reply {
     if wanted < 0 {
         return Err(Error::NOT_POSITIVE);
     }
-    let timeout_ms = args.int_or(Error::TIMEOUT_NOT_INTEGER)?;
-    if timeout_ms < 0 {
-        return Err(Error::TIMEOUT_NEGATIVE);
-    }
+    let timeout = args.timeout_ms()?;
     if server.replication.is_replica() {
         return Err(Error::WAITAOF_ON_REPLICA);
     }
@@ -222,7 +216,7 @@ fn waitaof(ctx: &mut Ctx, args: &mut Args) -> Reply {
             || (i64::from(synced()) >= local && enough_replicas)
     };
     if !enough() && !ctx.in_exec {
-        wait_for_confirmations(ctx, timeout_ms, enough)?;
+        wait_for_confirmations(ctx, timeout, enough)?;
         if is_off() {
             return Err(Error::WAITAOF_WITHOUT_AOF);
         }
@@ -237,13 +231,13 @@ fn waitaof(ctx: &mut Ctx, args: &mut Args) -> Reply {
 /// Asks the replicas how far they are, and waits until that is enough or the time is over.
 fn wait_for_confirmations(
     ctx: &mut Ctx,
-    timeout_ms: i64,
+    timeout_ms: u64,
     enough: impl FnMut() -> bool,
 ) -> Result<(), Error> {
     let server = ctx.server;
     let deadline = match timeout_ms {
         0 => None,
-        ms => Some(Instant::now().checked_add(Duration::from_millis(ms as u64)))
+        ms => Some(Instant::now().checked_add(Duration::from_millis(ms)))
             .map(|at| at.ok_or(Error::TIMEOUT_RANGE))
             .transpose()?,
     };

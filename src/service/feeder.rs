@@ -119,9 +119,11 @@ pub fn part(server: &Server, client: u64) {
     let Some(replica) = replication.find(client) else { return };
     let waits = |replica: &Replica| replica.state() == ReplicaState::WaitSnapshot;
     let others = |other: &Arc<Replica>| other.client.id != client && waits(other);
-    if waits(&replica) && !replication.replicas().iter().any(others) {
-        // Nobody waits for the snapshot any more, so what comes behind it need not be kept until
-        // its thread sees that too. Who comes meanwhile is let go and asks again.
+    let is_last = waits(&replica) && !replication.replicas().iter().any(others);
+    if is_last || replica.state() == ReplicaState::Online {
+        // Nobody needs its place in the log any more, so what comes behind it need not be kept
+        // until its thread sees that too. Who comes meanwhile for the snapshot is let go and asks
+        // again.
         server.log.detach(replica.reader.load(Ordering::SeqCst));
     }
     replication.remove(client);

@@ -42,17 +42,17 @@ const SHAPES: &[(usize, &str)] = &[
     (5, "BLMPOP wait 2 lkey lkey LEFT|RIGHT [COUNT_int]"),
 ];
 
-/// Commands that wait until they are served. Several keys hold nothing but lists: 7.2 looks at all
-/// of them again when one is ready, and minds what another has become.
+/// Commands that wait until they are served. Of several keys one alone is ever there: 7.2 looks at
+/// all of them again when one is ready, takes the first, and minds what another has become.
 const WAITING: &[&str] = &[
     "BLPOP lkey 0",
     "BRPOP lkey 0",
-    "BLPOP llist llist 0",
-    "BRPOP llist llist llist 0",
+    "BLPOP NEVER lkey 0",
+    "BRPOP lkey NEVER NOR-THIS 0",
     "BLMOVE lkey lkey LEFT|RIGHT LEFT|RIGHT 0",
     "BRPOPLPUSH lkey lkey 0",
     "BLMPOP 0 1 lkey LEFT|RIGHT",
-    "BLMPOP 0 2 llist llist LEFT|RIGHT COUNT 2",
+    "BLMPOP 0 2 lkey NEVER LEFT|RIGHT COUNT 2",
 ];
 
 /// Few keys, and some that hold anything.

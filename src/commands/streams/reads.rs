@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use super::{Log, has_group, id, limit, no_key_or_group, push_entries, push_entry, push_id};
-use crate::base::num::parse_i64;
 use crate::data::Kind;
 use crate::data::stream::{Entries, Group as Readers, Id, Stream};
 use crate::engine::spec::access::{ACCESS, RO};
@@ -70,12 +69,12 @@ struct Options<'a> {
 }
 
 impl<'a> Options<'a> {
-    fn parse(ctx: &Ctx, args: &mut Args<'a>, for_group: bool) -> Result<Self, Error> {
+    fn parse(args: &mut Args<'a>, for_group: bool) -> Result<Self, Error> {
         let mut options = Options::default();
         loop {
             let more = args.left().saturating_sub(1);
             if more >= 1 && args.word("BLOCK") {
-                options.block = Some(timeout(args.bytes()?, ctx.now_ms)?);
+                options.block = Some(args.timeout_ms()?);
             } else if more >= 1 && args.word("COUNT") {
                 options.count = u64::try_from(args.int()?).unwrap_or(0);
             } else if more >= 1 && args.word("STREAMS") {
@@ -117,15 +116,6 @@ fn unbalanced(for_group: bool) -> Error {
     ))
 }
 
-/// BLOCK's time, which must end before time does.
-fn timeout(arg: &[u8], now_ms: i64) -> Result<u64, Error> {
-    let ms = parse_i64(arg).ok_or(Error::TIMEOUT_NOT_INTEGER)?;
-    if ms > i64::MAX - now_ms {
-        return Err(Error::TIMEOUT_RANGE);
-    }
-    u64::try_from(ms).map_err(|_| Error::TIMEOUT_NEGATIVE)
-}
-
 /// The streams that a reply has told of so far.
 struct Streams {
     start: crate::resp::out::Deferred,
@@ -157,7 +147,7 @@ impl Streams {
 
 /// XREAD [COUNT count] [BLOCK milliseconds] STREAMS key [key ...] id [id ...]
 fn xread(ctx: &mut Ctx, args: &mut Args) -> Reply {
-    let options = Options::parse(ctx, args, false)?;
+    let options = Options::parse(args, false)?;
     let mut after = Vec::with_capacity(options.keys.len());
     for (key, arg) in options.keys.iter().zip(options.ids) {
         let stream = ctx.db.get::<Stream>(key)?;
@@ -234,7 +224,7 @@ impl Wanted {
 /// XREADGROUP GROUP group consumer [COUNT count] [BLOCK milliseconds] [NOACK] STREAMS key
 /// [key ...] id [id ...]
 fn xreadgroup(ctx: &mut Ctx, args: &mut Args) -> Reply {
-    let options = Options::parse(ctx, args, true)?;
+    let options = Options::parse(args, true)?;
     let (group, consumer) = options.reader.ok_or(Error::XREADGROUP_NO_GROUP)?;
     let mut wanted = Vec::with_capacity(options.keys.len());
     for (key, arg) in options.keys.iter().zip(options.ids) {
