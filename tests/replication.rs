@@ -349,8 +349,9 @@ fn a_large_command_takes_no_room_in_the_link_for_long() {
     wait_for_link(&replica);
     let used = || field(&replica, "memory", "used_memory").parse::<usize>().expect("a number");
     let before = used();
-    primary.client().cmd(&["SET", "key", &"v".repeat(SIZE)]);
-    assert_eq!(primary.client().cmd(&["WAIT", "1", "10000"]).int(), 1);
+    let mut client = primary.client();
+    client.cmd(&["SET", "key", &"v".repeat(SIZE)]);
+    assert_eq!(client.cmd(&["WAIT", "1", "10000"]).int(), 1);
     wait_until("only the value is there", || used() < before + SIZE + (8 << 20));
 }
 

@@ -14,6 +14,12 @@ pub struct Intended {
 
 pub const INTENDED: &[Intended] = &[
     Intended {
+        command: "WAIT",
+        ours: "timeout is out of range",
+        theirs: "(integer) ",
+        why: "7.2 minds that the time would end after time does",
+    },
+    Intended {
         command: "XREADGROUP",
         ours: "NOGROUP No such key",
         theirs: "UNBLOCKED the stream key no longer exists",

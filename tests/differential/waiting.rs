@@ -169,7 +169,7 @@ impl Waiters {
 /// Whether 7.0 has ended a wait for entries because of one that was trimmed away at once; 7.2 goes
 /// on waiting.
 fn is_of_nothing(args: &Args, theirs: &Value) -> bool {
-    super::name(args, 0) == b"XREAD" && theirs.to_string().contains("(empty array)")
+    super::name(args, 0).starts_with(b"XREAD") && theirs.to_string().contains("(empty array)")
 }
 
 /// How many clients of a server wait.
