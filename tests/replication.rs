@@ -497,6 +497,20 @@ fn a_replica_that_does_not_read_stalls_nobody() {
 }
 
 #[test]
+fn a_large_command_takes_no_room_in_the_link_for_long() {
+    const SIZE: usize = 32 << 20;
+    let (primary, replica) = (start(&[]), start(&[]));
+    replicate(&replica, &primary);
+    wait_for_link(&replica);
+    let used = || field(&replica, "memory", "used_memory").parse::<usize>().expect("a number");
+    let before = used();
+    let mut client = primary.client();
+    client.cmd(&["SET", "key", &"v".repeat(SIZE)]);
+    assert_eq!(client.cmd(&["WAIT", "1", "10000"]).int(), 1);
+    wait_until("only the value is there", || used() < before + SIZE + (8 << 20));
+}
+
+#[test]
 fn nothing_is_kept_for_a_replica_that_was_killed() {
     let primary = start(&["--repl-backlog-size", "100kb"]);
     let replica = FakeReplica::attach(primary.addr());

@@ -174,7 +174,7 @@ fn wait(ctx: &mut Ctx, args: &mut Args) -> Reply {
         return Err(Error::WAIT_ON_REPLICA);
     }
     let wanted = args.int()?;
-    let timeout_ms = args.timeout_ms(ctx.now_ms)?;
+    let timeout = args.timeout_ms()?;
     let offset = ctx.session.last_write;
     let reached = || server.replication.count_acked(offset);
     let enough = || {
@@ -182,7 +182,7 @@ fn wait(ctx: &mut Ctx, args: &mut Args) -> Reply {
         replication.is_replica() || i64::try_from(reached()).unwrap_or(i64::MAX) >= wanted
     };
     if !enough() && !ctx.in_exec {
-        wait_for_confirmations(ctx, timeout_ms, enough)?;
+        wait_for_confirmations(ctx, timeout, enough)?;
     }
     ctx.reply.count(reached())
 }
@@ -198,7 +198,7 @@ fn waitaof(ctx: &mut Ctx, args: &mut Args) -> Reply {
     if wanted < 0 {
         return Err(Error::NOT_POSITIVE);
     }
-    let timeout_ms = args.timeout_ms(ctx.now_ms)?;
+    let timeout = args.timeout_ms()?;
     if server.replication.is_replica() {
         return Err(Error::WAITAOF_ON_REPLICA);
     }
@@ -216,7 +216,7 @@ fn waitaof(ctx: &mut Ctx, args: &mut Args) -> Reply {
             || (i64::from(synced()) >= local && enough_replicas)
     };
     if !enough() && !ctx.in_exec {
-        wait_for_confirmations(ctx, timeout_ms, enough)?;
+        wait_for_confirmations(ctx, timeout, enough)?;
         if is_off() {
             return Err(Error::WAITAOF_WITHOUT_AOF);
         }

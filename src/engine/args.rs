@@ -90,10 +90,10 @@ impl<'a> Args<'a> {
         Ok((ms > 0.0).then(|| Duration::from_millis(ms as u64)))
     }
 
-    /// The next argument as milliseconds to wait, which must end before time does.
-    pub fn timeout_ms(&mut self, now_ms: i64) -> Result<u64, Error> {
+    /// Takes a time-out in milliseconds, which must end before time does.
+    pub fn timeout_ms(&mut self) -> Result<u64, Error> {
         let ms = self.int_or(Error::TIMEOUT_NOT_INTEGER)?;
-        if ms > i64::MAX - now_ms {
+        if ms > i64::MAX - clock::unix_ms() {
             return Err(Error::TIMEOUT_RANGE);
         }
         u64::try_from(ms).map_err(|_| Error::TIMEOUT_NEGATIVE)

@@ -668,6 +668,9 @@ pub fn append_expired_fields(engine: &Engine, fields: &[(usize, Vec<u8>, Vec<u8>
     }
 }
 
+/// Room for bytes that are to be passed on, which is kept for the next command.
+const KEPT_UNAPPLIED: usize = 64 * 1024;
+
 /// Passes the primary's bytes on to our own log, unless they belong to a transaction that is still
 /// queued.
 fn pass_on(engine: &Engine, session: &mut Session) {
@@ -676,6 +679,7 @@ fn pass_on(engine: &Engine, session: &mut Session) {
         engine.server.replication.stream_db.store(session.db, Ordering::SeqCst);
         engine.server.log.append_raw(&session.unapplied);
         session.unapplied.clear();
+        session.unapplied.shrink_to(KEPT_UNAPPLIED);
     }
 }
 

@@ -31,6 +31,15 @@ impl Block {
     }
 }
 
+/// Bytes of memory that a backlog of that size needs at most.
+pub fn memory_for(backlog: u64) -> u64 {
+    let size = block_size(backlog) as u64;
+    // Of whole blocks the first and the last may be used in part, and of the places for blocks a
+    // quarter at least is used.
+    let blocks = backlog / size + 2;
+    blocks.saturating_mul(size + 4 * size_of::<Block>() as u64)
+}
+
 /// The bytes from `start` to `end` of a stream.
 pub struct Buffer {
     /// They follow each other without a gap.
@@ -38,7 +47,7 @@ pub struct Buffer {
     /// Size of the next block.
     block_size: usize,
     end: u64,
-    /// Bytes of memory of all blocks.
+    /// Bytes of memory of all blocks, without what the queue takes for its places.
     memory: usize,
 }
 
@@ -65,7 +74,7 @@ impl Buffer {
 
     /// Bytes of memory.
     pub fn memory(&self) -> usize {
-        self.memory
+        self.memory + self.blocks.capacity() * size_of::<Block>()
     }
 
     /// Forgets everything and goes on at another offset.
@@ -118,6 +127,9 @@ impl Buffer {
                 self.memory -= block.bytes.capacity();
             }
         }
+        if self.blocks.len() * 4 < self.blocks.capacity() {
+            self.blocks.shrink_to(self.blocks.len() * 2);
+        }
     }
 }
 
@@ -139,8 +151,22 @@ mod tests {
         assert_eq!(buffer.read(40_007, 50_000), &bytes[40_000..90_000]);
         buffer.forget_before(50_000);
         assert!((50_000 - BLOCK_MIN as u64..=50_000).contains(&buffer.start()));
-        assert!(buffer.memory() <= 100_007 - 50_000 + 2 * BLOCK_MIN);
+        let places = 4 * buffer.blocks.len() * size_of::<Block>();
+        assert!(buffer.memory() <= 100_007 - 50_000 + 2 * BLOCK_MIN + places);
         assert_eq!(buffer.read(50_007, 3), &bytes[50_000..50_003]);
         assert!(buffer.read(8, 3).is_empty() && buffer.read(100_007, 3).is_empty());
+    }
+
+    #[test]
+    fn counts_the_places_of_many_small_blocks_and_gives_them_back() {
+        const BLOCKS: usize = 20_000;
+        let mut buffer = Buffer::starting_at(0, BLOCK_MIN);
+        let line = [b'x'; BLOCK_MIN];
+        for _ in 0..BLOCKS {
+            buffer.push(&line);
+        }
+        assert!(buffer.memory() >= BLOCKS * (BLOCK_MIN + size_of::<Block>()));
+        buffer.forget_before(buffer.end() - 10);
+        assert!(buffer.memory() as u64 <= memory_for(BLOCK_MIN as u64));
     }
 }

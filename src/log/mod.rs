@@ -220,9 +220,7 @@ impl WriteLog {
 
     /// Bytes of memory that the log takes beyond what a backlog of that size needs.
     pub fn memory_beyond(&self, backlog_size: u64) -> u64 {
-        // Of whole blocks the first and the last may be used in part.
-        let needed = backlog_size.saturating_add(2 * buffer::block_size(backlog_size) as u64);
-        (self.memory() as u64).saturating_sub(needed)
+        (self.memory() as u64).saturating_sub(buffer::memory_for(backlog_size))
     }
 
     /// Appends the effect of one command as a unit, in MULTI and EXEC when it is more than one
@@ -332,6 +330,7 @@ impl WriteLog {
                 if let Some(reader) = inner.readers.get_mut(&reader) {
                     reader.position = position;
                 }
+                inner.forget();
                 return Read::Bytes(bytes);
             }
             let left = deadline.saturating_duration_since(Instant::now());
@@ -518,6 +517,12 @@ impl Inner {
             }
             true
         });
+        self.forget();
+    }
+
+    /// Forgets what neither a reader nor the backlog needs.
+    fn forget(&mut self) {
+        let end = self.buffer.end();
         let wanted = self.readers.values().map(|r| r.position).min().unwrap_or(end);
         self.buffer.forget_before(wanted.min(end.saturating_sub(self.backlog_size)));
     }

@@ -122,9 +122,9 @@ pub fn part(server: &Server, client: u64) {
     let Some(replica) = replication.find(client) else { return };
     let syncs = |replica: &Replica| replica.state() != ReplicaState::Online;
     let others = |other: &Arc<Replica>| other.client.id != client && syncs(other);
-    // What comes behind its snapshot need not be kept until its threads see that it has gone. Who
-    // comes meanwhile is let go and asks again.
-    if replica.state() == ReplicaState::SendSnapshot {
+    // What comes behind its place in the log need not be kept until its threads see that it has
+    // gone. Who comes meanwhile for a snapshot is let go and asks again.
+    if replica.state() != ReplicaState::WaitSnapshot {
         server.log.detach(replica.reader.load(Ordering::SeqCst));
     }
     if syncs(&replica) && !replication.replicas().iter().any(others) {

@@ -140,6 +140,11 @@ impl Running {
             server.aof.set_manifest(state::aof::load_manifest(server)?);
             load::load_at_start(&self.engine).inspect_err(|e| {
                 if !server.has_ended() {
+                    if e.kind() == io::ErrorKind::Other {
+                        // What was read, not the reading itself.
+                        let why = "Terminating server after rdb file reading failure.";
+                        server.logger.warning(why);
+                    }
                     let message = format!("Fatal error loading the DB: {e}. Exiting.");
                     server.logger.warning(&message);
                 }

@@ -296,6 +296,7 @@ impl Link<'_> {
         }
         loop {
             let is_paused = self.apply_input(&mut session, &mut request, &mut out)?;
+            self.forget_used();
             if self.write_file()? || server.pause.sit_out_standstill() || is_paused {
                 last_io = Instant::now();
             }
@@ -447,13 +448,19 @@ impl Link<'_> {
         }
     }
 
+    /// Drops what was used, and the room that a large command took.
+    fn forget_used(&mut self) {
+        self.input.drain(..self.at);
+        self.at = 0;
+        if self.input.len() < STEP {
+            self.input.shrink_to(2 * STEP);
+        }
+    }
+
     /// Reads more behind what is there.
     pub(super) fn fill(&mut self) -> io::Result<()> {
         self.engine.server.pause.sit_out_standstill();
-        if self.at > 0 {
-            self.input.drain(..self.at);
-            self.at = 0;
-        }
+        self.forget_used();
         let end = self.input.len();
         self.input.resize(end + STEP, 0);
         let result = self.handle.stream.read(&mut self.input[end..]);

@@ -7,7 +7,7 @@ use super::support::random::Random;
 use super::{Args, Family, Rule, name};
 
 /// Hashes.
-pub const FAMILY: Family = Family { shapes: SHAPES, argument, rule };
+pub const FAMILY: Family = Family { name: "hashes", shapes: SHAPES, waits: &[], argument, rule };
 
 const SHAPES: &[(usize, &str)] = &[
     (60, "HSET hash {hfield_hvalue}*"),

@@ -13,6 +13,30 @@ pub struct Intended {
 }
 
 pub const INTENDED: &[Intended] = &[
+    Intended {
+        command: "WAIT",
+        ours: "timeout is out of range",
+        theirs: "(integer) ",
+        why: "7.2 minds that the time would end after time does",
+    },
+    Intended {
+        command: "XREADGROUP",
+        ours: "NOGROUP No such key",
+        theirs: "UNBLOCKED the stream key no longer exists",
+        why: "7.2 executes the command again, which then finds no key",
+    },
+    Intended {
+        command: "XREADGROUP",
+        ours: "NOGROUP No such key",
+        theirs: "NOGROUP the consumer group this client was blocked on no longer exists",
+        why: "the same, and no group",
+    },
+    Intended {
+        command: "XREADGROUP",
+        ours: "WRONGTYPE",
+        theirs: "UNBLOCKED the stream key no longer exists",
+        why: "the same, and another type",
+    },
     Intended { command: "RANDOMKEY", ours: "\"", theirs: "\"", why: "which key comes is chance" },
     Intended {
         command: "CONFIG GET",

@@ -4,7 +4,8 @@ use super::support::random::Random;
 use super::{Args, Family};
 
 /// Lists.
-pub const FAMILY: Family = Family { shapes: SHAPES, argument, rule: |_| None };
+pub const FAMILY: Family =
+    Family { name: "lists", shapes: SHAPES, waits: WAITING, argument, rule: |_| None };
 
 /// SORT has effects only with ALPHA: without it, the real server may fail because of an error that
 /// an earlier number has left behind.
@@ -39,6 +40,19 @@ const SHAPES: &[(usize, &str)] = &[
     (15, "SORT llist ALPHA [ASC|DESC|LIMIT_int_int|GET_sortpattern|STORE_lkey]*"),
     (5, "SORT_RO llist ALPHA [ASC|DESC|LIMIT_int_int|GET_sortpattern|STORE_lkey]*"),
     (5, "BLMPOP wait 2 lkey lkey LEFT|RIGHT [COUNT_int]"),
+];
+
+/// Commands that wait until they are served. Of several keys one alone is ever there: 7.2 looks at
+/// all of them again when one is ready, takes the first, and minds what another has become.
+const WAITING: &[&str] = &[
+    "BLPOP lkey 0",
+    "BRPOP lkey 0",
+    "BLPOP NEVER lkey 0",
+    "BRPOP lkey NEVER NOR-THIS 0",
+    "BLMOVE lkey lkey LEFT|RIGHT LEFT|RIGHT 0",
+    "BRPOPLPUSH lkey lkey 0",
+    "BLMPOP 0 1 lkey LEFT|RIGHT",
+    "BLMPOP 0 2 lkey NEVER LEFT|RIGHT COUNT 2",
 ];
 
 /// Few keys, and some that hold anything.

@@ -6,7 +6,8 @@ use super::support::random::Random;
 use super::{Args, Family};
 
 /// Sets, bits and HyperLogLogs.
-pub const FAMILY: Family = Family { shapes: SHAPES, argument, rule: |_| None };
+pub const FAMILY: Family =
+    Family { name: "sets", shapes: SHAPES, waits: &[], argument, rule: |_| None };
 
 /// As the other shapes.
 const SHAPES: &[(usize, &str)] = &[

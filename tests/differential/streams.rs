@@ -9,7 +9,8 @@ use super::support::random::Random;
 use super::{Family, Rule, name};
 
 /// Streams.
-pub const FAMILY: Family = Family { shapes: SHAPES, argument, rule };
+pub const FAMILY: Family =
+    Family { name: "streams", shapes: SHAPES, waits: WAITING, argument, rule };
 
 /// Their syntaxes, as in the table of the others.
 const SHAPES: &[(usize, &str)] = &[
@@ -18,6 +19,10 @@ const SHAPES: &[(usize, &str)] = &[
     (10, "XADD key newid {name_value}*"),
     (25, "XADD key [NOMKSTREAM] [trimming] newid name value"),
     (5, "XADD key [trimming|NOMKSTREAM]* newid {name_value}* [name]"),
+    (3, "XADD LASTS newid name value"),
+    (1, "XADD LASTS 18446744073709551615-18446744073709551615 name value"),
+    (1, "XADD LASTS 9-18446744073709551615 name value"),
+    (1, "DEL LASTS"),
     (8, "XLEN key"),
     (15, "XRANGE key bound bound [COUNT_few]"),
     (15, "XREVRANGE key bound bound [COUNT_few]*"),
@@ -49,6 +54,14 @@ const SHAPES: &[(usize, &str)] = &[
     (2, "CONFIG SET nodelimit nodesize"),
 ];
 
+/// Commands that wait until they are served.
+const WAITING: &[&str] = &[
+    "XREAD BLOCK 0 STREAMS key $",
+    "XREAD COUNT 2 BLOCK 0 STREAMS key 20-0",
+    "XREADGROUP GROUP group consumer BLOCK 0 STREAMS key >",
+    "XREADGROUP GROUP group consumer COUNT 1 BLOCK 0 NOACK STREAMS key >",
+];
+
 /// Ids whose order matters come from few.
 fn small_id(random: &mut Random) -> Vec<u8> {
     format!("{}-{}", random.below(30), random.below(4)).into_bytes()
@@ -71,7 +84,8 @@ fn argument(kind: &str, random: &mut Random, args: &mut Args) -> bool {
             0..14 => format!("{}-*", random.below(40)).into_bytes(),
             14..18 => small_id(random),
             18 => format!("{}-*", 100 + random.below(2000)).into_bytes(),
-            _ => random.word(ODD_IDS),
+            // The highest would stay the highest that was deleted, above what XSETID gets.
+            _ => random.word("x 0 0-0 1- -1 1-2-3 1-* 18446744073709551616 007-1 -1-1 1--1 1-+1"),
         },
         "entryid" => id_or(random, ODD_IDS),
         "oldid" => id_or(random, "$ > 0 - (1 * x 18446744073709551615-18446744073709551615"),

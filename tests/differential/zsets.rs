@@ -8,7 +8,7 @@ use super::support::random::Random;
 use super::{Args, Family, Rule, name};
 
 /// Sorted sets and places.
-pub const FAMILY: Family = Family { shapes: SHAPES, argument, rule };
+pub const FAMILY: Family = Family { name: "zsets", shapes: SHAPES, waits: WAITING, argument, rule };
 
 /// As the other shapes.
 const SHAPES: &[(usize, &str)] = &[
@@ -85,6 +85,15 @@ const SHAPES: &[(usize, &str)] = &[
     (1, "DEL geokey"),
 ];
 
+/// Commands that wait until they are served (see those for lists).
+const WAITING: &[&str] = &[
+    "BZPOPMIN zkey 0",
+    "BZPOPMAX zkey 0",
+    "BZPOPMIN NEVER zkey 0",
+    "BZMPOP 0 1 zkey MIN|MAX",
+    "BZMPOP 0 2 zkey NEVER MIN|MAX COUNT 2",
+];
+
 /// Few keys, and some that hold anything.
 const KEYS: &str = "z:1 z:2 z:3 z:4 z:5 a b";
 
@@ -103,6 +112,7 @@ const LEX_ENDS: &str = "- + - + [ ( [a (a [c (c [e (e [1 (1 [z (z [-1 [007 a -a 
 fn argument(kind: &str, random: &mut Random, args: &mut Args) -> bool {
     let argument = match kind {
         "zkey" => random.word(KEYS),
+        "wait" => random.word("0.001 0.01 -1 x nan"),
         "either" => random.word("z:1 z:2 z:3 s:1 s:2 a"),
         "lexkey" => random.word("lex:1 lex:2"),
         "geokey" => random.word("geo:1 geo:2"),

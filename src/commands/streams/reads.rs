@@ -69,12 +69,12 @@ struct Options<'a> {
 }
 
 impl<'a> Options<'a> {
-    fn parse(ctx: &Ctx, args: &mut Args<'a>, for_group: bool) -> Result<Self, Error> {
+    fn parse(args: &mut Args<'a>, for_group: bool) -> Result<Self, Error> {
         let mut options = Options::default();
         loop {
             let more = args.left().saturating_sub(1);
             if more >= 1 && args.word("BLOCK") {
-                options.block = Some(args.timeout_ms(ctx.now_ms)?);
+                options.block = Some(args.timeout_ms()?);
             } else if more >= 1 && args.word("COUNT") {
                 options.count = u64::try_from(args.int()?).unwrap_or(0);
             } else if more >= 1 && args.word("STREAMS") {
@@ -147,7 +147,7 @@ impl Streams {
 
 /// XREAD [COUNT count] [BLOCK milliseconds] STREAMS key [key ...] id [id ...]
 fn xread(ctx: &mut Ctx, args: &mut Args) -> Reply {
-    let options = Options::parse(ctx, args, false)?;
+    let options = Options::parse(args, false)?;
     let mut after = Vec::with_capacity(options.keys.len());
     for (key, arg) in options.keys.iter().zip(options.ids) {
         let stream = ctx.db.get::<Stream>(key)?;
@@ -224,7 +224,7 @@ impl Wanted {
 /// XREADGROUP GROUP group consumer [COUNT count] [BLOCK milliseconds] [NOACK] STREAMS key
 /// [key ...] id [id ...]
 fn xreadgroup(ctx: &mut Ctx, args: &mut Args) -> Reply {
-    let options = Options::parse(ctx, args, true)?;
+    let options = Options::parse(args, true)?;
     let (group, consumer) = options.reader.ok_or(Error::XREADGROUP_NO_GROUP)?;
     let mut wanted = Vec::with_capacity(options.keys.len());
     for (key, arg) in options.keys.iter().zip(options.ids) {

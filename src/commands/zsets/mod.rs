@@ -319,6 +319,10 @@ fn zadd(ctx: &mut Ctx, args: &mut Args) -> Reply {
 /// ZINCRBY key increment member
 fn zincrby(ctx: &mut Ctx, args: &mut Args) -> Reply {
     let key = args.key();
+    // ZADD's options are options here too, which leave too little for a score and a member.
+    if ["nx", "xx", "ch", "incr", "gt", "lt"].iter().any(|option| args.word(option)) {
+        return Err(Error::SYNTAX);
+    }
     let score = parse_f64(args.bytes()?).ok_or(Error::NOT_FLOAT)?;
     let add = Add { incr: true, pairs: vec![(score, args.bytes()?)], ..Add::default() };
     add_members(ctx, key, &add, None)
