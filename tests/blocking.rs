@@ -533,6 +533,7 @@ fn keys_that_are_ready_in_one_exec_are_served_in_the_order_of_their_changes() {
     assert_eq!(pusher.recv(), Value::Array([1, 1, 1, 2].map(Value::Int).to_vec()));
     let wanted = [
         "MULTI",
+        "SELECT 0",
         "RPUSH c c1",
         "RPUSH b b1",
         "RPUSH a a1",

@@ -895,3 +895,34 @@ fn a_torn_snapshot_is_asked_for_again() {
     again.client.send(&["SET", "k", "v"]);
     wait_until("the write", || server.client().cmd(&["GET", "k"]).text() == "v");
 }
+
+#[test]
+fn a_snapshot_waits_for_more_replicas_if_it_is_told_to() {
+    let server = start(&["--repl-diskless-sync-delay", "1000"]);
+    let mut client = server.client();
+    client.expect(&["SET", "k", "v"], "+OK\r\n");
+    let ask = || {
+        let mut replica = server.client();
+        FakeReplica::greet(&mut replica);
+        replica.expect(&["REPLCONF", "capa", "eof"], "+OK\r\n");
+        replica.send(&["PSYNC", "?", "-1"]);
+        replica
+    };
+    // It sends nothing but signs of life to the first.
+    let mut first = ask();
+    assert_eq!(first.read_exactly(1), b"\n");
+    let state = client.cmd(&["INFO", "replication"]).text();
+    assert!(state.contains("state=wait_bgsave"), "{state}");
+    // What is written meanwhile is in the snapshot.
+    client.expect(&["SET", "k", "w"], "+OK\r\n");
+    client.expect(&["CONFIG", "SET", "repl-diskless-sync-max-replicas", "2"], "+OK\r\n");
+    let mut second = ask();
+    let line = |replica: &mut Client| {
+        String::from_utf8_lossy(&replica.read_line()).trim_start().to_owned()
+    };
+    let told = [line(&mut first), line(&mut second)];
+    assert!(told[0].starts_with("+FULLRESYNC ") && told[0] == told[1], "{told:?}");
+    // One that needs to know the length is not kept waiting.
+    let third = FakeReplica::attach(server.addr());
+    assert_eq!(read_rdb(&third.rdb).unwrap()[0].value, b"w");
+}

@@ -12,7 +12,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::Builder;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::engine::Engine;
 use crate::resp::out::{Chunk, Out};
@@ -33,10 +33,11 @@ const TICKS_PER_LINE: u32 = 200;
 /// Makes snapshots until no replica waits for one. Returns at once when another thread is at it.
 pub fn run(engine: &Arc<Engine>) {
     let server = &engine.server;
-    while let Some(first) = waiting(server).into_iter().next()
-        && server.replication.begin_syncing()
-    {
-        if let Err(e) = sync(server, first.keyless) {
+    while !waiting(server).is_empty() && server.replication.begin_syncing() {
+        wait_for_more(server);
+        if let Some(first) = waiting(server).first()
+            && let Err(e) = sync(server, first.keyless)
+        {
             let message = format!("No snapshot for replicas: {e}");
             server.logger.warning(&message);
             refuse_waiting(server);
@@ -54,6 +55,42 @@ fn waiting(server: &Server) -> Vec<Arc<Replica>> {
     let mut replicas = server.replication.replicas();
     replicas.retain(|r| r.state() == ReplicaState::WaitSnapshot && !r.client.outbox.is_gone());
     replicas
+}
+
+/// Gives other replicas the time of `repl-diskless-sync-delay` to come too, unless one waits that
+/// takes a snapshot of a known length only, for which Redis does not wait either.
+fn wait_for_more(server: &Server) {
+    let began = Instant::now();
+    let mut ticks = 0;
+    loop {
+        let (settings, waiting) = (server.config.get(), waiting(server));
+        let delay = Duration::from_secs(settings.repl_diskless_sync_delay);
+        let enough = match settings.repl_diskless_sync_max_replicas {
+            0 => u64::MAX,
+            count => count,
+        };
+        let is_over = began.elapsed() >= delay || waiting.len() as u64 >= enough;
+        let all_wait = settings.repl_diskless_sync && waiting.iter().all(|it| it.confirms);
+        if is_over || !all_wait || waiting.is_empty() || server.has_ended() {
+            return;
+        }
+        if ticks == 0 {
+            server.logger.notice("Delay next BGSAVE for diskless SYNC");
+        }
+        std::thread::sleep(TICK);
+        show_life(server, &mut ticks);
+    }
+}
+
+/// Sends all that wait an empty line a second, so that they do not give up; to be called once a
+/// tick.
+fn show_life(server: &Server, ticks: &mut u32) {
+    *ticks += 1;
+    if ticks.is_multiple_of(TICKS_PER_LINE) {
+        for replica in waiting(server) {
+            server.clients.push(&replica.client, Chunk::Owned(b"\n".to_vec()), NO_LIMIT);
+        }
+    }
 }
 
 fn sync(server: &Server, keyless: bool) -> io::Result<()> {
@@ -130,13 +167,12 @@ impl Round<'_> {
         }
     }
 
-    /// While a snapshot is made, tells replicas that come of it too, for they share it, and sends
-    /// all that still wait an empty line a second, so that they do not give up. Returns those that
-    /// were told.
+    /// While a snapshot is made, tells replicas that come of it too, for they share it. Returns
+    /// those that were told.
     fn attend(&self) -> Vec<Arc<Replica>> {
         let server = self.server;
         let mut told = Vec::new();
-        let mut ticks = 0u32;
+        let mut ticks = 0;
         while self.spool.state() == SpoolState::Growing {
             self.tell(&mut told);
             if server.config.get().repl_diskless_sync {
@@ -146,13 +182,7 @@ impl Round<'_> {
                 server.replication.abort_sync.store(true, Ordering::SeqCst);
             }
             std::thread::sleep(TICK);
-            ticks += 1;
-            if ticks.is_multiple_of(TICKS_PER_LINE) {
-                for replica in waiting(server) {
-                    let line = Chunk::Owned(b"\n".to_vec());
-                    server.clients.push(&replica.client, line, NO_LIMIT);
-                }
-            }
+            show_life(server, &mut ticks);
         }
         told
     }

@@ -48,8 +48,8 @@ impl ShardSet {
         self.0[index / 64] >> (index % 64) & 1 == 1
     }
 
-    /// Those of both.
-    pub fn and(self, other: ShardSet) -> ShardSet {
+    /// Those that one of the two has.
+    pub fn union(self, other: ShardSet) -> ShardSet {
         ShardSet(std::array::from_fn(|i| self.0[i] | other.0[i]))
     }
 
@@ -230,8 +230,8 @@ impl Keyspace {
     }
 
     /// Holds several shards, given in ascending order. Who sleeps for one of them holds none of the
-    /// others meanwhile: of a thread that is interrupted while it holds ten shards many others would
-    /// soon be waiting that hold ten more each.
+    /// others meanwhile: for a thread that is interrupted while it holds ten shards, many others
+    /// would soon be waiting that hold ten more each.
     fn lock_several(&self, shards: &[usize]) -> Vec<(usize, Guard<'_, Shard>)> {
         let mut missing = None;
         for _ in 0..TRIES {
@@ -367,7 +367,7 @@ impl Held<'_> {
             Guards::One(_, guard) => guard.waiting.shards(),
             Guards::Many(guards) => guards
                 .iter()
-                .fold(ShardSet::default(), |all, (_, guard)| all.and(guard.waiting.shards())),
+                .fold(ShardSet::default(), |all, (_, guard)| all.union(guard.waiting.shards())),
             // Nothing can be missing.
             Guards::All(_) => ShardSet::default(),
         }
@@ -427,7 +427,7 @@ mod tests {
         assert!(few.has(3) && few.has(200) && !few.has(8) && !few.has(72));
         assert_eq!((Plan::of_set(few), Plan::of_set(all)), (Plan::Many(vec![3, 200]), Plan::All));
         assert_eq!((Plan::All.set(), Plan::None.set()), (all, ShardSet::default()));
-        assert_eq!((few.and(all), few.without(Plan::One(3).set())), (all, Plan::One(200).set()));
+        assert_eq!((few.union(all), few.without(Plan::One(3).set())), (all, Plan::One(200).set()));
         assert!(few.without(all).is_empty() && !few.is_empty());
     }
 

@@ -26,7 +26,7 @@ impl Waiting {
     /// A client waits for a key. Whoever serves it needs these shards.
     pub fn block(&mut self, db: usize, key: &[u8], client: u64, shards: ShardSet) {
         self.blocked.entry(key.to_vec()).or_default().push((db, client));
-        self.shards = self.shards.and(shards);
+        self.shards = self.shards.union(shards);
     }
 
     /// It does no longer.

@@ -473,7 +473,8 @@ const CONSTANT_DEFAULTS: Settings = Settings {
     repl_timeout: 60,
     repl_ping_replica_period: 10,
     repl_diskless_sync: true,
-    repl_diskless_sync_delay: 5,
+    // Redis waits for five seconds. Here who comes while a snapshot is made may still share it.
+    repl_diskless_sync_delay: 0,
     repl_diskless_sync_max_replicas: 0,
     repl_diskless_load: DisklessLoad::Disabled,
     repl_disable_tcp_nodelay: false,
