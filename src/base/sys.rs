@@ -331,19 +331,17 @@ impl Default for CountingAllocator {
     }
 }
 
-/// The size that a block of `size` bytes is given: one of eight between two powers of two.
+/// The size that a block of `size` bytes is given: a power of two, or one of the seven between it
+/// and the next.
 ///
 /// What grows by little is so moved once in a while and not each time, and a block that keeps its
 /// size need not go through the system's allocator, whose lock the threads share. Small blocks and
 /// large ones are taken as they are: of the ones there are too many, the others grow by factors.
 fn class_of(size: usize) -> usize {
-    /// What the allocator keeps before each block, so that classes and these make even pages.
-    const HEAD: usize = 8;
-    if !(256..=64 * 1024).contains(&size) {
+    if !(256..=16 * 1024).contains(&size) {
         return size;
     }
-    let whole = size + HEAD;
-    whole.next_multiple_of(whole.next_power_of_two() / 16) - HEAD
+    size.next_multiple_of(size.next_power_of_two() / 16)
 }
 
 /// The layout of a block as it is asked of the system: valid, as the class of a size that a layout
@@ -401,6 +399,6 @@ mod tests {
             assert_eq!(class_of(class), class);
         }
         assert_eq!((class_of(255), class_of(1 << 20)), (255, 1 << 20));
-        assert_eq!((class_of(8180), class_of(8184), class_of(8185)), (8184, 8184, 9208));
+        assert_eq!((class_of(8180), class_of(8192), class_of(8193)), (8192, 8192, 9216));
     }
 }
