@@ -177,7 +177,9 @@ fn save_points_save() {
 #[test]
 fn flushall_ends_a_save_that_has_only_just_been_asked_for() {
     let dir = TempDir::new("ferrodis-rdb");
-    let server = start_in(&dir, &[]);
+    // Without a delay of a tenth of a second the save of one key is over before the thread that
+    // executes FLUSHALL has its turn again, on a machine with other work.
+    let server = start_in(&dir, &["--rdb-key-save-delay", "100000"]);
     let mut client = server.client();
     for _ in 0..20 {
         ok(&mut client, &["SET", "k", "v"]);

@@ -108,8 +108,8 @@ pub struct Snapshot {
     position: usize,
     /// Parts that are not walked to their end.
     left: usize,
-    /// The last hold brought entries, so the next one has to be prepared for.
-    busy: bool,
+    /// Buckets with keys since the last pause.
+    walked: usize,
     orphans: Vec<Part>,
 }
 
@@ -138,7 +138,7 @@ impl Snapshot {
         drop(guards);
         let keyspace = Arc::clone(keyspace);
         let snapshot =
-            Snapshot { keyspace, counts, position: 0, left, busy: false, orphans: Vec::new() };
+            Snapshot { keyspace, counts, position: 0, left, walked: 0, orphans: Vec::new() };
         (snapshot, noted)
     }
 
@@ -159,8 +159,8 @@ impl Snapshot {
             };
             let Some((batch, more)) = step else { continue };
             self.left -= usize::from(!more);
-            self.busy = !batch.buckets.is_empty();
-            if self.busy {
+            if !batch.buckets.is_empty() {
+                self.walked += batch.buckets.len();
                 return Some(batch);
             }
         }
@@ -180,7 +180,8 @@ impl Snapshot {
     fn walk_next(&mut self) -> Option<(Batch, bool)> {
         let databases = self.keyspace.databases();
         let (db, index) = (self.position / SHARDS, self.position % SHARDS);
-        if self.busy {
+        if self.walked >= BUCKETS_PER_HOLD {
+            self.walked = 0;
             // A thread that has just slept is not interrupted at once: without this the walker is,
             // on a busy machine, while it holds a shard that writers wait for.
             keyspace::breathe();
