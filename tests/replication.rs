@@ -249,6 +249,23 @@ fn slow_primary() -> Server {
     primary
 }
 
+/// Cuts a load while `flag` shows it: the old data are there again, until one comes to its end.
+#[track_caller]
+fn keeps_its_data_until_others_are_whole(
+    primary: &Server,
+    replica: &Server,
+    client: &mut Client,
+    flag: &str,
+) {
+    cut_replicas(primary);
+    wait_until("it gives up", || field(replica, "persistence", flag) == "0");
+    client.expect(&["GET", "own"], "$1\r\nv\r\n");
+    hurry(primary);
+    wait_for_link(replica);
+    client.expect(&["GET", "own"], "$-1\r\n");
+    assert_same_data(primary, replica);
+}
+
 fn hurry(primary: &Server) {
     primary.client().cmd(&["CONFIG", "SET", "rdb-key-save-delay", "0"]);
 }
@@ -290,13 +307,7 @@ fn a_snapshot_is_loaded_beside_older_data_of_the_same_stream() {
     client.expect(&["MULTI"], "+OK\r\n");
     client.expect(&["BGSAVE"], loading);
     client.expect(&["DISCARD"], "+OK\r\n");
-    cut_replicas(&primary);
-    wait_until("it gives up", || field(&replica, "persistence", "async_loading") == "0");
-    client.expect(&["GET", "own"], "$1\r\nv\r\n");
-    hurry(&primary);
-    wait_for_link(&replica);
-    client.expect(&["GET", "own"], "$-1\r\n");
-    assert_same_data(&primary, &replica);
+    keeps_its_data_until_others_are_whole(&primary, &replica, &mut client, "async_loading");
     watching.expect(&["MULTI"], "+OK\r\n");
     watching.expect(&["EXEC"], "*-1\r\n");
     assert!(waiting.recv().to_string().contains("1-1"));
@@ -312,13 +323,7 @@ fn data_of_another_stream_are_not_served_and_not_lost() {
     assert_eq!(field(&replica, "persistence", "async_loading"), "0");
     let loading = "-LOADING Redis is loading the dataset in memory\r\n";
     client.expect(&["GET", "own"], loading);
-    cut_replicas(&primary);
-    wait_until("it gives up", || field(&replica, "persistence", "loading") == "0");
-    client.expect(&["GET", "own"], "$1\r\nv\r\n");
-    hurry(&primary);
-    wait_for_link(&replica);
-    client.expect(&["GET", "own"], "$-1\r\n");
-    assert_same_data(&primary, &replica);
+    keeps_its_data_until_others_are_whole(&primary, &replica, &mut client, "loading");
 }
 
 #[test]

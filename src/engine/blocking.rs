@@ -142,19 +142,12 @@ pub fn hold<'k>(engine: &'k Engine, command: &Command, mut plan: Plan) -> Held<'
     let serves = command.has(flag::WRITE) || command.locking == Locking::Queued;
     loop {
         let held = engine.server.keyspace.hold(&plan);
-        if !serves {
-            return held;
-        }
         let wanted = held.shards_of_waiting();
-        if wanted.is_empty() {
-            return held;
-        }
-        let missing = wanted.without(held.set());
-        if missing.is_empty() {
+        if !serves || wanted.is_empty() || wanted.without(held.set()).is_empty() {
             return held;
         }
         drop(held);
-        plan = plan.union(Plan::of_set(missing));
+        plan = plan.union(Plan::of_set(wanted));
     }
 }
 
