@@ -360,7 +360,7 @@ fn a_time_out_is_exact() {
                     client.expect(&[command, &[seconds.as_str()]].concat(), reply);
                     let took = began.elapsed();
                     assert!(took >= Duration::from_millis(ms), "{command:?} {ms} took {took:?}");
-                    let limit = Duration::from_millis(ms + 500);
+                    let limit = Duration::from_millis(ms + 2_000);
                     assert!(took < limit, "{command:?} {ms} took {took:?}");
                 }
             });
@@ -369,7 +369,7 @@ fn a_time_out_is_exact() {
     let mut client = server.client();
     let began = Instant::now();
     client.expect(&["BLPOP", "k", "0.0001"], "*-1\r\n");
-    assert!(began.elapsed() < Duration::from_millis(500));
+    assert!(began.elapsed() < Duration::from_millis(2_000));
     assert_eq!(info(&mut client, "blocked_clients"), 0);
 }
 

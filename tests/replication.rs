@@ -698,9 +698,8 @@ fn wait_counts_those_that_confirmed_this_write() {
     let (mut client, reply) = waiting.join().unwrap();
     assert_eq!(reply, 1);
     assert!(began.elapsed() >= Duration::from_millis(400));
-    let began = Instant::now();
+    // It would wait for ever.
     assert_eq!(client.cmd(&["WAIT", "1", "0"]).int(), 1);
-    assert!(began.elapsed() < Duration::from_millis(300));
 }
 
 #[test]

@@ -26,40 +26,50 @@ const MAX_RATIO: usize = MAX_COPY / 3;
 /// What compression must save to be worth it: the length fields it needs in the file.
 const MIN_SAVING: usize = 4;
 
-/// Returns `input` compressed, or `None` when that would not be at least 4 bytes shorter.
-///
-/// Of all the ways to write a text this takes the one that liblzf takes in Redis, so that values
-/// have the same bytes: the same memory of what was seen, no match with the very first byte, nor
-/// (but for a quirk) of the last two, and giving up by the same count of bytes.
-pub fn compress(input: &[u8]) -> Option<Vec<u8>> {
-    let limit = input.len().checked_sub(MIN_SAVING).filter(|&limit| limit > 0)?;
-    let mut seen = Seen::new(input.len());
-    let mut out = Packed::new(limit);
-    let mut at = 0;
-    while at + MIN_COPY <= input.len() {
-        let Some(distance) = seen.swap(input, at).filter(|&d| is_match(input, at, d)) else {
-            if out.bytes.len() >= limit {
-                return None;
+/// Compresses, and keeps its memory from one text to the next.
+#[derive(Default)]
+pub struct Packer {
+    seen: Seen,
+    packed: Packed,
+}
+
+impl Packer {
+    /// Returns `input` compressed, or `None` when that would not be at least 4 bytes shorter.
+    ///
+    /// Of all the ways to write a text this takes the one that liblzf takes in Redis, so that
+    /// values have the same bytes: the same memory of what was seen, no match with the very first
+    /// byte, nor (but for a quirk) of the last two, and giving up by the same count of bytes.
+    pub fn compress(&mut self, input: &[u8]) -> Option<&[u8]> {
+        let limit = input.len().checked_sub(MIN_SAVING).filter(|&limit| limit > 0)?;
+        let Packer { seen, packed } = self;
+        seen.begin(input.len());
+        packed.begin(limit);
+        let mut at = 0;
+        while at + MIN_COPY <= input.len() {
+            let Some(distance) = seen.swap(input, at).filter(|&d| is_match(input, at, d)) else {
+                if packed.bytes.len() >= limit {
+                    return None;
+                }
+                packed.push_literal(input[at]);
+                at += 1;
+                continue;
+            };
+            let length = match_length(input, at, distance);
+            packed.push_copy(distance, length)?;
+            at += length;
+            // The last two positions of a match are remembered, as the next often starts there.
+            if at + MIN_COPY <= input.len() {
+                seen.swap(input, at - 2);
+                seen.swap(input, at - 1);
             }
-            out.push_literal(input[at]);
-            at += 1;
-            continue;
-        };
-        let length = match_length(input, at, distance);
-        out.push_copy(distance, length)?;
-        at += length;
-        // The last two positions of a match are remembered, as the next match often starts there.
-        if at + MIN_COPY <= input.len() {
-            seen.swap(input, at - 2);
-            seen.swap(input, at - 1);
         }
+        if packed.bytes.len() + 3 > limit {
+            return None;
+        }
+        input[at..].iter().for_each(|&byte| packed.push_literal(byte));
+        packed.end_literals();
+        Some(&packed.bytes)
     }
-    if out.bytes.len() + 3 > limit {
-        return None;
-    }
-    input[at..].iter().for_each(|&byte| out.push_literal(byte));
-    out.end_literals();
-    Some(out.bytes)
 }
 
 /// Returns the text that `input` stands for, or `None` when it is damaged or does not give
@@ -114,16 +124,32 @@ fn copy_back(out: &mut Vec<u8>, distance: usize, mut length: usize) -> Option<()
 
 /// Where three-byte sequences were last seen, by a hash of 16 bits. Two sequences may share one:
 /// the reader compares the bytes before it trusts a place.
+#[derive(Default)]
 struct Seen {
-    /// A hash, and one more than the position, modulo 2^32; 0 for none.
+    /// A hash, and behind which of all positions there have been it was seen last: the texts stand
+    /// one behind the other, and positions are counted modulo 2^32. What is not above `base` is of
+    /// an earlier text, and its slot is free.
     slots: Vec<(u16, u32)>,
+    /// Where the present text begins.
+    base: u32,
+    /// Where the next one will begin.
+    end: u32,
 }
 
 impl Seen {
-    /// Small inputs get small tables, so that clearing one costs no more than the work itself.
-    fn new(input_len: usize) -> Self {
+    /// Forgets everything, for a text of that length. Slots are made as texts need them, twice as
+    /// many as positions, and cleared when positions have run out; a text too long for 32 bits is
+    /// seen as one that begins at 0 anyway.
+    fn begin(&mut self, input_len: usize) {
         let slots = (2 * input_len).next_power_of_two().min(1 << 16);
-        Seen { slots: vec![(0, 0); slots] }
+        let len = u32::try_from(input_len).ok();
+        match len.and_then(|len| self.end.checked_add(len)) {
+            Some(end) if slots <= self.slots.len() => (self.base, self.end) = (self.end, end),
+            _ => {
+                self.slots = vec![(0, 0); slots.max(self.slots.len())];
+                (self.base, self.end) = (0, len.unwrap_or(u32::MAX));
+            }
+        }
     }
 
     /// Remembers position `at` and returns how far back the same hash was seen, if in reach.
@@ -134,12 +160,14 @@ impl Seen {
         let mask = self.slots.len() - 1;
         let mut index = usize::from(hash) & mask;
         // A table of less than 2^16 slots is at most half full.
-        while self.slots[index].1 != 0 && self.slots[index].0 != hash {
+        while self.slots[index].1 > self.base && self.slots[index].0 != hash {
             index = (index + 1) & mask;
         }
-        let (_, before) = std::mem::replace(&mut self.slots[index], (hash, at as u32 + 1));
-        let distance = (at as u32 + 1).wrapping_sub(before) as usize;
-        (before > 1 && (1..=MAX_DISTANCE.min(at)).contains(&distance)).then_some(distance)
+        let place = self.base.wrapping_add(at as u32).wrapping_add(1);
+        let (_, before) = std::mem::replace(&mut self.slots[index], (hash, place));
+        let distance = place.wrapping_sub(before) as usize;
+        (before > self.base + 1 && (1..=MAX_DISTANCE.min(at)).contains(&distance))
+            .then_some(distance)
     }
 }
 
@@ -171,6 +199,7 @@ fn match_length(input: &[u8], at: usize, distance: usize) -> usize {
 }
 
 /// Compressed text in the making.
+#[derive(Default)]
 struct Packed {
     bytes: Vec<u8>,
     /// How many literals the run at the end has; the byte before them is for their number.
@@ -179,8 +208,10 @@ struct Packed {
 }
 
 impl Packed {
-    fn new(limit: usize) -> Self {
-        Packed { bytes: vec![0], literals: 0, limit }
+    fn begin(&mut self, limit: usize) {
+        self.bytes.clear();
+        self.limit = limit;
+        self.begin_literals();
     }
 
     fn push_literal(&mut self, byte: u8) {
@@ -229,6 +260,10 @@ impl Packed {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn compress(input: &[u8]) -> Option<Vec<u8>> {
+        Packer::default().compress(input).map(<[u8]>::to_vec)
+    }
 
     fn xorshift(state: &mut u64) -> u64 {
         *state ^= *state << 13;
@@ -293,6 +328,21 @@ mod tests {
         let packed = [0x01, 0x61, 0x61, 0xe0, 0x57, 0x00, 0x01, 0x61, 0x61];
         assert_eq!(decompress(&packed, 100), Some(vec![b'a'; 100]));
         assert_eq!(compress(&[b'a'; 100]).as_deref(), Some(&packed[..]));
+    }
+
+    #[test]
+    fn a_packer_that_has_packed_packs_as_a_new_one() {
+        let mut seed = 7;
+        let mut packer = Packer::default();
+        // Soon the positions run out.
+        packer.seen.end = u32::MAX - 300_000;
+        for round in 0..1_000 {
+            let len = (xorshift(&mut seed) % if round % 50 == 0 { 9_000 } else { 700 }) as usize;
+            let letters = 1 + xorshift(&mut seed) % 12;
+            let text: Vec<u8> = (0..len).map(|_| (xorshift(&mut seed) % letters) as u8).collect();
+            assert_eq!(packer.compress(&text).map(<[u8]>::to_vec), compress(&text));
+        }
+        assert!(packer.seen.end < u32::MAX / 2);
     }
 
     #[test]

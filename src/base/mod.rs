@@ -15,6 +15,7 @@ pub mod logger;
 pub mod longdouble;
 pub mod lzf;
 pub mod num;
+pub mod pipeline;
 pub mod process;
 pub mod quote;
 pub mod rng;

@@ -236,6 +236,13 @@ fn read_backlen(bytes: &[u8], end: usize) -> Option<(usize, usize)> {
     None
 }
 
+/// Whether no two items are the same text.
+pub fn all_differ<'a>(items: impl Iterator<Item = Item<'a>>) -> bool {
+    let mut items: Vec<Item> = items.collect();
+    items.sort_unstable_by(|a, b| a.bytes(&mut [0; 20]).cmp(b.bytes(&mut [0; 20])));
+    items.windows(2).all(|pair| !pair[0].same(&pair[1]))
+}
+
 impl Listpack {
     /// An empty one.
     pub fn new() -> Listpack {

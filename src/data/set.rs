@@ -10,14 +10,13 @@
 //!
 //! This file must not know keys, replies, or why something is added.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::base::num::{i64_len, parse_i64};
 use crate::base::table::Table;
 use crate::data::Limits;
 use crate::data::intset::{self, Intset};
-use crate::data::listpack::{Item, Listpack};
+use crate::data::listpack::{Item, Listpack, all_differ};
 
 /// The content of a key that holds a set.
 #[derive(Clone)]
@@ -114,9 +113,7 @@ impl Set {
     pub fn from_listpack(block: Listpack, limits: &Limits) -> Option<Set> {
         let len = block.len();
         if len <= limits.set_max_listpack_entries {
-            let mut seen = HashSet::with_capacity(len);
-            let unique = block.iter().all(|item| seen.insert(item.to_vec()));
-            return unique.then_some(Set(Repr::Listpack(block)));
+            return all_differ(block.iter()).then_some(Set(Repr::Listpack(block)));
         }
         let mut table = Table::new();
         let unique = block.iter().all(|item| table.insert(item.bytes(&mut [0; 20]), b"", None));

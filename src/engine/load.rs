@@ -6,16 +6,17 @@
 use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::sync::atomic::Ordering;
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use crate::base::{clock, quote};
-use crate::data::Value;
+use crate::base::{clock, pipeline, quote};
 use crate::engine::{Engine, dispatch};
 use crate::rdb::{Eviction, Item, Reader};
 use crate::state::memory;
 use crate::state::persistence;
+use crate::store::Aging;
+use crate::store::batch::{Batch, Facts, Twice};
 use crate::store::keyspace::Keyspace;
-use crate::store::{Aging, Changes, Db, Expiry, Plan};
 
 /// What a file says of the replication stream that it is a state of.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -137,6 +138,8 @@ struct Loader<'e> {
     /// Bytes of other files that were loaded before this one.
     before: u64,
     aging: Aging,
+    /// Keys that are not stored yet.
+    batch: Batch,
     place: StreamPlace,
     items: u64,
     keys: u64,
@@ -161,6 +164,7 @@ impl<'e> Loader<'e> {
             existing,
             before: 0,
             aging: memory::aging(&settings),
+            batch: Batch::default(),
             place: StreamPlace::default(),
             items: 0,
             keys: 0,
@@ -169,7 +173,29 @@ impl<'e> Loader<'e> {
         }
     }
 
-    fn load<R: Read>(mut self, input: R, size: Option<u64>) -> Result<StreamPlace, String> {
+    /// Reads and decodes on this thread, and stores on another.
+    fn load<R: Read>(self, input: R, size: Option<u64>) -> Result<StreamPlace, String> {
+        let (keyspace, aging, now_ms) = (self.keyspace, self.aging, self.now_ms);
+        let replaces = self.existing == Existing::Replace;
+        let (spent, empties) = mpsc::channel();
+        let second = |mut batch: Batch| {
+            batch.store(keyspace, now_ms, aging, replaces).map_err(|twice| refusal(&twice))?;
+            // Nobody is left to fill it at the end.
+            let _ = spent.send(batch);
+            Ok(())
+        };
+        let loaded = pipeline::run(|give| self.read(input, size, &empties, give), second);
+        loaded.map_err(|e| e.to_string())
+    }
+
+    /// Reads the file and gives away its keys, in batches that come back when they are stored.
+    fn read<R: Read>(
+        mut self,
+        input: R,
+        size: Option<u64>,
+        empties: &mpsc::Receiver<Batch>,
+        give: &mut dyn FnMut(Batch) -> io::Result<()>,
+    ) -> io::Result<StreamPlace> {
         let server = &self.engine.server;
         let settings = server.config.get();
         let delay = Duration::from_micros(settings.key_load_delay);
@@ -179,9 +205,9 @@ impl<'e> Loader<'e> {
             .small_up_to(settings.limits);
         let mut reported = Instant::now();
         loop {
-            let item = reader.next().map_err(|e| e.to_string())?;
+            let item = reader.next().map_err(io::Error::other)?;
             if server.has_ended() {
-                return Err("the server ends".to_owned());
+                return Err(io::Error::other("the server ends"));
             }
             if self.items.is_multiple_of(1024) {
                 let done = self.before + reader.offset();
@@ -196,11 +222,16 @@ impl<'e> Loader<'e> {
             if let Item::Eof = item {
                 break;
             }
-            self.take(item).map_err(|e| format!("{e}, before byte {}", reader.offset()))?;
+            self.take(item, reader.offset()).map_err(|e| before(&e, reader.offset()))?;
+            if self.batch.is_full() {
+                let next = empties.try_recv().unwrap_or_default();
+                give(std::mem::replace(&mut self.batch, next))?;
+            }
             if !delay.is_zero() {
                 std::thread::sleep(delay);
             }
         }
+        give(self.batch)?;
         let mut state = server.persistence.state.lock();
         state.load_keys_loaded = self.keys;
         state.load_keys_expired = self.expired;
@@ -213,7 +244,8 @@ impl<'e> Loader<'e> {
         Ok(self.place)
     }
 
-    fn take(&mut self, item: Item) -> Result<(), String> {
+    /// Takes what was found before byte `offset`.
+    fn take(&mut self, item: Item, offset: u64) -> Result<(), String> {
         self.items += 1;
         match item {
             Item::Aux(name, value) => self.aux(&name, &value),
@@ -236,7 +268,14 @@ impl<'e> Loader<'e> {
                     return Ok(());
                 }
                 self.keys += 1;
-                return self.put(&key, value, expire_at_ms, eviction);
+                let (idle_seconds, frequency) = match eviction {
+                    Some(Eviction::Idle(seconds)) => (Some(seconds), None),
+                    Some(Eviction::Freq(frequency)) => (None, Some(frequency)),
+                    None => (None, None),
+                };
+                let (db, expire_at, origin) = (self.db, expire_at_ms, offset);
+                let facts = Facts { db, expire_at, idle_seconds, frequency, origin };
+                self.batch.push(self.keyspace, &key, value, facts);
             }
             Item::Empty(key) => {
                 self.empty += 1;
@@ -253,34 +292,10 @@ impl<'e> Loader<'e> {
                 );
                 self.engine.server.logger.warning(&message);
             }
-            Item::ResizeDb | Item::ModuleAux | Item::Eof => {}
-        }
-        Ok(())
-    }
-
-    fn put(
-        &mut self,
-        key: &[u8],
-        value: Value,
-        expire_at_ms: Option<i64>,
-        eviction: Option<Eviction>,
-    ) -> Result<(), String> {
-        let keyspace = self.keyspace;
-        let mut held = keyspace.hold(&Plan::One(keyspace.shard_of(key)));
-        let mut changes = Changes::default();
-        let mut db = Db::new(&mut held, self.db, self.now_ms, Expiry::Ignore, &mut changes);
-        db.set_aging(self.aging);
-        if self.existing == Existing::Refuse && db.exists(key) {
-            let mut shown = Vec::new();
-            quote::repr(&mut shown, key);
-            let shown = String::from_utf8_lossy(&shown);
-            return Err(format!("RDB has duplicated key {shown} in DB {}", self.db));
-        }
-        db.set(key, value, expire_at_ms);
-        match eviction {
-            Some(Eviction::Idle(seconds)) => db.set_accesses(key, Some(seconds), None),
-            Some(Eviction::Freq(frequency)) => db.set_accesses(key, None, Some(frequency)),
-            None => {}
+            Item::ResizeDb(keys) => {
+                self.keyspace.reserve(self.db, usize::try_from(keys).unwrap_or(usize::MAX));
+            }
+            Item::ModuleAux | Item::Eof => {}
         }
         Ok(())
     }
@@ -294,4 +309,16 @@ impl<'e> Loader<'e> {
             _ => {}
         }
     }
+}
+
+/// What is wrong with a file, and where that was seen.
+fn before(what: &str, offset: u64) -> io::Error {
+    io::Error::other(format!("{what}, before byte {offset}"))
+}
+
+fn refusal(twice: &Twice) -> io::Error {
+    let mut shown = Vec::new();
+    quote::repr(&mut shown, &twice.key);
+    let shown = String::from_utf8_lossy(&shown);
+    before(&format!("RDB has duplicated key {shown} in DB {}", twice.db), twice.origin)
 }

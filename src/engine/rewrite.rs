@@ -61,7 +61,7 @@ fn write_commands<W: Write>(
             write_entry(&mut out, &key)?;
             progress.key(server)?;
         }
-        progress.report(server);
+        progress.report(server, &mut snapshot);
     }
     drop(snapshot);
     out.out.into_inner().map_err(io::IntoInnerError::into_error)

@@ -13,8 +13,14 @@ use crate::data::{Limits, Str, Value};
 use crate::rdb::kinds::{hash, list, set, stream, zset};
 use crate::rdb::{Eviction, opcodes};
 
+/// Strings up to this are read without looking how much of them is there.
+const AT_ONCE: usize = 16 * 1024;
 /// How much memory is taken ahead of the bytes that a length promises.
 const STEP: usize = 1024 * 1024;
+/// The bytes of the smallest key: type, length of the name, name, and the value's first byte.
+const SMALLEST_KEY: u64 = 4;
+/// Keys that are believed to come where the bytes left are not known.
+const MOST_KEYS: u64 = 1 << 20;
 /// The bytes that end a DUMP payload: version and checksum.
 const FOOTER: usize = 2 + 8;
 
@@ -85,8 +91,8 @@ pub enum Item {
     Aux(Vec<u8>, Vec<u8>),
     /// The entries after this belong to this database.
     SelectDb(u64),
-    /// How many keys the database has, and how many of them expire. A hint, not to be trusted.
-    ResizeDb,
+    /// How many keys the database has, at most as many as the bytes left may be. A hint.
+    ResizeDb(u64),
     /// The source of a function library.
     Function(Vec<u8>),
     /// Data of a module, which was skipped.
@@ -265,9 +271,10 @@ impl<R: Read> Source<R> {
                 opcodes::AUX => return Ok(Item::Aux(self.string()?, self.string()?)),
                 opcodes::SELECT_DB => return Ok(Item::SelectDb(self.len()?)),
                 opcodes::RESIZE_DB => {
+                    let keys = self.len()?;
                     self.len()?;
-                    self.len()?;
-                    return Ok(Item::ResizeDb);
+                    let most = self.left().map_or(MOST_KEYS, |left| left / SMALLEST_KEY);
+                    return Ok(Item::ResizeDb(keys.min(most)));
                 }
                 opcodes::FUNCTION => return Ok(Item::Function(self.string()?)),
                 opcodes::MODULE_AUX => return self.module_aux(),
@@ -466,6 +473,16 @@ impl<R: Read> Source<R> {
         let start = self.offset;
         let len = usize::try_from(len)
             .map_err(|_| corrupt(start, "a string does not fit this machine's memory"))?;
+        if len <= AT_ONCE {
+            let mut bytes = vec![0; len];
+            return match self.inner.read_exact(&mut bytes) {
+                Ok(()) => {
+                    self.account(&bytes);
+                    Ok(bytes)
+                }
+                Err(error) => Err(self.failed(error)),
+            };
+        }
         let mut bytes = Vec::new();
         while bytes.len() < len {
             let done = bytes.len();
@@ -611,6 +628,17 @@ mod tests {
         }
         let kind = walk_kind(&file(11, &[0x00, 0xc4, 0, 0, 0]));
         assert!(matches!(kind, ErrorKind::Corrupt(_)), "{kind:?}");
+    }
+
+    #[test]
+    fn no_more_keys_are_announced_than_can_come() {
+        let body = b"\xfe\x00\xfb\x81\xff\xff\xff\xff\xff\xff\xff\xff\x00\x00\x01k\x01v";
+        let bytes = file(11, body);
+        for (limit, most) in [(Some(bytes.len() as u64), 3), (None, MOST_KEYS)] {
+            let mut reader = Reader::new(&bytes[..]).limit(limit);
+            assert!(matches!(reader.next().unwrap(), Item::SelectDb(0)));
+            assert!(matches!(reader.next().unwrap(), Item::ResizeDb(keys) if keys == most));
+        }
     }
 
     #[test]

@@ -31,7 +31,7 @@ pub struct Options {
 /// file without its end.
 pub struct Writer<W: Write> {
     out: Summed<W>,
-    opts: Options,
+    strings: Strings,
 }
 
 impl<W: Write> Writer<W> {
@@ -39,7 +39,7 @@ impl<W: Write> Writer<W> {
     pub fn new(inner: W, opts: Options) -> Self {
         let out =
             Summed { inner, gathered: Vec::with_capacity(GATHER), crc: opts.checksum.then_some(0) };
-        Writer { out, opts }
+        Writer { out, strings: Strings::new(opts.compress) }
     }
 
     /// Writes the magic and the version. Call it first.
@@ -51,8 +51,8 @@ impl<W: Write> Writer<W> {
     /// Writes a fact about the file, such as `redis-ver`.
     pub fn aux(&mut self, name: &[u8], value: &[u8]) -> io::Result<()> {
         self.out.write_all(&[opcodes::AUX])?;
-        put_string(&mut self.out, name, &self.opts)?;
-        put_string(&mut self.out, value, &self.opts)
+        put_string(&mut self.out, name, &mut self.strings)?;
+        put_string(&mut self.out, value, &mut self.strings)
     }
 
     /// The entries after this belong to database `db`.
@@ -91,8 +91,8 @@ impl<W: Write> Writer<W> {
             None => {}
         }
         self.out.write_all(&[type_of(value)])?;
-        put_string(&mut self.out, key, &self.opts)?;
-        put_body(&mut self.out, value, &self.opts)
+        put_string(&mut self.out, key, &mut self.strings)?;
+        put_body(&mut self.out, value, &mut self.strings)
     }
 
     /// Writes the end and the checksum, flushes, and gives back what was written to.
@@ -149,10 +149,22 @@ impl<W: Write> Write for Summed<W> {
     }
 }
 
+/// How strings are written.
+pub(super) struct Strings {
+    /// What compresses them, if anything does.
+    packer: Option<lzf::Packer>,
+}
+
+impl Strings {
+    fn new(compress: bool) -> Self {
+        Strings { packer: compress.then(lzf::Packer::default) }
+    }
+}
+
 /// Appends `value` to `out`: its type byte, then its body.
 pub fn encode_value(out: &mut Vec<u8>, value: &Value, opts: &Options) {
     out.push(type_of(value));
-    put_body(out, value, opts).expect("a Vec takes every write");
+    put_body(out, value, &mut Strings::new(opts.compress)).expect("a Vec takes every write");
 }
 
 /// Returns the payload of DUMP: type, body, version (2 bytes), checksum (8 bytes), the last two
@@ -180,40 +192,44 @@ fn type_of(value: &Value) -> u8 {
     }
 }
 
-fn put_body(out: &mut impl Write, value: &Value, opts: &Options) -> io::Result<()> {
+fn put_body(out: &mut impl Write, value: &Value, strings: &mut Strings) -> io::Result<()> {
     match value {
-        Value::String(text) => put_str(out, text, opts),
-        Value::List(list) => list::write(out, list, opts),
-        Value::Hash(hash) => hash::write(out, hash, opts),
-        Value::Set(set) => set::write(out, set, opts),
-        Value::Zset(zset) => zset::write(out, zset, opts),
-        Value::Stream(stream) => stream::write(out, stream, opts),
+        Value::String(text) => put_str(out, text, strings),
+        Value::List(list) => list::write(out, list, strings),
+        Value::Hash(hash) => hash::write(out, hash, strings),
+        Value::Set(set) => set::write(out, set, strings),
+        Value::Zset(zset) => zset::write(out, zset, strings),
+        Value::Stream(stream) => stream::write(out, stream, strings),
     }
 }
 
-fn put_str(out: &mut impl Write, text: &Str, opts: &Options) -> io::Result<()> {
+fn put_str(out: &mut impl Write, text: &Str, strings: &mut Strings) -> io::Result<()> {
     match text.as_int().map(i32::try_from) {
         Some(Ok(number)) => put_int(out, number),
-        Some(Err(_)) | None => put_string(out, text.bytes(&mut [0; 20]), opts),
+        Some(Err(_)) | None => put_string(out, text.bytes(&mut [0; 20]), strings),
     }
 }
 
 /// Writes a string in its shortest form: as a number, compressed, or as it is.
-pub(super) fn put_string(out: &mut impl Write, bytes: &[u8], opts: &Options) -> io::Result<()> {
+pub(super) fn put_string(
+    out: &mut impl Write,
+    bytes: &[u8],
+    strings: &mut Strings,
+) -> io::Result<()> {
     if bytes.len() <= LONGEST_INT32
         && let Some(number) = num::parse_i64(bytes)
         && let Ok(number) = i32::try_from(number)
     {
         return put_int(out, number);
     }
-    if opts.compress
-        && bytes.len() > NO_LZF_UP_TO
-        && let Some(packed) = lzf::compress(bytes)
+    if bytes.len() > NO_LZF_UP_TO
+        && let Some(packer) = &mut strings.packer
+        && let Some(packed) = packer.compress(bytes)
     {
         out.write_all(&[opcodes::LEN_ENCODED | opcodes::STRING_LZF])?;
         put_len(out, packed.len() as u64)?;
         put_len(out, bytes.len() as u64)?;
-        return out.write_all(&packed);
+        return out.write_all(packed);
     }
     put_len(out, bytes.len() as u64)?;
     out.write_all(bytes)

@@ -72,7 +72,7 @@ mod tests {
             let item = match reader.next()? {
                 Item::Aux(name, value) => format!("aux {}={}", show(&name), show(&value)),
                 Item::SelectDb(db) => format!("select {db}"),
-                Item::ResizeDb => "sizes".to_string(),
+                Item::ResizeDb(_) => "sizes".to_string(),
                 Item::Function(source) => format!("function {}", show(&source)),
                 Item::ModuleAux => "module".to_string(),
                 Item::Empty(key) => format!("empty {}", show(&key)),

@@ -328,17 +328,17 @@ fn write_entries<W: Write>(
             writer.entry(entry.key(), &entry.value(), entry.expire_at(), eviction)?;
             progress.key(server)?;
         }
-        progress.report(server);
+        progress.report(server, snapshot);
     }
     Ok(())
 }
 
 /// What is written of a key's accesses: what the policy will want to know again.
 fn accesses(entry: &View, settings: &Settings) -> Option<Eviction> {
-    let now_ms = clock::unix_ms();
+    let now_ms = clock::unix_ms;
     match settings.maxmemory_policy.by? {
-        By::Access => Some(Eviction::Idle(entry.idle_seconds(now_ms))),
-        By::Frequency => Some(Eviction::Freq(entry.frequency(now_ms, memory::aging(settings)))),
+        By::Access => Some(Eviction::Idle(entry.idle_seconds(now_ms()))),
+        By::Frequency => Some(Eviction::Freq(entry.frequency(now_ms(), memory::aging(settings)))),
         By::Chance | By::Deadline => None,
     }
 }
@@ -362,6 +362,9 @@ fn write_aux<W: Write>(
     writer.aux(b"aof-base", is_base)
 }
 
+/// Commands a second from which on a snapshot makes room for them.
+const BUSY: u64 = 1000;
+
 /// Tells how far a save is, and ends it when it is to end.
 pub struct Progress {
     until: Until,
@@ -369,6 +372,8 @@ pub struct Progress {
     total: u64,
     done: u64,
     reported: Instant,
+    /// When it was last looked how busy the server is.
+    looked: Instant,
 }
 
 impl Progress {
@@ -378,7 +383,8 @@ impl Progress {
         let total = snapshot.counts().iter().map(|(keys, _)| keys).sum();
         server.persistence.save_total.store(total, Ordering::Relaxed);
         server.persistence.save_done.store(0, Ordering::Relaxed);
-        Progress { until, delay, total, done: 0, reported: Instant::now() }
+        let now = Instant::now();
+        Progress { until, delay, total, done: 0, reported: now, looked: now }
     }
 
     /// Whether the save may go on.
@@ -406,25 +412,30 @@ impl Progress {
     /// The save is to end.
     pub fn key(&mut self, server: &Server) -> io::Result<()> {
         self.done += 1;
+        if self.delay.is_zero() {
+            return self.go_on(server);
+        }
         let until = Instant::now() + self.delay;
         loop {
             self.go_on(server)?;
-            if self.delay.is_zero() {
-                return Ok(());
-            }
             // In slices, so that a save made slow on purpose can still be ended, or made fast.
             let left = until.saturating_duration_since(Instant::now());
             std::thread::sleep(left.min(Duration::from_millis(10)));
             self.delay = Duration::from_micros(server.config.get().rdb_key_save_delay);
-            if left.is_zero() {
+            if left.is_zero() || self.delay.is_zero() {
                 return Ok(());
             }
         }
     }
 
-    /// A batch of keys is written.
-    pub fn report(&mut self, server: &Server) {
+    /// A batch of keys is written. The snapshot is told whether anybody is kept waiting by it.
+    pub fn report(&mut self, server: &Server, snapshot: &mut Snapshot) {
         server.persistence.save_done.store(self.done, Ordering::Relaxed);
+        if self.looked.elapsed() >= Duration::from_millis(10) {
+            self.looked = Instant::now();
+            let [commands, ..] = server.stats.rates.lock().per_second();
+            snapshot.set_pausing(commands >= BUSY);
+        }
         if self.reported.elapsed() >= Duration::from_secs(1) {
             self.reported = Instant::now();
             let message = format!("Saving: {} of {} keys written", self.done, self.total);

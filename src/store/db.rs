@@ -551,7 +551,8 @@ impl<'h, 'k> Db<'h, 'k> {
         }
     }
 
-    fn insert(&mut self, key: &[u8], source: Source, expire_at: Option<i64>) {
+    /// Stores a value; whether there was one.
+    pub(super) fn insert(&mut self, key: &[u8], source: Source, expire_at: Option<i64>) -> bool {
         let access = Access::new(self.now_ms, self.aging);
         let new = New { key, source, expire_at, access };
         let hash = self.hash(key);
@@ -570,6 +571,7 @@ impl<'h, 'k> Db<'h, 'k> {
         if let Some(old) = old {
             self.throw_away(old);
         }
+        was_there
     }
 
     /// Removes a key; whether it was there.

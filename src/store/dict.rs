@@ -111,9 +111,22 @@ impl Dict {
         self.pauses = self.pauses.saturating_sub(1);
     }
 
-    fn resize(&mut self) {
+    /// Makes room for so many keys, if there are none yet.
+    pub fn reserve(&mut self, keys: usize) {
         if self.pauses == 0 {
-            self.buckets.resize();
+            self.buckets.reserve(keys);
+        }
+    }
+
+    fn grow(&mut self) {
+        if self.pauses == 0 {
+            self.buckets.grow();
+        }
+    }
+
+    fn shrink(&mut self) {
+        if self.pauses == 0 {
+            self.buckets.shrink();
         }
     }
 
@@ -163,6 +176,11 @@ impl Dict {
         }
     }
 
+    /// Reads the first bytes of where a key with this hash belongs, to have them at hand later.
+    pub(super) fn warm_up(&self, hash: u64) -> usize {
+        self.len_of(self.bucket_of(hash))
+    }
+
     /// A key by its name.
     pub fn get(&self, hash: u64, key: &[u8]) -> Option<View<'_>> {
         self.find(hash, key).map(|spot| self.view(spot))
@@ -188,7 +206,7 @@ impl Dict {
             None => self.buckets.put_long(hash, spot, new.into_entry()),
         };
         if spot.is_none() {
-            self.resize();
+            self.grow();
             return None;
         }
         Some(Old { expire_at, long })
@@ -198,7 +216,7 @@ impl Dict {
     pub(super) fn remove(&mut self, spot: Spot) -> Old {
         let expire_at = self.expire_at(spot);
         let long = self.buckets.remove(spot);
-        self.resize();
+        self.shrink();
         Old { expire_at, long }
     }
 
@@ -485,6 +503,32 @@ mod tests {
             last = dict.bucket_count();
         }
         assert_eq!((dict.len(), dict.bucket_count() < 8), (10, true));
+    }
+
+    #[test]
+    fn room_that_was_made_is_used_and_given_back() {
+        for keys in [1, 5, 6, 700, 1_280, 1_281, 9_000] {
+            let mut dict = Dict::new(Seed::random());
+            dict.reserve(keys as usize);
+            let buckets = dict.bucket_count();
+            assert_eq!(buckets, (keys as usize).div_ceil(5));
+            names(0..keys).for_each(|key| assert!(put(&mut dict, &key, &one(), None).is_none()));
+            assert_eq!(dict.bucket_count(), buckets);
+            assert!(names(0..keys).all(|key| spot(&dict, &key).is_some()));
+            // What has keys has room of its own.
+            dict.reserve(100_000);
+            assert_eq!(dict.bucket_count(), buckets);
+            names(0..keys).for_each(|key| assert!(cut(&mut dict, &key).is_some()));
+            // A table for many more than came is caught up with in small steps.
+            dict.reserve(20 * keys as usize);
+            while dict.bucket_count() > 1 {
+                let before = dict.bucket_count();
+                put(&mut dict, b"k", &one(), None);
+                cut(&mut dict, b"k");
+                assert!((before - 2..before).contains(&dict.bucket_count()));
+            }
+            assert_eq!((dict.memory_overhead(), dict.buckets.bytes()), (0, 0));
+        }
     }
 
     #[test]

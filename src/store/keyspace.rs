@@ -205,6 +205,13 @@ impl Keyspace {
         Keyspace::shard_of_hash(self.hash(key))
     }
 
+    /// Makes room for so many keys in a database that is empty.
+    pub fn reserve(&self, db: usize, keys: usize) {
+        for shard in &self.shards {
+            shard.lock().parts[db].dict.reserve(keys.div_ceil(SHARDS));
+        }
+    }
+
     /// Holds one shard.
     pub fn lock_shard(&self, index: usize) -> Guard<'_, Shard> {
         self.shards[index].lock()

@@ -5,6 +5,7 @@
 //! guard is held.
 
 pub mod access;
+pub mod batch;
 pub mod db;
 mod deadlines;
 pub mod dict;

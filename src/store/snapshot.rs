@@ -110,6 +110,8 @@ pub struct Snapshot {
     left: usize,
     /// Buckets with keys since the last pause.
     walked: usize,
+    /// Whether it pauses.
+    pausing: bool,
     orphans: Vec<Part>,
 }
 
@@ -137,9 +139,22 @@ impl Snapshot {
         let noted = at_epoch();
         drop(guards);
         let keyspace = Arc::clone(keyspace);
-        let snapshot =
-            Snapshot { keyspace, counts, position: 0, left, walked: 0, orphans: Vec::new() };
+        let snapshot = Snapshot {
+            keyspace,
+            counts,
+            position: 0,
+            left,
+            walked: 0,
+            pausing: true,
+            orphans: Vec::new(),
+        };
         (snapshot, noted)
+    }
+
+    /// Whether it pauses between holds, which it does at first: nobody needs that in a server that
+    /// has nothing else to do.
+    pub fn set_pausing(&mut self, pausing: bool) {
+        self.pausing = pausing;
     }
 
     /// (keys, keys with a deadline) of each database at the beginning.
@@ -180,7 +195,7 @@ impl Snapshot {
     fn walk_next(&mut self) -> Option<(Batch, bool)> {
         let databases = self.keyspace.databases();
         let (db, index) = (self.position / SHARDS, self.position % SHARDS);
-        if self.walked >= BUCKETS_PER_HOLD {
+        if self.pausing && self.walked >= BUCKETS_PER_HOLD {
             self.walked = 0;
             // A thread that has just slept is not interrupted at once: without this the walker is,
             // on a busy machine, while it holds a shard that writers wait for.

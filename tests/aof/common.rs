@@ -44,10 +44,18 @@ pub fn ok(client: &mut Client, args: &[&str]) {
 }
 
 pub fn info(client: &mut Client, field: &str) -> String {
+    let [text] = infos(client, [field]);
+    text
+}
+
+/// Several fields of one INFO: what they say is true of one moment.
+pub fn infos<const N: usize>(client: &mut Client, fields: [&str; N]) -> [String; N] {
     let text = client.cmd(&["INFO", "everything"]).text();
-    let prefix = format!("{field}:");
-    let line = text.lines().find_map(|line| line.strip_prefix(&prefix));
-    line.unwrap_or_else(|| panic!("INFO has no {field}")).trim().to_owned()
+    fields.map(|field| {
+        let prefix = format!("{field}:");
+        let line = text.lines().find_map(|line| line.strip_prefix(&prefix));
+        line.unwrap_or_else(|| panic!("INFO has no {field}")).trim().to_owned()
+    })
 }
 
 pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
@@ -60,8 +68,7 @@ pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
 
 pub fn wait_for_rewrite(client: &mut Client) {
     wait_until("the end of a rewrite", || {
-        info(client, "aof_rewrite_in_progress") == "0"
-            && info(client, "aof_rewrite_scheduled") == "0"
+        infos(client, ["aof_rewrite_in_progress", "aof_rewrite_scheduled"]) == ["0", "0"]
     });
 }
 

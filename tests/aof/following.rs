@@ -53,7 +53,7 @@ fn a_replica_that_cannot_write_waits_and_catches_up() {
     let replica = start_in(&other, &["--replicaof", &of]);
     let (mut client, mut reader) = (primary.client(), replica.client());
     wait_until("the link", || info(&mut reader, "master_link_status") == "up");
-    wait_until("the new file", || info(&mut reader, "aof_rewrite_in_progress") == "0");
+    wait_for_rewrite(&mut reader);
     limit_files(&replica, Some(100));
     for i in 0..200 {
         ok(&mut client, &["SET", &format!("k{i}"), "value"]);

@@ -5,7 +5,8 @@ use std::thread;
 use std::time::Duration;
 
 use crate::common::{
-    LONG, aof_dir, commands, file, info, lay_out, manifest, ok, rewrite, set, start_in, wait_until,
+    LONG, aof_dir, commands, file, info, lay_out, manifest, ok, rewrite, set, start_in,
+    wait_for_rewrite, wait_until,
 };
 use crate::support::client::Value;
 use crate::support::server::Server;
@@ -158,9 +159,7 @@ fn waitaof_counts_the_disks_of_replicas() {
     let replica = start_in(&other, &["--appendfsync", "everysec", "--replicaof", &of]);
     let mut client = primary.client();
     wait_until("the link", || info(&mut replica.client(), "master_link_status") == "up");
-    wait_until("the replica's file", || {
-        info(&mut replica.client(), "aof_rewrite_in_progress") == "0"
-    });
+    wait_for_rewrite(&mut replica.client());
     ok(&mut client, &["SET", "k", "1"]);
     client.expect(&["WAITAOF", "1", "1", "10000"], "*2\r\n:1\r\n:1\r\n");
 }

@@ -9,7 +9,7 @@ use std::net::{Shutdown, TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
 /// How long a read waits when the test does not say otherwise.
-pub const PATIENCE: Duration = Duration::from_secs(10);
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How many bytes of a command travel one at a time in fragment mode; the rest goes whole, so
 /// that a large value does not cost a system call per byte.

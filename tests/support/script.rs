@@ -33,7 +33,7 @@ use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long `(no reply)` listens.
 const SILENCE: Duration = Duration::from_millis(40);
@@ -428,12 +428,25 @@ impl Stage {
     }
 
     fn reset(&mut self) {
-        self.connections.clear();
+        self.disconnect();
         self.control.cmd(&["FLUSHALL"]);
         self.new_effects();
         // Without an acknowledgement now and then a master drops its replica.
         self.replica.ack_all();
         self.effects_seen = false;
+    }
+
+    /// Closes the script's connections, and waits until the server has let go of them and what
+    /// they were subscribed to.
+    fn disconnect(&mut self) {
+        self.connections.clear();
+        let deadline = Instant::now() + PATIENCE;
+        while self.control.cmd(&["CLIENT", "LIST", "TYPE", "NORMAL"]).text().lines().count() > 1
+            || self.control.cmd(&["CLIENT", "LIST", "TYPE", "PUBSUB"]).text() != ""
+        {
+            assert!(Instant::now() < deadline, "connections that are closed are still listed");
+            thread::sleep(Duration::from_millis(1));
+        }
     }
 
     fn connection(&mut self, name: char) -> &mut Client {
@@ -456,7 +469,7 @@ impl Stage {
                 return Outcome::default();
             }
             Action::Reconnect => {
-                self.connections.clear();
+                self.disconnect();
                 return Outcome::default();
             }
             Action::Quiet(name, args) => {

@@ -334,16 +334,36 @@ impl<S: Segment> Buckets<S> {
         self.segments[number] = buckets.into();
     }
 
-    /// Takes a few steps towards the number of buckets that suits the length.
-    pub fn resize(&mut self) {
+    /// Makes the buckets that so many elements will need, if there are no elements yet.
+    pub fn reserve(&mut self, elements: usize) {
+        let count = elements.div_ceil(LOAD);
+        if self.len > 0 || count <= self.count {
+            return;
+        }
+        for number in 0..count.div_ceil(SEGMENT) {
+            let last = (count - 1).min(number * SEGMENT + SEGMENT - 1);
+            self.extend_segment(number, last % SEGMENT);
+        }
+        self.count = count;
+    }
+
+    /// Takes a few steps towards the number of buckets that suits the length, which has grown.
+    pub fn grow(&mut self) {
         for _ in 0..RESIZE_STEPS {
-            if self.len > self.count * LOAD {
-                self.split();
-            } else if self.count > 1 && self.len * SHRINK < self.count * LOAD {
-                self.merge();
-            } else {
+            if self.len <= self.count * LOAD {
                 break;
             }
+            self.split();
+        }
+    }
+
+    /// Likewise, of a length that has shrunk.
+    pub fn shrink(&mut self) {
+        for _ in 0..RESIZE_STEPS {
+            if self.count == 1 || self.len * SHRINK >= self.count * LOAD {
+                break;
+            }
+            self.merge();
         }
         if self.len == 0 && self.count == 1 {
             self.segments = Vec::new();

@@ -133,7 +133,7 @@ impl Table {
         let root = Arc::make_mut(&mut self.root);
         root.put(hash, spot, Item::new(key, value, stamp));
         if spot.is_none() {
-            root.resize();
+            root.grow();
         }
         spot.is_none()
     }
@@ -144,7 +144,7 @@ impl Table {
         let Some(spot) = self.root.find(self.hash(key), key) else { return false };
         let root = Arc::make_mut(&mut self.root);
         root.remove(spot);
-        root.resize();
+        root.shrink();
         true
     }
 

@@ -3,10 +3,8 @@
 //! Invariants: the number of entries is a multiple of the shape's width; each name comes once; in
 //! triples the third is an integer, 0 for no deadline, and the deadlines ascend, none being last.
 
-use std::collections::HashSet;
-
 use crate::data::hash::{Deadline, Field};
-use crate::data::listpack::{Builder, Item, Listpack, Pos};
+use crate::data::listpack::{Builder, Item, Listpack, Pos, all_differ};
 
 /// The third entry of a field without a deadline.
 const NO_DEADLINE: i64 = 0;
@@ -182,9 +180,8 @@ pub fn is_sound(list: &Listpack, shape: Shape) -> bool {
     if len == 0 || !len.is_multiple_of(shape.width()) {
         return false;
     }
-    let mut names = HashSet::with_capacity(len / shape.width());
-    let unique = fields(list, shape).all(|field| names.insert(field.name.to_vec()));
-    unique && (shape == Shape::Pairs || deadlines_ascend(list))
+    all_differ(fields(list, shape).map(|field| field.name))
+        && (shape == Shape::Pairs || deadlines_ascend(list))
 }
 
 fn deadlines_ascend(triples: &Listpack) -> bool {

@@ -5,11 +5,10 @@
 
 use crate::base::double::{as_i64, push_shortest};
 use crate::base::num::parse_f64;
-use crate::data::listpack::{Item, Listpack, Pos};
+use crate::data::listpack::{Item, Listpack, Pos, all_differ};
 use crate::data::zset::range::{LexRange, ScoreRange};
 use crate::data::zset::table::order;
 use std::cmp::Ordering;
-use std::collections::BTreeSet;
 use std::ops::Range;
 
 /// The longest text of a score.
@@ -48,7 +47,6 @@ impl Packed {
             return None;
         }
         let packed = Packed(block);
-        let mut members = BTreeSet::new();
         let mut last: Option<(Item, f64)> = None;
         let (mut a, mut b) = ([0; 20], [0; 20]);
         for (_, item, score) in packed.texts() {
@@ -57,12 +55,13 @@ impl Packed {
             let in_order = last.is_none_or(|(other, least)| {
                 order(least, other.bytes(&mut b), score, member).is_lt()
             });
-            if !in_order || !members.insert(member.to_vec()) {
+            if !in_order {
                 return None;
             }
             last = Some((item, score));
         }
-        Some(packed)
+        let differ = all_differ(packed.texts().map(|(_, member, _)| member));
+        differ.then_some(packed)
     }
 
     /// Takes back the block of another one, which needs no look.

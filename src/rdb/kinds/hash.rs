@@ -22,7 +22,7 @@ use crate::data::hash::Field;
 use crate::data::listpack::{Builder, Listpack};
 use crate::data::{Hash, Limits};
 use crate::rdb::decode::{Error, Source};
-use crate::rdb::encode::{Options, put_len, put_string};
+use crate::rdb::encode::{Strings, put_len, put_string};
 use crate::rdb::{ziplist, zipmap};
 
 const TABLE: u8 = 4;
@@ -48,16 +48,16 @@ pub fn number(value: &Hash) -> u8 {
 }
 
 /// Writes the body.
-pub fn write(out: &mut impl Write, value: &Hash, opts: &Options) -> io::Result<()> {
+pub fn write(out: &mut impl Write, value: &Hash, strings: &mut Strings) -> io::Result<()> {
     let earliest = value.next_deadline();
     if let Some(earliest) = earliest {
         out.write_all(&earliest.to_le_bytes())?;
     }
     match (value.as_pairs(), value.as_triples(), earliest) {
-        (Some(pairs), ..) => put_string(out, pairs.as_bytes(), opts),
-        (None, Some(triples), Some(_)) => put_string(out, triples.as_bytes(), opts),
-        (None, Some(_), None) => put_string(out, pairs_of(value).as_bytes(), opts),
-        (None, None, earliest) => write_table(out, value, earliest, opts),
+        (Some(pairs), ..) => put_string(out, pairs.as_bytes(), strings),
+        (None, Some(triples), Some(_)) => put_string(out, triples.as_bytes(), strings),
+        (None, Some(_), None) => put_string(out, pairs_of(value).as_bytes(), strings),
+        (None, None, earliest) => write_table(out, value, earliest, strings),
     }
 }
 
@@ -75,7 +75,7 @@ fn write_table(
     out: &mut impl Write,
     value: &Hash,
     earliest: Option<i64>,
-    opts: &Options,
+    strings: &mut Strings,
 ) -> io::Result<()> {
     put_len(out, value.len() as u64)?;
     for field in value.fields() {
@@ -83,14 +83,14 @@ fn write_table(
             let later = field.deadline.map_or(0, |at| at.abs_diff(earliest) + 1);
             put_len(out, later)?;
         }
-        write_field(out, field, opts)?;
+        write_field(out, field, strings)?;
     }
     Ok(())
 }
 
-fn write_field(out: &mut impl Write, field: Field, opts: &Options) -> io::Result<()> {
-    put_string(out, field.name.bytes(&mut [0; 20]), opts)?;
-    put_string(out, field.value.bytes(&mut [0; 20]), opts)
+fn write_field(out: &mut impl Write, field: Field, strings: &mut Strings) -> io::Result<()> {
+    put_string(out, field.name.bytes(&mut [0; 20]), strings)?;
+    put_string(out, field.value.bytes(&mut [0; 20]), strings)
 }
 
 /// Reads the body of a value of type `number`. The hash may be empty.

@@ -14,7 +14,7 @@ use crate::data::list::End;
 use crate::data::listpack::Listpack;
 use crate::data::quicklist::{Block, BlockRef, Fill};
 use crate::rdb::decode::{Error, Source};
-use crate::rdb::encode::{Options, put_len, put_string};
+use crate::rdb::encode::{Strings, put_len, put_string};
 use crate::rdb::ziplist;
 
 /// A node that is one element.
@@ -28,7 +28,7 @@ pub fn number(_value: &List) -> u8 {
 }
 
 /// Writes the body.
-pub fn write(out: &mut impl Write, value: &List, opts: &Options) -> io::Result<()> {
+pub fn write(out: &mut impl Write, value: &List, strings: &mut Strings) -> io::Result<()> {
     put_len(out, value.blocks().count() as u64)?;
     for block in value.blocks() {
         let (container, bytes) = match block {
@@ -36,7 +36,7 @@ pub fn write(out: &mut impl Write, value: &List, opts: &Options) -> io::Result<(
             BlockRef::Plain(value) => (PLAIN, value),
         };
         put_len(out, container)?;
-        put_string(out, bytes, opts)?;
+        put_string(out, bytes, strings)?;
     }
     Ok(())
 }

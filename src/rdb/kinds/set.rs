@@ -16,7 +16,7 @@ use crate::data::intset::Intset;
 use crate::data::listpack::Listpack;
 use crate::data::set::Form;
 use crate::rdb::decode::{Error, Source};
-use crate::rdb::encode::{Options, put_len, put_string};
+use crate::rdb::encode::{Strings, put_len, put_string};
 
 const TABLE: u8 = 2;
 const INTSET: u8 = 11;
@@ -28,12 +28,12 @@ pub fn number(value: &Set) -> u8 {
 }
 
 /// Writes the body.
-pub fn write(out: &mut impl Write, value: &Set, opts: &Options) -> io::Result<()> {
+pub fn write(out: &mut impl Write, value: &Set, strings: &mut Strings) -> io::Result<()> {
     if let Form::Ints(ints) = value.form() {
-        return put_string(out, ints.as_bytes(), opts);
+        return put_string(out, ints.as_bytes(), strings);
     }
     put_len(out, value.len() as u64)?;
-    value.iter().try_for_each(|member| put_string(out, member.bytes(&mut [0; 20]), opts))
+    value.iter().try_for_each(|member| put_string(out, member.bytes(&mut [0; 20]), strings))
 }
 
 /// Reads the body of a value of type `number`. The set may be empty.

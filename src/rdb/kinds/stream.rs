@@ -19,7 +19,7 @@ use crate::data::Stream;
 use crate::data::listpack::Listpack;
 use crate::data::stream::{Consumer, Entries, Group, Id};
 use crate::rdb::decode::{Error, Source};
-use crate::rdb::encode::{Options, put_len, put_string};
+use crate::rdb::encode::{Strings, put_len, put_string};
 
 const LISTPACKS: u8 = 15;
 const LISTPACKS_2: u8 = 19;
@@ -31,12 +31,12 @@ pub fn number(_value: &Stream) -> u8 {
 }
 
 /// Writes the body.
-pub fn write(out: &mut impl Write, value: &Stream, opts: &Options) -> io::Result<()> {
+pub fn write(out: &mut impl Write, value: &Stream, strings: &mut Strings) -> io::Result<()> {
     let entries = value.entries();
     put_len(out, entries.node_count() as u64)?;
     for (base, node) in entries.nodes() {
-        put_string(out, &base.to_bytes(), opts)?;
-        put_string(out, node.list().as_bytes(), opts)?;
+        put_string(out, &base.to_bytes(), strings)?;
+        put_string(out, node.list().as_bytes(), strings)?;
     }
     let counters = entries.counters();
     put_len(out, entries.len())?;
@@ -46,8 +46,8 @@ pub fn write(out: &mut impl Write, value: &Stream, opts: &Options) -> io::Result
     put_len(out, counters.entries_added)?;
     put_len(out, value.groups().len() as u64)?;
     for (name, group) in value.groups() {
-        put_string(out, name, opts)?;
-        put_group(out, group, opts)?;
+        put_string(out, name, strings)?;
+        put_group(out, group, strings)?;
     }
     Ok(())
 }
@@ -57,7 +57,7 @@ fn put_id(out: &mut impl Write, id: Id) -> io::Result<()> {
     put_len(out, id.seq)
 }
 
-fn put_group(out: &mut impl Write, group: &Group, opts: &Options) -> io::Result<()> {
+fn put_group(out: &mut impl Write, group: &Group, strings: &mut Strings) -> io::Result<()> {
     put_id(out, group.last_id)?;
     put_len(out, group.entries_read.unwrap_or(-1) as u64)?;
     put_len(out, group.pending_len() as u64)?;
@@ -68,7 +68,7 @@ fn put_group(out: &mut impl Write, group: &Group, opts: &Options) -> io::Result<
     }
     put_len(out, group.consumers().len() as u64)?;
     for (name, consumer) in group.consumers() {
-        put_string(out, name, opts)?;
+        put_string(out, name, strings)?;
         out.write_all(&consumer.seen_ms.to_le_bytes())?;
         put_consumer(out, consumer)?;
     }

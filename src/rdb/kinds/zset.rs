@@ -14,7 +14,7 @@ use crate::base::num::parse_f64;
 use crate::data::Zset;
 use crate::data::listpack::Listpack;
 use crate::rdb::decode::{Error, Source};
-use crate::rdb::encode::{Options, put_len, put_string};
+use crate::rdb::encode::{Strings, put_len, put_string};
 use crate::rdb::ziplist;
 
 const TEXT_TABLE: u8 = 3;
@@ -33,15 +33,15 @@ pub fn number(value: &Zset) -> u8 {
 }
 
 /// Writes the body. A table begins with its last member, as in Redis.
-pub fn write(out: &mut impl Write, value: &Zset, opts: &Options) -> io::Result<()> {
+pub fn write(out: &mut impl Write, value: &Zset, strings: &mut Strings) -> io::Result<()> {
     if let Some(block) = value.as_listpack() {
-        return put_string(out, block.as_bytes(), opts);
+        return put_string(out, block.as_bytes(), strings);
     }
     put_len(out, value.len() as u64)?;
     let mut result = Ok(());
     value.each_back(0..value.len(), |member, score| {
         if result.is_ok() {
-            result = put_string(out, member, opts)
+            result = put_string(out, member, strings)
                 .and_then(|()| out.write_all(&score.to_bits().to_le_bytes()));
         }
     });
