@@ -65,6 +65,15 @@ fn info(client: &mut Client, name: &str) -> i64 {
     value.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("no {name} in {text}"))
 }
 
+/// How often a command was counted.
+#[track_caller]
+fn calls(client: &mut Client, name: &str) -> usize {
+    let text = client.cmd(&["INFO", "commandstats"]).text();
+    let prefix = format!("cmdstat_{name}:calls=");
+    let count = text.lines().find_map(|line| line.strip_prefix(&prefix)?.split(',').next());
+    count.map_or(0, |count| count.parse().expect("a number"))
+}
+
 /// The texts of a list, or of a reply that is one.
 fn texts(value: &Value) -> Vec<String> {
     value.items().iter().map(Value::text).collect()
@@ -861,4 +870,23 @@ fn a_scan_that_removes_a_key_ends_a_wait_for_it() {
     assert_eq!(watcher.cmd(&["SCAN", "0"]).items()[1].items(), []);
     let reply = client.recv().text();
     assert!(reply.starts_with("NOGROUP"), "{reply}");
+}
+
+#[test]
+fn a_command_is_counted_before_its_effects_are_seen() {
+    let server = start();
+    let (mut pusher, mut popper, mut watcher) = (server.client(), server.client(), server.client());
+    let mut replica = FakeReplica::attach(server.addr());
+    let id = id(&mut popper);
+    for i in 1..=tries() {
+        popper.send(&["BLPOP", "l", "0"]);
+        wait_until_blocked(&mut watcher, &id);
+        assert_eq!(calls(&mut watcher, "blpop"), i - 1, "it waits");
+        pusher.send(&["RPUSH", "l", "e"]);
+        // Behind this comes what BLPOP did.
+        while !replica.next().starts_with("LPOP") {}
+        assert_eq!((calls(&mut watcher, "rpush"), calls(&mut watcher, "blpop")), (i, i));
+        assert_eq!(pusher.recv().int(), 1);
+        gets(&mut popper, &["l", "e"]);
+    }
 }

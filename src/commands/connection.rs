@@ -6,9 +6,7 @@ use crate::engine::session::{ReplyMode, Session};
 use crate::engine::spec::flag::{
     ALLOW_BUSY, FAST, HEALTH, LOADING, NO_AUTH, NOSCRIPT, NOT_QUEUED, STALE, SUBSCRIBED,
 };
-use crate::engine::{
-    Args, Command, Ctx, Group, Reply, delivery, monitor, permissions, transaction,
-};
+use crate::engine::{Args, Command, Ctx, Group, Reply, delivery, permissions, transaction};
 use crate::resp::error::{self, Error};
 use crate::state::acl;
 use crate::state::clients::flag;
@@ -243,7 +241,7 @@ fn reset(ctx: &mut Ctx, _args: &mut Args) -> Reply {
     if session.handle.has(flag::REPLICA | flag::MASTER) {
         return Err(Error::RESET_NORMAL_ONLY);
     }
-    monitor::leave(ctx.server, &session.handle);
+    ctx.server.pubsub.unwatch(&session.handle);
     ctx.server.pubsub.leave(&session.handle);
     session.handle.set(flag::NO_EVICT | flag::NO_TOUCH, false);
     transaction::forget(&ctx.server.keyspace, session);

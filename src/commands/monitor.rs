@@ -1,7 +1,7 @@
 //! MONITOR.
 
 use crate::engine::spec::flag::{ADMIN, LOADING, NOSCRIPT, STALE};
-use crate::engine::{Args, Command, Ctx, Group, Reply, monitor};
+use crate::engine::{Args, Command, Ctx, Group, Reply};
 use crate::resp::error::Error;
 
 const NOT_IN_EXEC: Error = Error::new("ERR MONITOR isn't allowed for DENY BLOCKING client");
@@ -21,5 +21,5 @@ fn start(ctx: &mut Ctx, _args: &mut Args) -> Reply {
         return Err(NOT_IN_EXEC);
     }
     // As in Redis, a client that is a monitor already gets no reply.
-    if monitor::enter(ctx.server, &ctx.session.handle) { ctx.reply.ok() } else { ctx.reply.none() }
+    if ctx.server.pubsub.watch(&ctx.session.handle) { ctx.reply.ok() } else { ctx.reply.none() }
 }

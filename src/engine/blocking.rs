@@ -20,7 +20,7 @@ use std::sync::Mutex;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use crate::base::clock;
+use crate::base::clock::{self, Moment};
 use crate::base::lock::{Lock, rank};
 use crate::base::sys::{Interest, POLL_ERR_HUP, POLL_IN, POLL_RDHUP, wait_for};
 use crate::engine::Engine;
@@ -75,15 +75,16 @@ impl Block {
     }
 }
 
-/// How a command that had to wait has ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
-    /// With a reply.
-    Fine,
-    /// With an error.
-    Failed,
-    /// It was not executed, because its user may not run it any more.
-    Refused,
+/// A command that begins to wait.
+pub struct Entry<'a> {
+    /// The command.
+    pub known: &'a Known,
+    /// As it was sent.
+    pub argv: &'a [&'a [u8]],
+    /// What it waits for.
+    pub block: Block,
+    /// Nanoseconds for which it was executed so far.
+    pub spent: u64,
 }
 
 /// What a blocked client was served with.
@@ -91,7 +92,6 @@ struct Served {
     chunks: Vec<Chunk>,
     last_write: u64,
     last_file: u64,
-    end: End,
 }
 
 /// A blocked client.
@@ -101,6 +101,7 @@ pub struct Waiter {
     block: Block,
     argv: Vec<Vec<u8>>,
     command: usize,
+    spent: u64,
     proto: u8,
     /// The shards of the command's keys.
     shards: ShardSet,
@@ -152,14 +153,8 @@ pub fn hold<'k>(engine: &'k Engine, command: &Command, mut plan: Plan) -> Held<'
 }
 
 /// Enters a client in the lists of its keys, whose shards are held.
-pub fn enter(
-    engine: &Engine,
-    session: &Session,
-    held: &mut Held,
-    known: &Known,
-    argv: &[&[u8]],
-    mut block: Block,
-) -> Arc<Waiter> {
+pub fn enter(engine: &Engine, session: &Session, held: &mut Held, entry: Entry) -> Arc<Waiter> {
+    let Entry { known, argv, mut block, spent } = entry;
     let handle = Arc::clone(&session.handle);
     let shards = dispatch::plan_of_keys(engine, known.command, argv).set();
     let again = block.again.take();
@@ -168,6 +163,7 @@ pub fn enter(
         db: session.db,
         argv: again.unwrap_or_else(|| argv.iter().map(|arg| arg.to_vec()).collect()),
         command: known.id,
+        spent,
         proto: handle.proto.load(Ordering::Relaxed) as u8,
         shards,
         stand_in: Mutex::new(Some(session.stand_in())),
@@ -189,44 +185,50 @@ pub fn enter(
     waiter
 }
 
-/// Waits for a blocked client to be served, and writes what it gets. No shard may be held.
-pub fn wait(engine: &Engine, session: &mut Session, waiter: &Waiter, out: &mut Out) -> End {
+/// Waits for a blocked client to be served, and writes what it gets. Whoever serves it counts its
+/// command; nobody serves one whose wait ends otherwise. No shard may be held.
+pub fn wait(
+    engine: &Engine,
+    session: &mut Session,
+    settings: &Settings,
+    argv: &[&[u8]],
+    waiter: &Waiter,
+    out: &mut Out,
+) {
     let server = &engine.server;
     let is_served = || lock(&waiter.served).is_some();
-    let began = Instant::now();
     let woken = wait_until(server, &waiter.handle, waiter.deadline, is_served);
-    session.waited_nanos += began.elapsed().as_nanos() as u64;
     let told = leave(engine, waiter);
     if let Some(served) = lock(&waiter.served).take() {
         session.last_write = session.last_write.max(served.last_write);
         session.last_file = session.last_file.max(served.last_file);
         served.chunks.iter().for_each(|chunk| out.raw(chunk.as_ref()));
-        return served.end;
+        return;
     }
-    server.blocked.fetch_sub(1, Ordering::Relaxed);
-    if woken == Woken::HungUp {
+    let error = match told {
         // A client that has gone, even by half, is owed nothing.
-        session.close = true;
-        return End::Fine;
-    }
-    match told {
+        _ if woken == Woken::HungUp => {
+            session.close = true;
+            None
+        }
         None | Some(Unblock::Timeout) => {
             out.null_array();
-            End::Fine
+            None
         }
-        Some(Unblock::Error) => fail(server, out, &Error::UNBLOCKED),
+        Some(Unblock::Error) => Some(Error::UNBLOCKED),
         Some(Unblock::RoleChange) => {
             // It is to look for the primary anew.
             session.close = true;
-            fail(server, out, &Error::UNBLOCKED_BY_ROLE)
+            Some(Error::UNBLOCKED_BY_ROLE)
         }
+    };
+    if let Some(error) = &error {
+        server.stats.error(error.code());
+        out.error(error);
     }
-}
-
-fn fail(server: &Server, out: &mut Out, error: &Error) -> End {
-    server.stats.error(error.code());
-    out.error(error);
-    End::Failed
+    let known = engine.table.get(waiter.command);
+    dispatch::account(engine, session, settings, known, argv, waiter.spent, error.is_some());
+    server.blocked.fetch_sub(1, Ordering::Relaxed);
 }
 
 /// Takes a client off the lists; how it was told to end its wait, if it was. Nobody serves it from
@@ -350,21 +352,24 @@ fn execute<'k>(
     session.look_after_user(&engine.server.acl);
     let request = Request { engine, settings, session: &session, known, argv: &argv };
     let mut unit = Unit::default();
-    let end = match request.refuse() {
+    match request.refuse() {
         Some(error) => {
             engine.server.stats.rejected(waiter.handle.id, known.id);
             engine.server.stats.error(error.code());
             out.error(&error);
-            End::Refused
         }
         None => {
-            let now_ms = clock::unix_ms();
+            let began = Moment::now();
+            let now_ms = began.unix_ms();
             let run = Run { engine, settings, now_ms, in_exec: false, hashed: None };
             let failed =
                 dispatch::call(&run, &mut session, held, known, &argv, &mut out, &mut unit);
-            if failed { End::Failed } else { End::Fine }
+            if session.block.is_none() {
+                let spent = waiter.spent + session.spent(began);
+                dispatch::account(engine, &session, settings, known, &argv, spent, failed);
+            }
         }
-    };
+    }
     let still_waits = session.block.take().is_some();
     dispatch::publish(engine, &mut session, &mut unit, &argv);
     let (last_write, last_file) = (session.last_write, session.last_file);
@@ -373,7 +378,7 @@ fn execute<'k>(
     if still_waits {
         return None;
     }
-    *lock(&waiter.served) = Some(Served { chunks: out.take_chunks(), last_write, last_file, end });
+    *lock(&waiter.served) = Some(Served { chunks: out.take_chunks(), last_write, last_file });
     Some(unit)
 }
 

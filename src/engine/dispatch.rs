@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::base::clock::{self, Moment};
 use crate::engine::Engine;
 use crate::engine::args::Args;
-use crate::engine::blocking::{self, End};
+use crate::engine::blocking::{self, Entry};
 use crate::engine::ctx::{Ctx, Replier};
 use crate::engine::delivery;
 use crate::engine::divergence;
@@ -278,7 +278,7 @@ fn wait_for_pause(engine: &Engine, session: &Session, known: &Known) -> bool {
 /// How often a client that is paused is looked at: whether it is still there.
 const PAUSE_SLICE: Duration = Duration::from_millis(100);
 
-/// Locks, runs, publishes, counts.
+/// Locks, runs, counts, publishes.
 fn run<'e>(
     engine: &'e Engine,
     session: &mut Session,
@@ -303,13 +303,20 @@ fn run<'e>(
     // Nothing that is held for the primary's stream may be waited for or locked again.
     let in_exec = session.role == Role::Primary;
     let run = Run { engine, settings, now_ms: began.unix_ms(), in_exec, hashed };
-    let mut failed = call(&run, session, &mut held, known, argv, out, &mut unit);
-    let waiter = session
-        .block
-        .take()
-        .map(|block| blocking::enter(engine, session, &mut held, known, argv, block));
+    let failed = call(&run, session, &mut held, known, argv, out, &mut unit);
+    let spent = session.spent(began);
+    if !session.again && session.errand.is_none() {
+        if session.block.is_none() {
+            account(engine, session, settings, known, argv, spent, failed);
+        }
+        monitor::note(engine, session, &mut unit, known, argv);
+    }
     publish(engine, session, &mut unit, argv);
     pubsub::enqueue(&engine.server, session, unit.take_notices());
+    let waiter = session.block.take().map(|block| {
+        let entry = Entry { known, argv, block, spent };
+        blocking::enter(engine, session, &mut held, entry)
+    });
     let ready = unit.take_ready();
     let served = (!ready.is_empty()).then(|| blocking::serve(engine, settings, &mut held, ready));
     drop(held);
@@ -326,21 +333,14 @@ fn run<'e>(
     silence(session, out, mark);
     delivery::note(session, out, mark);
     pubsub::deliver(engine, session, settings, out);
-    monitor::note(engine, session, known, argv);
-    monitor::send(engine, session, settings, out);
     if let Some(waiter) = waiter {
         let limit = engine.server.output_limit(settings, session.handle.kind());
         delivery::send(engine, session, out, limit);
-        let end = blocking::wait(engine, session, &waiter, out);
+        blocking::wait(engine, session, settings, argv, &waiter, out);
         silence(session, out, mark);
         delivery::note(session, out, mark);
         pubsub::deliver(engine, session, settings, out);
-        if end == End::Refused {
-            return Step::Done;
-        }
-        failed = end == End::Failed;
     }
-    account(engine, session, settings, known, argv, began, failed);
     Step::Done
 }
 
@@ -505,8 +505,8 @@ pub fn call_queued(ctx: &mut Ctx, argv: &[&[u8]]) {
     let began = Moment::now();
     let out = ctx.reply.parts();
     let failed = call(&run, ctx.session, ctx.db.held(), known, argv, out, ctx.unit);
-    account(engine, ctx.session, settings, known, argv, began, failed);
-    monitor::note(engine, ctx.session, known, argv);
+    account(engine, ctx.session, settings, known, argv, ctx.session.spent(began), failed);
+    monitor::note(engine, ctx.session, ctx.unit, known, argv);
 }
 
 impl Unit {
@@ -748,13 +748,15 @@ fn expiry_of(engine: &Engine, session: &Session, command: &Command) -> Expiry {
     }
 }
 
-fn account(
+/// Counts a command that has been executed, in `nanos`. This is done before its changes can be seen
+/// in the log or in the keys: whoever sees them finds it counted.
+pub fn account(
     engine: &Engine,
     session: &Session,
     settings: &Settings,
     known: &Known,
     argv: &[&[u8]],
-    began: Moment,
+    nanos: u64,
     failed: bool,
 ) {
     if session.role == Role::Replay {
@@ -765,7 +767,6 @@ fn account(
     let changed = session.changed_settings(&engine.server.config);
     let settings = changed.as_deref().unwrap_or(settings);
     let server = &engine.server;
-    let nanos = began.nanos_since().saturating_sub(session.waited_nanos);
     let handle = &session.handle;
     server.stats.executed(handle.id, known.id, nanos, failed, settings.latency_tracking);
     let (micros, command) = (nanos / 1000, known.command);

@@ -1,6 +1,6 @@
 //! Messages around the execution of a command: what it publishes, the keyspace events of what it
-//! changes, and that a subscriber gets the reply to its command before the messages that this
-//! causes.
+//! changes, what monitors are shown of it, and that a subscriber or monitor gets the reply to its
+//! command before the messages that this causes.
 //!
 //! Invariant: while shards are held, messages are only queued; they are delivered when the shards
 //! are let go.
@@ -14,7 +14,7 @@ use crate::resp::out::Out;
 use crate::state::Server;
 use crate::state::clients::{Kind, flag};
 use crate::state::config::Settings;
-use crate::state::pubsub::{Message, Notice, Outlet};
+use crate::state::pubsub::{Limits, Message, Notice, Outlet};
 use crate::store::{Changes, EventClasses};
 
 /// Publishes a message, behind the reply to the present command; how many receive it.
@@ -80,9 +80,9 @@ pub fn deliver_queued(server: &Server, settings: &Settings) {
     }
 }
 
-/// A subscriber's messages wait for its reply.
+/// The messages of a subscriber or monitor wait for its reply.
 fn hold(server: &Server, session: &Session) {
-    if session.handle.has(flag::PUBSUB) {
+    if session.handle.has(flag::PUBSUB | flag::MONITOR) {
         server.pubsub.hold(&session.handle);
     }
 }
@@ -93,8 +93,11 @@ fn through_outlet<R>(
     settings: &Settings,
     work: impl FnOnce(&mut Outlet) -> R,
 ) -> R {
-    let limit = server.output_limit(settings, Kind::Pubsub);
-    let mut outlet = Outlet::new(&server.clients, limit);
+    let limits = Limits {
+        subscriber: server.output_limit(settings, Kind::Pubsub),
+        monitor: server.output_limit(settings, Kind::Normal),
+    };
+    let mut outlet = Outlet::new(&server.clients, limits);
     let result = work(&mut outlet);
     server.stats.published.fetch_add(outlet.bytes, Ordering::Relaxed);
     outlet.cut.iter().for_each(|client| server.note_cut(client));

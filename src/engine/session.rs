@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use crate::base::clock::Moment;
 use crate::engine::blocking::Block;
 use crate::engine::ctx::{Ctx, Reply};
 use crate::engine::delivery::Unwritten;
@@ -155,8 +156,6 @@ pub struct Session {
     /// Indexes of arguments of the command being executed that MONITOR and the slow log do not
     /// show.
     pub redacted: Vec<usize>,
-    /// Lines for MONITOR about what was executed while shards were held.
-    pub(super) monitor_lines: Vec<u8>,
     /// CLIENT SETNAME; a copy of the shared one.
     pub name: String,
     /// Who it is, as of `acl_version`; nobody has all rights.
@@ -199,7 +198,6 @@ impl Session {
             unapplied: Vec::new(),
             waited_nanos: 0,
             redacted: Vec::new(),
-            monitor_lines: Vec::new(),
             name: String::new(),
             user: None,
             is_unrestricted: role != Role::Client,
@@ -342,6 +340,11 @@ impl Session {
             }
         }
         Cow::Owned(shown)
+    }
+
+    /// Nanoseconds for which the present command, which began then, has been executed.
+    pub fn spent(&self, began: Moment) -> u64 {
+        began.nanos_since().saturating_sub(self.waited_nanos)
     }
 
     /// Goes over to another database.

@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::base::clock;
 use crate::base::sys::{Interest, POLL_IN, wait_for};
 use crate::engine::session::Takeover;
-use crate::engine::{Engine, Session, delivery, dispatch, monitor, transaction};
+use crate::engine::{Engine, Session, delivery, dispatch, transaction};
 use crate::resp::out::Out;
 use crate::resp::request::{Limits, Request, Status};
 use crate::service::feeder;
@@ -263,7 +263,7 @@ impl Connection<'_> {
             server.log.detach(reader);
         }
         transaction::unwatch(&server.keyspace, &mut self.session);
-        monitor::leave(server, &self.handle);
+        server.pubsub.unwatch(&self.handle);
         server.pubsub.leave(&self.handle);
         feeder::part(server, self.handle.id);
         self.handle.set(flag::CLOSING, true);

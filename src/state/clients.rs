@@ -493,11 +493,6 @@ impl Clients {
         self.list.lock().values().cloned().collect()
     }
 
-    /// The connections that have a flag, by id.
-    pub fn all_with(&self, bit: u64) -> Vec<Arc<ClientHandle>> {
-        self.list.lock().values().filter(|client| client.has(bit)).cloned().collect()
-    }
-
     /// One connection.
     pub fn get(&self, id: u64) -> Option<Arc<ClientHandle>> {
         self.list.lock().get(&id).cloned()

@@ -121,8 +121,6 @@ pub struct Server {
     pub pause: pause::Pause,
     /// Subscriptions and messages.
     pub pubsub: pubsub::Pubsub,
-    /// Connections in MONITOR mode.
-    pub monitors: AtomicU64,
     /// Clients in a blocking command.
     pub blocked: AtomicU64,
     /// Whether keys are expired without being accessed (DEBUG SET-ACTIVE-EXPIRE).
@@ -176,7 +174,6 @@ impl Server {
             targets: migrate::Targets::default(),
             pause: pause::Pause::default(),
             pubsub: pubsub::Pubsub::default(),
-            monitors: AtomicU64::new(0),
             blocked: AtomicU64::new(0),
             active_expire: AtomicBool::new(true),
             cron_paused: AtomicBool::new(false),

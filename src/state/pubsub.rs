@@ -1,4 +1,5 @@
-//! Who is subscribed to what, and how a message reaches all of them.
+//! Who is subscribed to what, and how a message reaches all of them; likewise who monitors all
+//! commands.
 //!
 //! Must not know commands. Invariants:
 //!
@@ -7,6 +8,7 @@
 //!   one order, and none comes behind the reply to an unsubscription.
 //! - No message is delivered while a shard is held. What a command has to tell about its changes
 //!   waits in a queue, in the order of the changes, for the moment after.
+//! - Commands take the same way, so that monitors see those about one key in their order.
 //! - While a client is held ([`flag::HELD`]) its messages are kept for it, so that they come behind
 //!   the reply of the command that it executes.
 
@@ -61,32 +63,37 @@ pub enum Notice {
     Message(Message),
     /// A keyspace event, and the classes that were asked for at its time.
     Event(Event, EventClasses),
+    /// A command that was executed, as monitors are shown it.
+    Command(Vec<u8>),
 }
 
-impl Notice {
-    /// Visits the messages that it amounts to.
-    fn each_message(self, mut visit: impl FnMut(Message)) {
-        let (event, classes) = match self {
-            Notice::Message(message) => return visit(message),
-            Notice::Event(event, classes) => (event, classes),
-        };
-        let (db, name) = (event.db, event.name.as_bytes());
-        if classes.has(EventClasses::KEYSPACE) {
-            let mut channel = format!("__keyspace@{db}__:").into_bytes();
-            channel.extend_from_slice(&event.key);
-            visit(Message { topic: Topic::Channel, channel, text: name.to_vec() });
-        }
-        if classes.has(EventClasses::KEYEVENT) {
-            let channel = format!("__keyevent@{db}__:{}", event.name).into_bytes();
-            visit(Message { topic: Topic::Channel, channel, text: event.key });
-        }
+/// Visits the messages that an event amounts to.
+fn each_message(event: Event, classes: EventClasses, mut visit: impl FnMut(Message)) {
+    let (db, name) = (event.db, event.name.as_bytes());
+    if classes.has(EventClasses::KEYSPACE) {
+        let mut channel = format!("__keyspace@{db}__:").into_bytes();
+        channel.extend_from_slice(&event.key);
+        visit(Message { topic: Topic::Channel, channel, text: name.to_vec() });
     }
+    if classes.has(EventClasses::KEYEVENT) {
+        let channel = format!("__keyevent@{db}__:{}", event.name).into_bytes();
+        visit(Message { topic: Topic::Channel, channel, text: event.key });
+    }
+}
+
+/// How much may wait for a client that does not read.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// For a subscriber.
+    pub subscriber: Limit,
+    /// For a monitor.
+    pub monitor: Limit,
 }
 
 /// The way from here to the clients, and what happened on it.
 pub struct Outlet<'a> {
     clients: &'a Clients,
-    limit: Limit,
+    limits: Limits,
     /// Bytes that were handed over.
     pub bytes: u64,
     /// Clients that were cut because they do not read.
@@ -94,31 +101,31 @@ pub struct Outlet<'a> {
 }
 
 impl<'a> Outlet<'a> {
-    /// A way with an output limit, that of subscribers.
-    pub fn new(clients: &'a Clients, limit: Limit) -> Self {
-        Outlet { clients, limit, bytes: 0, cut: Vec::new() }
+    /// A way with output limits.
+    pub fn new(clients: &'a Clients, limits: Limits) -> Self {
+        Outlet { clients, limits, bytes: 0, cut: Vec::new() }
     }
 
     fn push(&mut self, client: &Arc<ClientHandle>, chunk: Chunk) {
         self.bytes += chunk.as_ref().len() as u64;
-        if self.clients.push(client, chunk, self.limit) == Sent::OverLimit {
+        let Limits { subscriber, monitor } = self.limits;
+        let limit = if client.has(flag::PUBSUB) { subscriber } else { monitor };
+        if self.clients.push(client, chunk, limit) == Sent::OverLimit {
             self.cut.push(Arc::clone(client));
         }
     }
 }
 
 /// One client's subscriptions.
-#[derive(Default)]
-struct Subscriber {
-    names: [BTreeSet<Name>; TOPICS],
-    /// Messages that came while it was held.
-    kept: Vec<Chunk>,
-}
+type Subscriber = [BTreeSet<Name>; TOPICS];
 
 #[derive(Default)]
 struct Registry {
     topics: [BTreeMap<Name, Vec<Arc<ClientHandle>>>; TOPICS],
     subscribers: HashMap<u64, Subscriber>,
+    monitors: Vec<Arc<ClientHandle>>,
+    /// What came for clients while they were held.
+    kept: HashMap<u64, Vec<Chunk>>,
 }
 
 /// The subscriptions of one server.
@@ -127,6 +134,8 @@ pub struct Pubsub {
     queue: Lock<Vec<Notice>>,
     /// Channels and patterns with subscribers; readable without the registry.
     heard: AtomicUsize,
+    /// Monitors, likewise.
+    monitors: AtomicUsize,
     /// How many are in `queue`.
     queued: AtomicUsize,
 }
@@ -137,6 +146,7 @@ impl Default for Pubsub {
             registry: Lock::new(rank::PUBSUB, Registry::default()),
             queue: Lock::new(rank::PUBSUB + 1, Vec::new()),
             heard: AtomicUsize::new(0),
+            monitors: AtomicUsize::new(0),
             queued: AtomicUsize::new(0),
         }
     }
@@ -168,14 +178,11 @@ impl Pubsub {
             return;
         }
         let mut registry = self.registry.lock();
-        let Some(subscriber) = registry.subscribers.get(&client.id) else {
-            return client.set(flag::PUBSUB | flag::HELD, false);
-        };
-        let names = subscriber.names.clone();
+        registry.kept.remove(&client.id);
+        let names = registry.subscribers.get(&client.id).cloned().unwrap_or_default();
         for (topic, names) in Topic::ALL.into_iter().zip(names) {
             names.iter().for_each(|name| registry.remove(client, topic, name));
         }
-        registry.subscribers.remove(&client.id);
         registry.show(client, Topic::Channel);
         client.set(flag::HELD, false);
         self.note_heard(&registry);
@@ -185,7 +192,7 @@ impl Pubsub {
     pub fn names_of(&self, client: &ClientHandle, topic: Topic) -> Vec<Name> {
         let registry = self.registry.lock();
         let subscriber = registry.subscribers.get(&client.id);
-        subscriber.map_or_else(Vec::new, |s| s.names[topic as usize].iter().cloned().collect())
+        subscriber.map_or_else(Vec::new, |s| s[topic as usize].iter().cloned().collect())
     }
 
     /// How many subscriptions of that sort a client has: those to channels and patterns count
@@ -217,6 +224,34 @@ impl Pubsub {
     /// Whether anybody is subscribed to a channel or a pattern.
     pub fn is_heard(&self) -> bool {
         self.heard.load(Ordering::SeqCst) > 0
+    }
+
+    /// Makes a client a monitor, which is shown all commands; `false` when it is one already. Until
+    /// [`Pubsub::release`] they are kept for it.
+    pub fn watch(&self, client: &Arc<ClientHandle>) -> bool {
+        let mut registry = self.registry.lock();
+        if client.has(flag::MONITOR) {
+            return false;
+        }
+        client.set(flag::MONITOR | flag::HELD, true);
+        registry.monitors.push(Arc::clone(client));
+        self.monitors.store(registry.monitors.len(), Ordering::SeqCst);
+        true
+    }
+
+    /// Makes a client an ordinary one again, if it is a monitor.
+    pub fn unwatch(&self, client: &ClientHandle) {
+        if client.has(flag::MONITOR) {
+            let mut registry = self.registry.lock();
+            registry.monitors.retain(|monitor| monitor.id != client.id);
+            self.monitors.store(registry.monitors.len(), Ordering::SeqCst);
+            client.set(flag::MONITOR, false);
+        }
+    }
+
+    /// Whether there are monitors.
+    pub fn is_watched(&self) -> bool {
+        self.monitors.load(Ordering::Relaxed) > 0
     }
 
     fn note_heard(&self, registry: &Registry) {
@@ -262,9 +297,15 @@ impl Pubsub {
         self.queued.store(0, Ordering::SeqCst);
         drop(queue);
         for notice in notices {
-            notice.each_message(|message| {
-                registry.deliver(outlet, &message);
-            });
+            match notice {
+                Notice::Message(message) => {
+                    registry.deliver(outlet, &message);
+                }
+                Notice::Event(event, classes) => each_message(event, classes, |message| {
+                    registry.deliver(outlet, &message);
+                }),
+                Notice::Command(line) => registry.show_command(outlet, line),
+            }
         }
     }
 
@@ -283,13 +324,8 @@ impl Pubsub {
         let mut registry = self.registry.lock();
         send_replies();
         client.set(flag::HELD, false);
-        if let Some(subscriber) = registry.subscribers.get_mut(&client.id) {
-            for chunk in std::mem::take(&mut subscriber.kept) {
-                outlet.push(client, chunk);
-            }
-            if subscriber.names.iter().all(BTreeSet::is_empty) {
-                registry.subscribers.remove(&client.id);
-            }
+        for chunk in registry.kept.remove(&client.id).unwrap_or_default() {
+            outlet.push(client, chunk);
         }
     }
 
@@ -308,18 +344,17 @@ impl Registry {
             None => Name::from(name),
         };
         let subscriber = self.subscribers.entry(client.id).or_default();
-        if subscriber.names[topic as usize].insert(Arc::clone(&name)) {
+        if subscriber[topic as usize].insert(Arc::clone(&name)) {
             topics.entry(name).or_default().push(Arc::clone(client));
         }
     }
 
     fn remove(&mut self, client: &Arc<ClientHandle>, topic: Topic, name: &[u8]) {
         let Some(subscriber) = self.subscribers.get_mut(&client.id) else { return };
-        if !subscriber.names[topic as usize].remove(name) {
+        if !subscriber[topic as usize].remove(name) {
             return;
         }
-        // What was kept for a held one is still to be delivered.
-        if subscriber.names.iter().all(BTreeSet::is_empty) && subscriber.kept.is_empty() {
+        if subscriber.iter().all(BTreeSet::is_empty) {
             self.subscribers.remove(&client.id);
         }
         let topics = &mut self.topics[topic as usize];
@@ -337,7 +372,7 @@ impl Registry {
     /// those of `topic`.
     fn show(&self, client: &ClientHandle, topic: Topic) -> usize {
         let counts = match self.subscribers.get(&client.id) {
-            Some(subscriber) => subscriber.names.each_ref().map(BTreeSet::len),
+            Some(subscriber) => subscriber.each_ref().map(BTreeSet::len),
             None => [0; TOPICS],
         };
         for (shown, count) in client.subscriptions.iter().zip(counts) {
@@ -389,11 +424,22 @@ impl Registry {
             count += clients.len();
         });
         for (id, chunk) in kept {
-            if let Some(subscriber) = self.subscribers.get_mut(&id) {
-                subscriber.kept.push(chunk);
-            }
+            self.kept.entry(id).or_default().push(chunk);
         }
         count
+    }
+
+    /// Shows a command to all monitors.
+    fn show_command(&mut self, outlet: &mut Outlet, line: Vec<u8>) {
+        let line = Arc::new(line);
+        for client in &self.monitors {
+            let chunk = Chunk::Shared(Arc::clone(&line));
+            if client.has(flag::HELD) {
+                self.kept.entry(client.id).or_default().push(chunk);
+            } else {
+                outlet.push(client, chunk);
+            }
+        }
     }
 }
 
@@ -445,7 +491,7 @@ mod tests {
 
         fn outlet(&self) -> Outlet<'_> {
             let limit = Limit { hard: 1 << 20, soft: 0, soft_time: Duration::ZERO };
-            Outlet::new(&self.clients, limit)
+            Outlet::new(&self.clients, Limits { subscriber: limit, monitor: limit })
         }
 
         fn release(&self, client: &Arc<ClientHandle>) {
@@ -535,13 +581,37 @@ mod tests {
         assert_eq!(received(&a, &mut socket), "");
         let reply = Chunk::Owned(b"+OK\r\n".to_vec());
         let mut outlet = f.outlet();
-        let limit = outlet.limit;
+        let limit = outlet.limits.subscriber;
         f.pubsub.release(&mut outlet, &a, || {
             f.clients.push(&a, reply, limit);
         });
         let texts = |n: u8| format!("*3 $7 message $1 x $1 {n} ");
         assert_eq!(received(&a, &mut socket), format!("+OK {}{}{}", texts(1), texts(2), texts(3)));
         assert_eq!(f.pubsub.clients(), 0);
+    }
+
+    #[test]
+    fn monitors_are_shown_commands_in_their_order_among_messages() {
+        let f = Fixture::new();
+        let (a, mut socket) = f.client();
+        assert!(f.pubsub.watch(&a) && !f.pubsub.watch(&a) && f.pubsub.is_watched());
+        f.pubsub.subscribe(&a, Topic::Channel, b"x");
+        let message =
+            Message { topic: Topic::Channel, channel: b"x".to_vec(), text: b"2".to_vec() };
+        let line = |text: &str| Notice::Command(text.into());
+        f.pubsub.enqueue([line("+1\r\n"), Notice::Message(message), line("+3\r\n")]);
+        f.pubsub.deliver_queued(&mut f.outlet());
+        assert_eq!(received(&a, &mut socket), "");
+        f.release(&a);
+        f.pubsub.enqueue([line("+4\r\n")]);
+        f.pubsub.deliver_queued(&mut f.outlet());
+        assert_eq!(received(&a, &mut socket), "+1 *3 $7 message $1 x $1 2 +3 +4 ");
+        f.pubsub.unwatch(&a);
+        f.pubsub.leave(&a);
+        assert!(!a.has(flag::MONITOR | flag::PUBSUB) && !f.pubsub.is_watched());
+        f.pubsub.enqueue([line("+5\r\n")]);
+        f.pubsub.deliver_queued(&mut f.outlet());
+        assert_eq!(received(&a, &mut socket), "");
     }
 
     #[test]
