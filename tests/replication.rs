@@ -331,6 +331,8 @@ fn an_empty_replica_may_load_what_is_still_being_sent() {
     let (primary, replica) = (slow_primary(), start(&["--repl-diskless-load", "on-empty-db"]));
     replicate(&replica, &primary);
     wait_until("it loads", || field(&replica, "persistence", "loading") == "1");
+    let line = field(&primary, "replication", "slave0");
+    assert!(line.contains("state=wait_bgsave"), "the snapshot is not made yet: {line}");
     // The snapshot is far from whole, and what there is of it is not kept.
     cut_replicas(&primary);
     wait_until("it gives up", || field(&replica, "persistence", "loading") == "0");
@@ -380,6 +382,12 @@ fn a_pause_holds_up_what_the_primary_sends() {
     client.expect(&["CLIENT", "PAUSE", "100000", "WRITE"], "+OK\r\n");
     let mut writer = primary.client();
     writer.expect(&["SET", "k", "v"], "+OK\r\n");
+    let offset = |server: &Server, name: &str| -> u64 {
+        field(server, "replication", name).parse().expect("an offset")
+    };
+    let end = offset(&primary, "master_repl_offset");
+    wait_until("it has come", || offset(&replica, "slave_read_repl_offset") >= end);
+    assert!(offset(&replica, "slave_repl_offset") < end);
     writer.expect(&["WAIT", "1", "300"], ":0\r\n");
     client.expect(&["GET", "k"], "$-1\r\n");
     client.expect(&["CLIENT", "UNPAUSE"], "+OK\r\n");
@@ -499,6 +507,40 @@ fn a_replica_that_does_not_read_stalls_nobody() {
         field(&primary, "replication", "connected_slaves") == "0"
     });
     drop(replica);
+}
+
+#[test]
+fn to_remove_everything_does_not_wait_for_a_snapshot_of_it() {
+    // The whole snapshot would take minutes.
+    let primary = start(&["--save", "900 1", "--rdb-key-save-delay", "100000"]);
+    let mut client = primary.client();
+    client.expect(&["DEBUG", "POPULATE", "2000"], "+OK\r\n");
+    let mut replica = primary.client();
+    FakeReplica::greet(&mut replica);
+    FakeReplica::psync(&mut replica);
+    client.expect(&["FLUSHALL"], "+OK\r\n");
+    let count = |client: &mut Client| info(client, "replication")["connected_slaves"].clone();
+    wait_until("the replica is to ask again", || count(&mut client) == "0");
+    let again = FakeReplica::attach(primary.addr());
+    assert_eq!(count(&mut client), "1");
+    drop(again);
+}
+
+#[test]
+fn a_replica_that_does_not_take_its_snapshot_is_let_go() {
+    let primary = start(&["--rdbcompression", "no"]);
+    let mut client = primary.client();
+    // More than all buffers between here and there take.
+    client.expect(&["DEBUG", "POPULATE", "100", "key", "500000"], "+OK\r\n");
+    let mut replica = primary.client();
+    FakeReplica::greet(&mut replica);
+    FakeReplica::psync(&mut replica);
+    wait_until("it is sent", || {
+        info(&mut client, "replication")["slave0"].contains("state=send_bulk")
+    });
+    client.expect(&["CONFIG", "SET", "repl-timeout", "1"], "+OK\r\n");
+    wait_until("it is let go", || primary.log().contains("timedout replica (full sync): "));
+    wait_until("it is gone", || info(&mut client, "replication")["connected_slaves"] == "0");
 }
 
 #[test]
@@ -628,6 +670,17 @@ fn a_sleeping_server_does_nothing_else() {
     assert_eq!(sleeper.recv().items().len(), 2);
     wait_for_link(&replica);
     assert_eq!(field(&primary, "stats", "sync_partial_ok"), "1");
+}
+
+#[test]
+fn a_sleeping_server_keeps_no_replica_waiting() {
+    let flags = ["--repl-diskless-sync", "yes", "--repl-diskless-sync-delay", "1000"];
+    let (primary, replica) = (start(&flags), start(&["--repl-timeout", "2"]));
+    replicate(&replica, &primary);
+    wait_until("it waits for others", || primary.log().contains("Delay next BGSAVE"));
+    // Signs of life would keep the replica for ever.
+    assert_eq!(primary.client().cmd(&["DEBUG", "SLEEP", "4"]).text(), "OK");
+    wait_until("it gives up", || replica.log().contains("Timeout connecting to the MASTER..."));
 }
 
 #[test]
@@ -763,6 +816,15 @@ fn a_replica_hides_expired_keys_and_leaves_their_removal_to_the_primary() {
     client.expect(&["DBSIZE"], ":1\r\n");
     link.client.send(&["DEL", "k"]);
     wait_until("the primary's DEL", || client.cmd(&["DBSIZE"]).int() == 0);
+}
+
+#[test]
+fn to_follow_the_same_primary_again_changes_nothing() {
+    let replica = start(&["--replicaof", "127.0.0.1 1"]);
+    let mut client = replica.client();
+    let reply = "+OK Already connected to specified master\r\n";
+    client.expect(&["REPLICAOF", "127.0.0.1", "1"], reply);
+    client.expect(&["REPLICAOF", "127.0.0.1", "2"], "+OK\r\n");
 }
 
 #[test]

@@ -63,8 +63,10 @@ fn flushdb(ctx: &mut Ctx, args: &mut Args) -> Reply {
 /// FLUSHALL [ASYNC | SYNC]
 fn flushall(ctx: &mut Ctx, args: &mut Args) -> Reply {
     let in_background = wants_background(ctx, args)?;
-    // A save of what has just been removed is of no use to anybody.
+    // A save of what has just been removed is of no use to anybody, nor is a snapshot for replicas:
+    // they ask again.
     ctx.server.persistence.abort_save.store(true, Ordering::SeqCst);
+    ctx.server.replication.abort_sync.store(true, Ordering::SeqCst);
     let databases = ctx.server.keyspace.databases();
     flush(ctx, args, 0..databases, in_background);
     if !ctx.settings.save.is_empty() {

@@ -110,12 +110,11 @@ fn replicaof(ctx: &mut Ctx, args: &mut Args) -> Reply {
     let port = port.ok_or(Error::INVALID_MASTER_PORT)? as u16;
     let host = String::from_utf8_lossy(host).into_owned();
     if server.replication.link().primary == Some((host.clone(), port)) {
-        let text = "Already connected to specified master";
         server.logger.notice(
-            "REPLICAOF would result into synchronization with the master we are \
-                              already connected with. No operation performed.",
+            "REPLICAOF would result into synchronization with the master we are already connected \
+             with. No operation performed.",
         );
-        return ctx.reply.simple(text);
+        return ctx.reply.simple("OK Already connected to specified master");
     }
     server.become_replica((host, port));
     ctx.reply.ok()

@@ -101,11 +101,11 @@ impl Buffer {
         }
     }
 
-    /// A copy of the bytes from `position` on, at most `max`; empty outside of the tail.
-    pub fn read(&self, position: u64, max: usize) -> Vec<u8> {
-        let mut out = Vec::new();
+    /// Appends the bytes from `position` on to `out`, until that has `max`; none outside of the
+    /// tail.
+    pub fn read(&self, position: u64, max: usize, out: &mut Vec<u8>) {
         if position < self.start() || position >= self.end {
-            return out;
+            return;
         }
         let first = self.blocks.partition_point(|block| block.end() <= position);
         for block in self.blocks.range(first..) {
@@ -117,7 +117,6 @@ impl Buffer {
                 break;
             }
         }
-        out
     }
 
     /// Drops whole blocks in front of `offset`, but never the last one.
@@ -137,6 +136,12 @@ impl Buffer {
 mod tests {
     use super::*;
 
+    fn read(buffer: &Buffer, position: u64, max: usize) -> Vec<u8> {
+        let mut out = Vec::new();
+        buffer.read(position, max, &mut out);
+        out
+    }
+
     #[test]
     fn reads_across_blocks_and_forgets() {
         let mut buffer = Buffer::starting_at(7, BLOCK_MAX);
@@ -147,14 +152,14 @@ mod tests {
             buffer.set_block_size(if buffer.end() < 30_000 { BLOCK_MAX } else { BLOCK_MIN });
         }
         assert_eq!(buffer.end(), 100_007);
-        assert_eq!(buffer.read(7, usize::MAX), bytes);
-        assert_eq!(buffer.read(40_007, 50_000), &bytes[40_000..90_000]);
+        assert_eq!(read(&buffer, 7, usize::MAX), bytes);
+        assert_eq!(read(&buffer, 40_007, 50_000), &bytes[40_000..90_000]);
         buffer.forget_before(50_000);
         assert!((50_000 - BLOCK_MIN as u64..=50_000).contains(&buffer.start()));
         let places = 4 * buffer.blocks.len() * size_of::<Block>();
         assert!(buffer.memory() <= 100_007 - 50_000 + 2 * BLOCK_MIN + places);
-        assert_eq!(buffer.read(50_007, 3), &bytes[50_000..50_003]);
-        assert!(buffer.read(8, 3).is_empty() && buffer.read(100_007, 3).is_empty());
+        assert_eq!(read(&buffer, 50_007, 3), &bytes[50_000..50_003]);
+        assert!(read(&buffer, 8, 3).is_empty() && read(&buffer, 100_007, 3).is_empty());
     }
 
     #[test]

@@ -107,8 +107,8 @@ pub struct Place {
 /// What a reader got.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Read {
-    /// The next bytes.
-    Bytes(Vec<u8>),
+    /// The next bytes are in the buffer.
+    Bytes,
     /// Nothing came within the time.
     Timeout,
     /// The reader fell too far behind, or the log began anew.
@@ -315,8 +315,10 @@ impl WriteLog {
         inner.trim();
     }
 
-    /// The next bytes for a reader, at most `max`; waits up to `timeout` for some.
-    pub fn read(&self, reader: u64, max: usize, timeout: Duration) -> Read {
+    /// Reads the next bytes for a reader, as many as `buffer` has room for; waits up to `timeout`
+    /// for some.
+    pub fn read(&self, reader: u64, buffer: &mut Vec<u8>, timeout: Duration) -> Read {
+        buffer.clear();
         let deadline = Instant::now() + timeout;
         let mut woken = false;
         let mut inner = self.inner.lock();
@@ -324,14 +326,14 @@ impl WriteLog {
             let Some(position) = inner.readers.get(&reader).map(|r| r.position) else {
                 return Read::Lost;
             };
-            let bytes = inner.buffer.read(position, max);
-            if !bytes.is_empty() {
-                let position = position + bytes.len() as u64;
+            inner.buffer.read(position, buffer.capacity(), buffer);
+            if !buffer.is_empty() {
+                let position = position + buffer.len() as u64;
                 if let Some(reader) = inner.readers.get_mut(&reader) {
                     reader.position = position;
                 }
                 inner.forget();
-                return Read::Bytes(bytes);
+                return Read::Bytes;
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -541,9 +543,9 @@ mod tests {
     const FAR: LagLimit = LagLimit { hard: 0, soft: 0, soft_time: Duration::ZERO };
 
     fn read_all(log: &WriteLog, reader: u64) -> Vec<u8> {
-        let mut all = Vec::new();
-        while let Read::Bytes(bytes) = log.read(reader, 7, Duration::ZERO) {
-            all.extend(bytes);
+        let (mut all, mut bytes) = (Vec::new(), Vec::with_capacity(7));
+        while log.read(reader, &mut bytes, Duration::ZERO) == Read::Bytes {
+            all.extend_from_slice(&bytes);
         }
         all
     }
@@ -588,9 +590,10 @@ mod tests {
         let log = WriteLog::new(1000, limit);
         let reader = log.activate_with_reader();
         log.append_raw(&[0; 90_000]);
-        assert!(matches!(log.read(reader, 10, Duration::ZERO), Read::Bytes(_)));
+        let mut bytes = Vec::with_capacity(10);
+        assert_eq!(log.read(reader, &mut bytes, Duration::ZERO), Read::Bytes);
         log.append_raw(&[0; 20_000]);
-        assert_eq!(log.read(reader, 10, Duration::ZERO), Read::Lost);
+        assert_eq!(log.read(reader, &mut bytes, Duration::ZERO), Read::Lost);
     }
 
     #[test]
@@ -598,10 +601,13 @@ mod tests {
         let log = WriteLog::new(1000, FAR);
         let reader = log.activate_with_reader();
         std::thread::scope(|scope| {
-            let waiting = scope.spawn(|| log.read(reader, 10, Duration::from_secs(20)));
+            let waiting = scope.spawn(|| {
+                let mut bytes = Vec::with_capacity(10);
+                (log.read(reader, &mut bytes, Duration::from_secs(20)), bytes)
+            });
             std::thread::sleep(Duration::from_millis(20));
             log.append_raw(b"hello");
-            assert_eq!(waiting.join().unwrap(), Read::Bytes(b"hello".to_vec()));
+            assert_eq!(waiting.join().unwrap(), (Read::Bytes, b"hello".to_vec()));
         });
     }
 }

@@ -149,11 +149,17 @@ fn keep_replicas(server: &Server, settings: &Settings) {
     for replica in replication.replicas() {
         let silent = past(replica.acked_ms.load(Ordering::Relaxed), settings.repl_timeout);
         let confirms = replica.wants == Wants::Psync && replica.state() == ReplicaState::Online;
-        if silent && confirms {
-            let name = format!("{}:{}", replica.ip, replica.port);
-            server.logger.warning(&format!("Disconnecting timedout replica {name}"));
-            replica.client.kill();
-        }
+        let writing_since = replica.writing_since_ms.load(Ordering::Relaxed);
+        let kind = if writing_since != 0 && past(writing_since, settings.repl_timeout) {
+            "full sync"
+        } else if silent && confirms {
+            "streaming sync"
+        } else {
+            continue;
+        };
+        let name = format!("{}:{}", replica.ip, replica.port);
+        server.logger.warning(&format!("Disconnecting timedout replica ({kind}): {name}"));
+        replica.client.kill();
     }
     if replication.is_replica() {
         return;

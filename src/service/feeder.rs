@@ -72,18 +72,17 @@ pub fn stream(engine: &Arc<Engine>, replica: &Replica, reader: u64) {
     }
     replica.set_state(ReplicaState::Online);
     server.replication.wake_waiting();
+    let mut bytes = Vec::with_capacity(STEP);
+    replica.buffer.store(bytes.capacity() as u64, Ordering::Relaxed);
     loop {
         if server.has_ended() || handle.outbox.is_gone() {
             break;
         }
         server.pause.sit_out_standstill();
-        match server.log.read(reader, STEP, Duration::from_secs(1)) {
+        match server.log.read(reader, &mut bytes, Duration::from_secs(1)) {
             Read::Timeout => {}
-            Read::Bytes(bytes) => {
-                replica.sending.store(bytes.capacity() as u64, Ordering::Relaxed);
-                let written = handle.stream.write_all(&bytes);
-                replica.sending.store(0, Ordering::Relaxed);
-                if written.is_err() {
+            Read::Bytes => {
+                if handle.stream.write_all(&bytes).is_err() {
                     break;
                 }
                 handle.bytes_out.fetch_add(bytes.len() as u64, Ordering::Relaxed);
@@ -99,6 +98,7 @@ pub fn stream(engine: &Arc<Engine>, replica: &Replica, reader: u64) {
     }
     server.log.detach(reader);
     handle.kill();
+    replica.buffer.store(0, Ordering::Relaxed);
 }
 
 /// Says why a replica is cut that has sent a command with a reply: on its connection the reply
@@ -179,7 +179,8 @@ fn send_file(engine: &Engine, replica: &Replica, spool: &Spool) -> io::Result<()
     Ok(())
 }
 
-/// Copies the file to the replica, and the mark behind it.
+/// Copies the file to the replica, and the mark behind it. Who takes nothing for too long is let go
+/// by `cron`, which follows a change of `repl-timeout`.
 fn copy(engine: &Engine, replica: &Replica, spool: &Spool, mark: Option<&str>) -> io::Result<()> {
     let mut buffer = vec![0; STEP];
     let mut at = 0;
@@ -193,7 +194,9 @@ fn copy(engine: &Engine, replica: &Replica, spool: &Spool, mark: Option<&str>) -
             replica.give_life_sign();
             replica.set_state(ReplicaState::Online);
         }
+        replica.writing_since_ms.store(clock::unix_ms(), Ordering::Relaxed);
         replica.client.stream.write_all(&buffer[..n])?;
+        replica.writing_since_ms.store(0, Ordering::Relaxed);
         engine.server.stats.repl_out.fetch_add(n as u64, Ordering::Relaxed);
         if ends {
             return replica.client.stream.write_all(mark.unwrap_or_default().as_bytes());

@@ -82,9 +82,10 @@ fn wait_for_more(server: &Server) {
     }
 }
 
-/// Sends all that wait an empty line a second, so that they do not give up; to be called once a
-/// tick.
+/// Sends all that wait an empty line a second, so that they do not give up, unless the server
+/// stands still; to be called once a tick.
 fn show_life(server: &Server, ticks: &mut u32) {
+    server.pause.sit_out_standstill();
     *ticks += 1;
     if ticks.is_multiple_of(TICKS_PER_LINE) {
         for replica in waiting(server) {
@@ -94,7 +95,11 @@ fn show_life(server: &Server, ticks: &mut u32) {
 }
 
 fn sync(server: &Server, keyless: bool) -> io::Result<()> {
-    server.logger.notice("Starting a snapshot for SYNC of replicas");
+    let target = match server.config.get().repl_diskless_sync {
+        true => "replicas sockets",
+        false => "disk",
+    };
+    server.logger.notice(&format!("Starting BGSAVE for SYNC with target: {target}"));
     server.stats.forks.fetch_add(1, Ordering::Relaxed);
     let spool = Arc::new(Spool::new(spool_file(server)?));
     let mut anchor = 0;
@@ -102,6 +107,8 @@ fn sync(server: &Server, keyless: bool) -> io::Result<()> {
         anchor = server.log.activate_with_reader();
         server.replication.anchor.store(anchor, Ordering::SeqCst);
     });
+    let pid = std::process::id();
+    server.logger.notice(&format!("Background RDB transfer started by pid {pid}"));
     let result = Round { server, epoch, anchor, keyless, spool }.spool_and_send(snapshot);
     server.log.detach(anchor);
     result
@@ -205,7 +212,10 @@ impl Round<'_> {
         match self.server.log.attach_beside(self.anchor) {
             Some(reader) => {
                 replica.reader.store(reader, Ordering::SeqCst);
-                replica.set_state(ReplicaState::SendSnapshot);
+                replica.set_state(match self.spool.state() {
+                    SpoolState::Growing => ReplicaState::StreamSnapshot,
+                    _ => ReplicaState::SendSnapshot,
+                });
                 let (replica, spool) = (Arc::clone(replica), Arc::clone(&self.spool));
                 self.server.start_job(Job::SendSnapshot(replica, spool, reader));
             }

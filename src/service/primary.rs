@@ -320,7 +320,10 @@ impl Link<'_> {
             }
             self.fill()?;
             last_io = now;
-            server.replication.link().last_io_ms = clock::unix_ms();
+            let ahead = session.unapplied.len() + self.input.len() - self.at;
+            let mut link = server.replication.link();
+            link.last_io_ms = clock::unix_ms();
+            link.read_offset = server.log.offset() + ahead as u64;
         }
     }
 

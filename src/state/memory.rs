@@ -83,13 +83,14 @@ impl Usage {
     }
 }
 
-/// What is kept for replicas: in the log beyond the backlog, and on its way to them. It does not
-/// count for `maxmemory`, or the removal of keys would fill the memory that it is to free.
+/// What is kept for replicas: in the log beyond the backlog, and in the buffers on the way to them.
+/// It does not count for `maxmemory`, or the removal of keys would fill the memory that it is to
+/// free.
 pub fn not_counted(server: &Server, settings: &Settings) -> u64 {
     let replicas = server.replication.replicas();
     let here = replicas.iter().filter(|replica| !replica.client.has(flag::KILLED));
-    let on_its_way: u64 = here.map(|replica| replica.sending.load(Ordering::Relaxed)).sum();
-    server.log.memory_beyond(settings.repl_backlog_size) + on_its_way
+    let buffers: u64 = here.map(|replica| replica.buffer.load(Ordering::Relaxed)).sum();
+    server.log.memory_beyond(settings.repl_backlog_size) + buffers
 }
 
 /// What is kept about accesses to keys, as `maxmemory-policy` needs it.

@@ -17,6 +17,8 @@ use crate::state::clients::{ClientHandle, Stream};
 pub enum ReplicaState {
     /// Waits for a snapshot.
     WaitSnapshot,
+    /// Its snapshot is sent while it is made.
+    StreamSnapshot,
     /// Its snapshot is sent.
     SendSnapshot,
     /// It gets the stream.
@@ -43,8 +45,10 @@ pub struct Replica {
     /// Its reader of the log, once it has one; 0 before. Replicas for which a snapshot is made
     /// share one.
     pub reader: AtomicU64,
-    /// Bytes of the stream that are read from the log for it and not written to its socket.
-    pub sending: AtomicU64,
+    /// Bytes of memory by way of which it gets the stream.
+    pub buffer: AtomicU64,
+    /// Unix ms since when a part of its snapshot is being written to its socket; 0 when none is.
+    pub writing_since_ms: AtomicI64,
     /// How it wants its snapshot.
     pub wants: Wants,
     /// Its snapshot is to have no keys.
@@ -126,7 +130,8 @@ impl Replica {
             synced: AtomicU64::new(0),
             acked_ms,
             reader: AtomicU64::new(0),
-            sending: AtomicU64::new(0),
+            buffer: AtomicU64::new(0),
+            writing_since_ms: AtomicI64::new(0),
             wants,
             keyless,
             confirms,
@@ -137,7 +142,8 @@ impl Replica {
     pub fn state(&self) -> ReplicaState {
         match self.state.load(Ordering::Relaxed) {
             0 => ReplicaState::WaitSnapshot,
-            1 => ReplicaState::SendSnapshot,
+            1 => ReplicaState::StreamSnapshot,
+            2 => ReplicaState::SendSnapshot,
             _ => ReplicaState::Online,
         }
     }
@@ -189,6 +195,8 @@ pub struct Link {
     pub sync_total: Option<u64>,
     /// Bytes of the snapshot that have come.
     pub sync_read: u64,
+    /// Offset behind what has come of the stream, applied or not; 0 before anything has.
+    pub read_offset: u64,
     /// Whether id and offset belong to a stream that a primary may let us continue.
     pub resumable: bool,
 }
@@ -232,7 +240,8 @@ pub struct Replication {
     /// The reader that keeps the log for those who come while a snapshot is made; 0 before the
     /// first.
     pub anchor: AtomicU64,
-    /// Ends the snapshot that is being made: nobody waits for it any more.
+    /// Ends the snapshot that is being made: nobody waits for it any more, or what it shows has
+    /// been removed.
     pub abort_sync: AtomicBool,
     /// Unix ms of the last PING in the stream, or of the first replica's coming.
     pub last_ping_ms: AtomicI64,
@@ -250,6 +259,7 @@ impl Default for Replication {
             down_since_ms: 0,
             sync_total: None,
             sync_read: 0,
+            read_offset: 0,
             resumable: false,
         };
         Replication {
@@ -326,6 +336,8 @@ impl Replication {
         }
         link.state = state;
         link.last_io_ms = clock::unix_ms();
+        // What was not applied when the stream broke off comes again.
+        link.read_offset = 0;
         self.link_up.store(state == LinkState::Connected, Ordering::SeqCst);
     }
 
@@ -370,8 +382,11 @@ impl Replication {
 
     /// Begins to make a snapshot for replicas; `false` when somebody does already.
     pub fn begin_syncing(&self) -> bool {
-        self.abort_sync.store(false, Ordering::SeqCst);
-        !self.syncing.swap(true, Ordering::SeqCst)
+        let begins = !self.syncing.swap(true, Ordering::SeqCst);
+        if begins {
+            self.abort_sync.store(false, Ordering::SeqCst);
+        }
+        begins
     }
 
     /// Whether a snapshot for replicas is being made.

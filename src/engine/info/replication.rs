@@ -47,7 +47,7 @@ fn link(facts: &Facts, link: &Link, offset: u64, fields: &mut Fields) {
     fields.add("master_link_status", if connected { "up" } else { "down" });
     fields.add("master_last_io_seconds_ago", last_io);
     fields.add("master_sync_in_progress", u8::from(link.state == LinkState::Sync));
-    fields.add("slave_read_repl_offset", offset);
+    fields.add("slave_read_repl_offset", offset.max(link.read_offset));
     fields.add("slave_repl_offset", offset);
     if link.state == LinkState::Sync {
         let total = link.sync_total.unwrap_or(0);
@@ -84,7 +84,7 @@ fn replicas(facts: &Facts, fields: &mut Fields) {
 
 fn about(replica: &Replica, now_ms: i64) -> String {
     let (state, lag) = match replica.state() {
-        ReplicaState::WaitSnapshot => ("wait_bgsave", 0),
+        ReplicaState::WaitSnapshot | ReplicaState::StreamSnapshot => ("wait_bgsave", 0),
         ReplicaState::SendSnapshot => ("send_bulk", 0),
         ReplicaState::Online => ("online", replica.lag_seconds(now_ms)),
     };
