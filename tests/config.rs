@@ -155,6 +155,20 @@ fn the_score_for_lack_of_memory_follows_the_role_and_is_given_back() {
 }
 
 #[test]
+fn the_log_says_where_the_server_listens_or_why_it_cannot() {
+    let log = |server: &Server| fs::read_to_string(server.cwd().join("log")).unwrap_or_default();
+    let first = Server::start(&["--logfile", "log"]);
+    let port = first.port().to_string();
+    let line = format!("port={port}, PID: {}.", first.pid());
+    assert!(log(&first).contains(&line), "{}", log(&first));
+    let mut second = Server::start_unready(&["--logfile", "log", "--port", &port]);
+    second.wait_exit(Duration::from_secs(20)).expect("it does not start");
+    assert!(log(&second).contains(&format!("Failed listening on port {port}")), "{}", log(&second));
+    // Whoever waits for this line to connect must not wait too short.
+    assert!(!log(&second).contains("PID: "), "{}", log(&second));
+}
+
+#[test]
 fn the_port_and_the_addresses_can_be_changed() {
     let taken = Server::start(&PLAIN);
     let server = Server::start(&PLAIN);

@@ -57,20 +57,18 @@ pub enum ErrorKind {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let offset = self.offset;
+        let place = format_args!("Internal error in RDB reading offset {}", self.offset);
         match &self.kind {
-            ErrorKind::Truncated => write!(f, "RDB ends too early, in the field at byte {offset}"),
-            ErrorKind::Io(error) => write!(f, "RDB cannot be read at byte {offset}: {error}"),
+            ErrorKind::Truncated => write!(f, "{place} -> Unexpected EOF reading RDB file"),
+            ErrorKind::Io(error) => write!(f, "{place} -> {error}"),
             ErrorKind::Version(version) => write!(f, "Can't handle RDB format version {version}"),
-            ErrorKind::Type(number) => {
-                write!(f, "RDB type {number} at byte {offset} is not supported")
-            }
+            ErrorKind::Type(number) => write!(f, "{place} -> Unknown RDB type {number}"),
             ErrorKind::Checksum { stored, computed } => write!(
                 f,
-                "RDB CRC error: the checksum at byte {offset} is {stored:016x} but the data gives \
+                "{place} -> RDB CRC error: the checksum is {stored:016x} but the data gives \
                  {computed:016x}"
             ),
-            ErrorKind::Corrupt(what) => write!(f, "RDB is corrupt at byte {offset}: {what}"),
+            ErrorKind::Corrupt(what) => write!(f, "{place} -> {what}"),
         }
     }
 }
@@ -579,7 +577,8 @@ mod tests {
         for number in [6, 7, 0x80, 0xf3, 0xf6] {
             let error = walk(Reader::new(&file(10, &[0xfe, 0, number])[..])).unwrap_err();
             assert!(matches!(error.kind, ErrorKind::Type(n) if n == number));
-            let text = format!("RDB type {number} at byte 11 is not supported");
+            let text =
+                format!("Internal error in RDB reading offset 11 -> Unknown RDB type {number}");
             assert_eq!(error.to_string(), text);
         }
     }

@@ -74,7 +74,8 @@ fn give_up(engine: &Arc<Engine>, job: Job, error: io::Error) {
 
 fn background_save(engine: &Arc<Engine>) {
     let server = &engine.server;
-    server.logger.notice("Background saving started");
+    let pid = std::process::id();
+    server.logger.notice(&format!("Background saving started by pid {pid}"));
     server.stats.forks.fetch_add(1, Ordering::Relaxed);
     let result = persistence::save(server, Until::Aborted);
     match &result {

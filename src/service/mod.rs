@@ -72,7 +72,10 @@ pub fn start(mut startup: Startup, any_port: bool, gauge: fn() -> u64) -> io::Re
     });
     greet(&engine.server);
     permissions::load_at_start(&engine, &declared.users)?;
-    let listeners = Arc::new(Listeners::bind(&engine.server, any_port)?);
+    let listeners = Listeners::bind(&engine.server, any_port)
+        .inspect_err(|e| engine.server.logger.warning(&e.to_string()))?;
+    let listeners = Arc::new(listeners);
+    say_where(&engine.server);
     let passing = Arc::new(Threads::default());
     jobs::install(&engine, &passing);
     let pid_file = write_pid_file(&engine.server);
@@ -103,14 +106,18 @@ fn write_pid_file(server: &Server) -> Option<PidFile> {
 }
 
 fn greet(server: &Server) {
-    let settings = server.config.get();
     server.logger.notice("Ferrodis is starting");
     let version = crate::state::REDIS_VERSION;
     let pid = std::process::id();
-    server.logger.notice(&format!("Redis version={version}, bits=64, PID: {pid}, just started"));
+    server.logger.notice(&format!("Redis version={version}, bits=64, pid={pid}, just started"));
     if server.config.file().is_some() {
         server.logger.notice("Configuration loaded");
     }
+}
+
+/// Whoever waits for this line to know that the server is up may connect.
+fn say_where(server: &Server) {
+    let (settings, pid) = (server.config.get(), std::process::id());
     let mode = if settings.replicaof.is_some() { "replica" } else { "standalone" };
     server.logger.notice(&format!("Running mode={mode}, port={}, PID: {pid}.", settings.port));
 }
