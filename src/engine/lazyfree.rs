@@ -19,8 +19,9 @@ struct Garbage {
 impl Drop for Garbage {
     fn drop(&mut self) {
         self.things.clear();
-        self.server.stats.lazy_pending.fetch_sub(self.keys, Ordering::Relaxed);
-        self.server.stats.lazy_freed.fetch_add(self.keys, Ordering::Relaxed);
+        // In this order: who waits until nothing is pending finds it counted.
+        self.server.stats.lazy_freed.fetch_add(self.keys, Ordering::SeqCst);
+        self.server.stats.lazy_pending.fetch_sub(self.keys, Ordering::SeqCst);
     }
 }
 
