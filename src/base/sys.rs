@@ -6,9 +6,10 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::ffi::c_int;
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::ptr;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
@@ -17,6 +18,18 @@ struct PollFd {
     fd: c_int,
     events: i16,
     revents: i16,
+}
+
+/// glibc's `msghdr`.
+#[repr(C)]
+struct Message<'a> {
+    name: *const u8,
+    name_len: u32,
+    pieces: *const IoSlice<'a>,
+    piece_count: usize,
+    control: *const u8,
+    control_len: usize,
+    flags: c_int,
 }
 
 #[repr(C)]
@@ -45,6 +58,7 @@ type SigSet = [u64; 16];
 
 unsafe extern "C" {
     fn send(fd: c_int, buf: *const u8, len: usize, flags: c_int) -> isize;
+    fn sendmsg(fd: c_int, message: *const Message, flags: c_int) -> isize;
     fn poll(fds: *mut PollFd, count: u64, timeout_ms: c_int) -> c_int;
     fn listen(fd: c_int, backlog: c_int) -> c_int;
     fn setsockopt(fd: c_int, level: c_int, name: c_int, value: *const c_int, len: u32) -> c_int;
@@ -77,6 +91,9 @@ const TCP_KEEPCNT: c_int = 6;
 const RLIMIT_NOFILE: c_int = 7;
 const SIG_BLOCK: c_int = 0;
 
+/// Pieces that are sent at once: so many take no memory of the kernel's (`UIO_FASTIOV`).
+pub const PIECES_MAX: usize = 8;
+
 /// The interrupt signal (Ctrl-C).
 pub const SIGINT: i32 = 2;
 /// The polite request to end.
@@ -98,10 +115,27 @@ fn check(result: c_int) -> io::Result<()> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// Sends what the socket takes at once; `WouldBlock` when it takes nothing.
-pub fn send_nowait(fd: RawFd, bytes: &[u8]) -> io::Result<usize> {
-    // SAFETY: the pointer and length are those of a live slice, which `send` only reads.
-    let sent = unsafe { send(fd, bytes.as_ptr(), bytes.len(), MSG_DONTWAIT | MSG_NOSIGNAL) };
+/// Sends what the socket takes at once of some pieces, up to [`PIECES_MAX`]; `WouldBlock` when it
+/// takes nothing.
+pub fn send_nowait(fd: RawFd, pieces: &[IoSlice]) -> io::Result<usize> {
+    let flags = MSG_DONTWAIT | MSG_NOSIGNAL;
+    let sent = if let [bytes] = pieces {
+        // SAFETY: the pointer and length are those of a live slice, which `send` only reads.
+        unsafe { send(fd, bytes.as_ptr(), bytes.len(), flags) }
+    } else {
+        let message = Message {
+            name: ptr::null(),
+            name_len: 0,
+            pieces: pieces.as_ptr(),
+            piece_count: pieces.len().min(PIECES_MAX),
+            control: ptr::null(),
+            control_len: 0,
+            flags: 0,
+        };
+        // SAFETY: the message lives, `IoSlice` is an `iovec` by its documentation, and the pieces
+        // are live slices, which `sendmsg` only reads; there is no name and no control data.
+        unsafe { sendmsg(fd, &message, flags) }
+    };
     if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(sent as usize) }
 }
 

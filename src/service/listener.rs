@@ -4,7 +4,7 @@
 //! goes on.
 
 use std::fs;
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, IoSlice};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
@@ -275,7 +275,7 @@ fn welcome(engine: &Arc<Engine>, stream: Stream, unix_path: &str, threads: &Arc<
         let mut out = Out::new();
         out.error(&refusal);
         for chunk in out.chunks() {
-            let _ = sys::send_nowait(stream.fd(), chunk);
+            let _ = sys::send_nowait(stream.fd(), &[IoSlice::new(chunk)]);
         }
         return;
     }

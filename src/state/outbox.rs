@@ -10,12 +10,12 @@
 //! drain thread sends.
 
 use std::collections::VecDeque;
-use std::io;
+use std::io::{self, IoSlice};
 use std::os::fd::RawFd;
 use std::time::{Duration, Instant};
 
 use crate::base::lock::{Lock, rank};
-use crate::base::sys;
+use crate::base::sys::{self, PIECES_MAX};
 use crate::resp::out::{Chunk, Out};
 
 /// Small pieces are put together up to this size, so that bookkeeping does not outweigh what it is
@@ -149,22 +149,31 @@ impl Outbox {
 
     /// Sends what the socket takes at once; how many bytes that were.
     fn send_pieces<'p>(&self, pieces: impl Iterator<Item = &'p [u8]>) -> io::Result<usize> {
-        let mut sent = 0;
-        for chunk in pieces {
-            let mut rest = chunk;
-            while !rest.is_empty() {
-                match sys::send_nowait(self.fd, rest) {
-                    Ok(n) => {
-                        sent += n;
-                        rest = &rest[n..];
-                    }
-                    Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                    Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(sent),
-                    Err(e) => return Err(e),
+        let mut pieces = pieces.filter(|piece| !piece.is_empty());
+        let mut slices = [IoSlice::new(&[]); PIECES_MAX];
+        let (mut count, mut sent) = (0, 0);
+        loop {
+            for piece in pieces.by_ref().take(PIECES_MAX - count) {
+                slices[count] = IoSlice::new(piece);
+                count += 1;
+            }
+            if count == 0 {
+                return Ok(sent);
+            }
+            match sys::send_nowait(self.fd, &slices[..count]) {
+                Ok(n) => {
+                    sent += n;
+                    let mut rest = &mut slices[..count];
+                    IoSlice::advance_slices(&mut rest, n);
+                    let left = rest.len();
+                    slices.copy_within(count - left..count, 0);
+                    count = left;
                 }
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(sent),
+                Err(e) => return Err(e),
             }
         }
-        Ok(sent)
     }
 
     /// Sends what the socket takes, or a turn's share of it. Called by the drain thread, which lets
@@ -308,18 +317,22 @@ impl Queue {
 /// little more than a turn's share; how many bytes that were. What is sent is taken off.
 fn flush(fd: RawFd, chunks: &mut VecDeque<Chunk>, head: &mut usize) -> io::Result<usize> {
     let mut sent = 0;
-    while let Some(chunk) = chunks.front() {
-        if sent >= TURN {
-            break;
+    while !chunks.is_empty() && sent < TURN {
+        let mut slices = [IoSlice::new(&[]); PIECES_MAX];
+        let mut skip = *head;
+        for (slice, chunk) in slices.iter_mut().zip(&*chunks) {
+            *slice = IoSlice::new(&chunk.as_ref()[skip..]);
+            skip = 0;
         }
-        let rest = &chunk.as_ref()[*head..];
-        match sys::send_nowait(fd, rest) {
+        match sys::send_nowait(fd, &slices[..chunks.len().min(PIECES_MAX)]) {
             Ok(n) => {
                 sent += n;
                 *head += n;
-                if n == rest.len() {
+                while let Some(len) = chunks.front().map(|chunk| chunk.as_ref().len())
+                    && *head >= len
+                {
                     chunks.pop_front();
-                    *head = 0;
+                    *head -= len;
                 }
             }
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
@@ -383,6 +396,26 @@ mod tests {
         assert!(read_all(&outbox, &mut theirs) == expected);
         assert_eq!(outbox.waiting(), (0, 0));
         assert_eq!(outbox.send(&mut reply(b"x"), FREE), Sent::All);
+    }
+
+    #[test]
+    fn replies_of_many_pieces_arrive_whole() {
+        for (len, count) in [(16_384, 1), (16_384, 3), (20_000, 4), (50_000, 5), (100_000, 60)] {
+            let (ours, mut theirs) = UnixStream::pair().unwrap();
+            let outbox = Outbox::new(ours.as_raw_fd());
+            let (mut out, mut expected) = (Out::new(), Vec::new());
+            for n in 0..count {
+                let value = Arc::new(vec![n as u8; len]);
+                expected.extend_from_slice(format!("${len}\r\n").as_bytes());
+                expected.extend_from_slice(&value);
+                expected.extend_from_slice(b"\r\n");
+                out.bulk_shared(value);
+            }
+            let sent = outbox.send(&mut out, FREE);
+            assert!(matches!(sent, Sent::All | Sent::TellDrain), "{sent:?}");
+            assert!(read_all(&outbox, &mut theirs) == expected, "{count} of {len} bytes");
+            assert_eq!((out.len(), outbox.waiting()), (0, (0, 0)));
+        }
     }
 
     #[test]
