@@ -485,8 +485,27 @@ impl Stage {
             Err(RecvError::Closed) => "(closed)".to_owned(),
             Err(RecvError::Protocol(what)) => format!("(not RESP) {what}"),
         };
+        if let Action::Command(name, args) = &step.action
+            && patience == SILENCE
+            && waits(&args[0])
+        {
+            self.expect_blocked(*name);
+        }
         let effects = self.new_effects();
         Outcome { reply, effects }
+    }
+
+    /// Waits until a connection waits for a key: on a busy machine it may not have come so far, and
+    /// the next connection would be served before it.
+    fn expect_blocked(&mut self, name: char) {
+        let port = self.connection(name).local_port();
+        let deadline = Instant::now() + PATIENCE;
+        let is_blocked =
+            |line: &str| line.contains(&format!(":{port} laddr=")) && line.contains(" flags=b ");
+        while !self.control.cmd(&["CLIENT", "LIST"]).text().lines().any(is_blocked) {
+            assert!(Instant::now() < deadline, "connection {name} does not wait");
+            thread::sleep(Duration::from_millis(1));
+        }
     }
 
     fn exchange(&mut self, name: char, args: &Args, wait: Duration) -> Result<Value, RecvError> {
@@ -528,6 +547,12 @@ impl Stage {
         let indent = |text: &str| text.trim_end().replace('\n', "\n    ");
         Some(format!("expected\n    {}\n  got\n    {}", indent(&expected), indent(&got)))
     }
+}
+
+/// Whether a command without a reply is one that waits for a key or for replicas.
+fn waits(command: &[u8]) -> bool {
+    let waiting: [&[u8]; 4] = [b"XREAD", b"XREADGROUP", b"WAIT", b"WAITAOF"];
+    command.starts_with(b"B") || waiting.contains(&command)
 }
 
 /// Sorts an unordered reply by what its elements print as. Of a SCAN reply (a cursor and a list)
