@@ -20,9 +20,7 @@ mod rewrite;
 
 use std::io;
 use std::sync::Condvar;
-use std::sync::atomic::{
-    AtomicBool, AtomicI32, AtomicI64, AtomicU8, AtomicU64, AtomicUsize, Ordering,
-};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::base::clock;
@@ -42,10 +40,6 @@ const COMPLAIN_MS: i64 = 30_000;
 const SLOW_SYNC_MS: i64 = 2_000;
 /// How long somebody waits for another one's write before he looks again.
 const LOOK: Duration = Duration::from_secs(1);
-/// Between two looks at whether those have come who may share a sync.
-const GATHERING_STEP: Duration = Duration::from_micros(20);
-/// So many looks without anybody new end it.
-const QUIET_STEPS: usize = 3;
 /// What a failure without a number of the system's counts as: `EIO`.
 const UNKNOWN_ERROR: i32 = 5;
 
@@ -98,12 +92,6 @@ pub struct Aof {
     is_writing: Lock<bool>,
     /// Rung when it has.
     written: Condvar,
-    /// How many wait, one that writes for all among them.
-    waiting: AtomicUsize,
-    /// How many of them the last sync was for.
-    released: AtomicUsize,
-    /// Nanoseconds that it took.
-    sync_nanos: AtomicU64,
     /// Offset of the file up to which replies may leave.
     acknowledged: AtomicU64,
     /// Offset of the file up to which it is on the disk.
@@ -145,9 +133,6 @@ impl Default for Aof {
             writer: Lock::new(rank::TASK + 5, writer),
             is_writing: Lock::new(rank::LEAF + 75, false),
             written: Condvar::new(),
-            waiting: AtomicUsize::new(0),
-            released: AtomicUsize::new(0),
-            sync_nanos: AtomicU64::new(0),
             acknowledged: AtomicU64::new(0),
             synced: AtomicU64::new(0),
             synced_stream: AtomicU64::new(0),
@@ -245,27 +230,13 @@ impl Aof {
         if offset <= self.acknowledged() || self.mode() == Mode::Off {
             return Ok(());
         }
-        self.waiting.fetch_add(1, Ordering::Relaxed);
-        let result = self.wait_for_write(server, offset);
-        self.waiting.fetch_sub(1, Ordering::Relaxed);
-        result
-    }
-
-    fn wait_for_write(&self, server: &Server, offset: u64) -> Result<(), NotWritten> {
-        let syncs = server.config.get().appendfsync == Fsync::Always;
-        if syncs {
-            // Others that are about to write come first, so that one sync is for all of them. A
-            // write alone costs less than another thread's turn.
-            std::thread::yield_now();
-        }
+        // Others that are about to write come first, so that one write is for all of them.
+        std::thread::yield_now();
         let mut is_writing = self.is_writing.lock();
         while offset > self.acknowledged() {
             if !*is_writing {
                 *is_writing = true;
                 drop(is_writing);
-                if syncs {
-                    self.gather();
-                }
                 let result = self.write(server, &mut self.writer.lock());
                 *self.is_writing.lock() = false;
                 self.written.notify_all();
@@ -275,26 +246,6 @@ impl Aof {
         }
         // Somebody has written for us.
         Ok(())
-    }
-
-    /// Before a sync: those whom the last one has released send their next commands about now. If
-    /// they had to wait for the one behind this, each would be for half of the clients only. At
-    /// most half the time of a sync is spent on it.
-    fn gather(&self) {
-        let released = self.released.load(Ordering::Relaxed);
-        let mut came = self.waiting.load(Ordering::Relaxed);
-        let all = released + came;
-        // Alone one waits for nobody.
-        if released < 2 {
-            return;
-        }
-        let most = Duration::from_nanos(self.sync_nanos.load(Ordering::Relaxed) / 2);
-        let (began, mut quiet) = (Instant::now(), 0);
-        while came < all && quiet < QUIET_STEPS && began.elapsed() < most {
-            std::thread::sleep(GATHERING_STEP);
-            let before = std::mem::replace(&mut came, self.waiting.load(Ordering::Relaxed));
-            quiet = if came > before { 0 } else { quiet + 1 };
-        }
     }
 
     /// Offset of the file up to which replies may leave.
@@ -379,9 +330,6 @@ impl Aof {
             self.note_delay(server, &mut writer.delayed_until_ms, delayed_since);
         }
         let (began, before) = (Instant::now(), increment.size());
-        if sync {
-            self.released.store(self.waiting.load(Ordering::Relaxed), Ordering::Relaxed);
-        }
         let result = increment.commit(&mut writer.pending, sync);
         let grown = increment.size() - before;
         self.current_size.fetch_add(grown, Ordering::Relaxed);
@@ -392,7 +340,6 @@ impl Aof {
         writer.written = writer.taken;
         self.acknowledged.fetch_max(writer.written.file, Ordering::SeqCst);
         if sync {
-            self.sync_nanos.store(began.elapsed().as_nanos() as u64, Ordering::Relaxed);
             self.sync_error.store(0, Ordering::Relaxed);
             self.note_synced(writer.written);
         }
