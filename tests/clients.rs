@@ -622,6 +622,23 @@ fn a_silent_connection_gives_its_buffers_back() {
 }
 
 #[test]
+fn what_stands_before_a_large_argument_is_read() {
+    const SIZE: usize = 100_000;
+    let server = start(&[]);
+    let (mut client, mut watcher) = (server.client(), server.client());
+    let id = id(&mut client);
+    let mut query = || -> usize {
+        let line = watcher.cmd(&["CLIENT", "LIST", "ID", &id]).text();
+        field(&line, "qbuf").parse().expect("a number")
+    };
+    client.send_raw(format!("*2\r\n${SIZE}\r\n").as_bytes());
+    client.send_raw(&vec![b'v'; SIZE / 2]);
+    eventually("half of it is there", || query() >= SIZE / 2);
+    client.send_raw(&vec![b'v'; SIZE - SIZE / 2]);
+    eventually("it is there, and counts alone", || query() == SIZE);
+}
+
+#[test]
 fn the_query_buffer_limit_counts_what_multi_has_queued() {
     let server = start(&["--client-query-buffer-limit", "1mb"]);
     let mut client = server.client();

@@ -99,6 +99,9 @@ struct Span {
     len: usize,
 }
 
+/// An argument is large from here on.
+const LARGE: usize = 32 * 1024;
+
 /// What the parser waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
@@ -182,6 +185,15 @@ impl Request {
             self.step = Step::Done;
         }
         status
+    }
+
+    /// Where the argument begins that is not whole yet, if it is a large one; else 0. What stands
+    /// before it is read.
+    pub fn large_from(&self) -> usize {
+        match self.step {
+            Step::Bulk(len) if len >= LARGE => self.pos,
+            _ => 0,
+        }
     }
 
     /// Forgets the command, and gives back the memory of an unusually long one. `parse` does this

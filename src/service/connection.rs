@@ -127,7 +127,8 @@ impl Connection<'_> {
 
     /// Writes down for others how much waits, and what the buffers take.
     fn note_input(&self) {
-        let waiting = self.input.end - self.input.start;
+        // As in Redis a large argument stands alone.
+        let waiting = self.input.end - self.input.start - self.request.large_from();
         self.handle.query_bytes.store(waiting as u64, Ordering::Relaxed);
         self.handle.query_capacity.store(self.input.bytes.capacity() as u64, Ordering::Relaxed);
         self.handle.reply_capacity.store(self.out.capacity() as u64, Ordering::Relaxed);
