@@ -29,6 +29,8 @@ const ACK_PERIOD: Duration = Duration::from_secs(1);
 const WRITE_RETRY: Duration = Duration::from_millis(100);
 /// How often a pause is looked at for its end.
 const PAUSE_SLICE: Duration = Duration::from_millis(100);
+/// How often a silent primary's time is looked at.
+const LOOK: Duration = Duration::from_millis(500);
 /// Bytes read at a time.
 pub(super) const STEP: usize = 64 * 1024;
 
@@ -91,7 +93,6 @@ fn follow(engine: &Arc<Engine>, generation: u64) -> io::Result<()> {
         handle: Arc::clone(&handle),
         input: Vec::new(),
         at: 0,
-        timeout,
         ack_at_once: false,
     };
     let result = if link.register() { link.follow() } else { Ok(()) };
@@ -135,7 +136,6 @@ pub(super) struct Link<'e> {
     /// Bytes from the primary: `input[at..]` is not used yet.
     pub(super) input: Vec<u8>,
     pub(super) at: usize,
-    timeout: Duration,
     /// A primary that sent its snapshot without a length waits for a confirmation before it goes
     /// on.
     pub(super) ack_at_once: bool,
@@ -311,14 +311,11 @@ impl Link<'_> {
                 server.pause.wait(true, PAUSE_SLICE);
                 continue;
             }
-            if now - last_io > self.timeout {
-                return Err(io::ErrorKind::TimedOut.into());
-            }
-            let mut list = [Interest::new(self.handle.stream.fd(), POLL_IN)];
-            if wait_for(&mut list, Some(next_ack.saturating_duration_since(now))) == 0 {
+            if !self.has_input(next_ack.saturating_duration_since(now)) {
+                self.check_silence(last_io)?;
                 continue;
             }
-            self.fill()?;
+            self.take_in()?;
             last_io = now;
             let ahead = session.unapplied.len() + self.input.len() - self.at;
             let mut link = server.replication.link();
@@ -462,7 +459,35 @@ impl Link<'_> {
 
     /// Reads more behind what is there.
     pub(super) fn fill(&mut self) -> io::Result<()> {
-        self.engine.server.pause.sit_out_standstill();
+        let mut since = Instant::now();
+        loop {
+            if self.engine.server.pause.sit_out_standstill() {
+                since = Instant::now();
+            }
+            if self.has_input(LOOK) {
+                return self.take_in();
+            }
+            self.check_silence(since)?;
+        }
+    }
+
+    /// Whether something comes within this time.
+    fn has_input(&self, within: Duration) -> bool {
+        let mut list = [Interest::new(self.handle.stream.fd(), POLL_IN)];
+        wait_for(&mut list, Some(within)) > 0
+    }
+
+    /// Gives a primary up that has been silent since then for `repl-timeout`, as that is now.
+    fn check_silence(&self, since: Instant) -> io::Result<()> {
+        let seconds = self.engine.server.config.get().repl_timeout.max(1);
+        match since.elapsed() > Duration::from_secs(seconds) {
+            true => Err(io::ErrorKind::TimedOut.into()),
+            false => Ok(()),
+        }
+    }
+
+    /// Reads what has come.
+    fn take_in(&mut self) -> io::Result<()> {
         self.forget_used();
         let end = self.input.len();
         self.input.resize(end + STEP, 0);
