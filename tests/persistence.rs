@@ -240,13 +240,13 @@ fn damaged_files_are_refused_and_left_alone() {
         .key("two", "another value", Some(soon))
         .finish();
     for cut in (0..whole.len()).step_by(5).chain([whole.len() - 1]) {
-        refuses(&dir, &whole[..cut], "byte ");
+        refuses(&dir, &whole[..cut], "reading offset ");
     }
     for at in (0..whole.len()).step_by(9) {
         let mut flipped = whole.clone();
         flipped[at] ^= 0x10;
         // A version that is only another known one is found out by the checksum.
-        refuses(&dir, &flipped, "byte ");
+        refuses(&dir, &flipped, "reading offset ");
     }
     let twice = RdbWriter::new().database(2, 0).key("k", "a", None).key("k", "b", None).finish();
     refuses(&dir, &twice, "duplicated key \"k\" in DB 0");
