@@ -35,8 +35,8 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long `(no reply)` listens.
-const SILENCE: Duration = Duration::from_millis(40);
+/// How long `(no reply)` listens, which is also the time that the command has to be executed.
+const SILENCE: Duration = Duration::from_millis(150);
 
 /// The connection that lines without a letter mean.
 const DEFAULT: char = 'a';
