@@ -614,6 +614,30 @@ fn a_key_may_come_into_being_by_any_command() {
     }
 }
 
+/// Redis 7.2 forgets those who wait when the value comes in the place of one of another type; here
+/// they get it, whatever was there before.
+#[test]
+fn a_value_in_the_place_of_another_serves_those_who_wait() {
+    let server = start();
+    let mut pusher = server.client();
+    pusher.cmd(&["RPUSH", "list", "v"]);
+    pusher.cmd(&["ZADD", "zset", "1", "v"]);
+    let ways: [(&str, &[&str]); 5] = [
+        ("BLPOP", &["SORT", "list", "ALPHA", "STORE", "k"]),
+        ("BLPOP", &["COPY", "list", "k", "REPLACE"]),
+        ("BZPOPMIN", &["ZRANGESTORE", "k", "zset", "0", "-1"]),
+        ("BZPOPMIN", &["ZUNIONSTORE", "k", "1", "zset"]),
+        ("BZPOPMIN", &["ZDIFFSTORE", "k", "1", "zset"]),
+    ];
+    for (wait, way) in ways {
+        let mut client = blocked(&server, &mut pusher, &[wait, "k", "0"]);
+        pusher.cmd(&["SET", "k", "text"]);
+        assert_eq!(pusher.cmd(way), Value::Int(1), "{way:?}");
+        assert_eq!(client.recv().items()[1], Value::bulk("v"), "{way:?}");
+        assert_eq!(pusher.cmd(&["EXISTS", "k"]), Value::Int(0), "{way:?}");
+    }
+}
+
 #[test]
 fn a_key_may_come_from_another_database() {
     let server = start();

@@ -3,7 +3,7 @@
 use super::intended::INTENDED;
 use super::support::client::Value;
 use super::support::fake::{Args, printed};
-use super::{FAMILIES, streams};
+use super::{FAMILIES, streams, zsets};
 
 /// So much of a reply is shown, and of what is alike in front of the first difference.
 const SHOWN_CHARS: usize = 1000;
@@ -88,7 +88,16 @@ pub fn difference(args: &Args, queued: &[Args], ours: &Value, theirs: &Value) ->
 }
 
 fn same_by_rule(args: &Args, ours: &Value, theirs: &Value) -> bool {
+    let (a, b);
+    let (ours, theirs) = match zsets::prints_scores(args) {
+        true => {
+            (a, b) = (zsets::scores(ours), zsets::scores(theirs));
+            (&a, &b)
+        }
+        false => (ours, theirs),
+    };
     match (rule(args), ours, theirs) {
+        (Rule::Exact, ours, theirs) => ours == theirs,
         (Rule::Near(by), Value::Int(a), Value::Int(b)) => {
             *a >= 0 && *b >= 0 && a.abs_diff(*b) <= by as u64
         }
@@ -121,7 +130,8 @@ fn same_by_rule(args: &Args, ours: &Value, theirs: &Value) -> bool {
             };
             // That of a stream with consumers tells the times at which these came.
             let times = a.first() == Some(&19) && b.first() == Some(&19);
-            table || times || body(a) == body(b)
+            let scores = a.first() == Some(&17) && zsets::has_long_score(b);
+            table || times || scores || body(a) == body(b)
         }
         (Rule::Hello, Value::Map(_) | Value::Array(_), Value::Map(_) | Value::Array(_)) => {
             let shape = |reply: &Value| {

@@ -2,9 +2,10 @@
 //! when, and with what, is then each server's decision and no accident of time.
 
 use super::support::client::{Client, PATIENCE, RecvError, Value, encode};
-use super::support::fake::Args;
+use super::support::fake::{Args, printed};
 use super::support::server::Server;
 use super::{Connection, Mismatch, difference, receive, streams};
+use std::iter;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -139,10 +140,17 @@ impl Waiters {
                 return None;
             }
             if Instant::now() > deadline {
-                let count = vec![b"(clients that wait)".to_vec()];
-                return Some((count, ours.to_string(), left.to_string()));
+                return Some((self.still_waiting(), ours.to_string(), left.to_string()));
             }
         }
+    }
+
+    /// What stands for a command in a report on the number of those that wait: a name, and all that
+    /// they wait in.
+    fn still_waiting(&self) -> Args {
+        let commands = self.all.iter().filter_map(|waiter| waiter.command.as_ref());
+        let shown = commands.map(|args| printed(args).into_bytes());
+        iter::once(b"(clients that wait)".to_vec()).chain(shown).collect()
     }
 
     /// Ends all waiting, as when it has lasted too long or with an error.

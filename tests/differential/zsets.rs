@@ -1,9 +1,11 @@
 //! What the generator makes for sorted sets and places: their shapes and arguments.
 //!
 //! Scores are sums of powers of two, which both servers print alike although theirs prints
-//! seventeen digits. Ranges of members are only asked of keys whose members have one score.
-//! Distances are stored where nobody looks at scores.
+//! seventeen digits; longer ones, which come by damage, are compared as numbers ([`scores`]).
+//! Ranges of members are only asked of keys whose members have one score. Distances are stored
+//! where nobody looks at scores.
 
+use super::support::client::Value;
 use super::support::random::Random;
 use super::{Args, Family, Rule, name};
 
@@ -224,4 +226,40 @@ fn rule(args: &Args) -> Option<Rule> {
         b"ZSCAN" => Some(Rule::PairScan),
         _ => None,
     }
+}
+
+/// Digits with which 7.0 prints a score where the shortest form, which 7.2 prints, has others.
+const DIGITS: usize = 17;
+
+/// Whether scores stand in the reply to a command.
+pub fn prints_scores(args: &Args) -> bool {
+    [&b"Z"[..], b"BZ"].iter().any(|start| name(args, 0).starts_with(start))
+}
+
+/// A reply with all long numbers in it in one form.
+pub fn scores(reply: &Value) -> Value {
+    let number = |text: &[u8]| {
+        let number: Option<f64> = std::str::from_utf8(text).ok().and_then(|text| text.parse().ok());
+        number.filter(|_| text.len() >= DIGITS)
+    };
+    match reply {
+        Value::Bulk(text) => match number(text) {
+            Some(number) => Value::Bulk(number.to_string().into_bytes()),
+            None => reply.clone(),
+        },
+        Value::Double(text) => match number(text.as_bytes()) {
+            Some(number) => Value::Double(number.to_string()),
+            None => reply.clone(),
+        },
+        Value::Array(items) => Value::Array(items.iter().map(scores).collect()),
+        Value::Map(pairs) => {
+            Value::Map(pairs.iter().map(|(k, v)| (scores(k), scores(v))).collect())
+        }
+        other => other.clone(),
+    }
+}
+
+/// Whether a payload is a sorted set in one block that has a score in the longer form in it.
+pub fn has_long_score(payload: &[u8]) -> bool {
+    payload.first() == Some(&17) && payload.windows(2).any(|pair| pair == b"e+")
 }
