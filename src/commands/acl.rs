@@ -70,7 +70,7 @@ pub const COMMANDS: &[Command] = &[Command::container("acl")
             .summary("Takes the users of the file in place of those that there are."),
         sub("log", log, -2)
             .flags(ADMIN)
-            .syntax("[<count | RESET>]")
+            .syntax("[operation: count | RESET]")
             .complexity("O(N) with N being the number of entries shown.")
             .history(&[(
                 "7.2.0",

@@ -18,7 +18,7 @@ pub const COMMANDS: &[Command] = &[
         .readonly()
         .arity(-2)
         .keys(&[KeySpec::at(1, RO | ACCESS)])
-        .syntax("key [start end [BYTE | BIT]]")
+        .syntax("key [range: start end [unit@7.0.0: BYTE | BIT]]")
         .complexity("O(N)")
         .history(&[("7.0.0", "The option `BYTE` or `BIT`.")])
         .summary("Counts the set bits of a string, or of a part of it."),
@@ -31,10 +31,9 @@ pub const COMMANDS: &[Command] = &[
             .varying(access_of_bitfield)
             .noting("This command allows both access and modification of the key")])
         .syntax(
-            "key [GET encoding offset | [OVERFLOW <WRAP | SAT | FAIL>] \
-             <SET encoding offset value | INCRBY encoding offset increment> \
-             [GET encoding offset | [OVERFLOW <WRAP | SAT | FAIL>] \
-             <SET encoding offset value | INCRBY encoding offset increment> ...]]",
+            "key [operation: <get-block: GET encoding offset> | <write: [overflow-block: OVERFLOW \
+             <WRAP | SAT | FAIL>] <write-operation: <set-block: SET encoding offset \
+             value:integer> | <incrby-block: INCRBY encoding offset increment>>> ...]",
         )
         .complexity("O(1) for each subcommand specified")
         .summary("Reads and changes integers of any width within a string."),
@@ -44,7 +43,7 @@ pub const COMMANDS: &[Command] = &[
         .fast()
         .arity(-2)
         .keys(&[KeySpec::at(1, RO | ACCESS)])
-        .syntax("key [GET encoding offset [GET encoding offset ...]]")
+        .syntax("key [get-block: GET encoding offset ...]")
         .complexity("O(1) for each subcommand specified")
         .summary("Reads integers of any width within a string."),
     bitmap("bitop", bitop)
@@ -53,7 +52,7 @@ pub const COMMANDS: &[Command] = &[
         .deny_oom()
         .arity(-4)
         .keys(&[KeySpec::at(2, OW | UPDATE), KeySpec::from(3, RO | ACCESS)])
-        .syntax("<AND | OR | XOR | NOT> destkey key [key ...]")
+        .syntax("<operation: AND | OR | XOR | NOT> destkey key [key ...]")
         .complexity("O(N)")
         .summary("Combines strings bit by bit and stores the result."),
     bitmap("bitpos", bitpos)
@@ -61,7 +60,7 @@ pub const COMMANDS: &[Command] = &[
         .readonly()
         .arity(-3)
         .keys(&[KeySpec::at(1, RO | ACCESS)])
-        .syntax("key bit [start [end [BYTE | BIT]]]")
+        .syntax("key bit [range: start [end-unit-block: end [unit@7.0.0: BYTE | BIT]]]")
         .complexity("O(N)")
         .history(&[("7.0.0", "The option `BYTE` or `BIT`.")])
         .summary("Finds the first set or clear bit of a string, or of a part of it."),
@@ -80,7 +79,7 @@ pub const COMMANDS: &[Command] = &[
         .deny_oom()
         .arity(4)
         .keys(&[KeySpec::at(1, RW | ACCESS | UPDATE)])
-        .syntax("key offset value")
+        .syntax("key offset value:integer")
         .complexity("O(1)")
         .summary("Sets or clears a bit of a string and returns what it was."),
 ];

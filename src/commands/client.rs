@@ -44,8 +44,10 @@ const SUBCOMMANDS: &[Command] = &[
         .flags(COMMON | ADMIN)
         .since("2.4.0")
         .syntax(
-            "<ip:port | <[ID client-id] | [TYPE <NORMAL | MASTER | SLAVE | REPLICA | PUBSUB>] | \
-             [USER username] | [ADDR ip:port] | [LADDR ip:port] | [SKIPME <YES | NO>] ...>>",
+            "<filter: ip:port=old-format!2.8.12 | <new-format: [ID client-id@2.8.12] | [TYPE \
+             <client-type@2.8.12: NORMAL | MASTER@3.2.0 | SLAVE | REPLICA@5.0.0 | PUBSUB>] | \
+             [USER username] | [ADDR ip:port=addr] | [LADDR ip:port=laddr@6.2.0] | [SKIPME \
+             <skipme: YES | NO>] ...>>",
         )
         .complexity(PER_CLIENT)
         .history(&[
@@ -59,7 +61,10 @@ const SUBCOMMANDS: &[Command] = &[
     constant("list", list, -2)
         .flags(COMMON | ADMIN)
         .since("2.4.0")
-        .syntax("[TYPE <NORMAL | MASTER | REPLICA | PUBSUB>] [ID client-id [client-id ...]]")
+        .syntax(
+            "[TYPE <client-type@5.0.0: NORMAL | MASTER | REPLICA | PUBSUB>] [ID client-id@6.2.0 \
+             [client-id ...]]",
+        )
         .complexity(PER_CLIENT)
         .history(&[
             ("2.8.12", "The field `id`."),
@@ -74,28 +79,28 @@ const SUBCOMMANDS: &[Command] = &[
     constant("no-evict", no_evict, 3)
         .flags(COMMON | ADMIN)
         .since("7.0.0")
-        .syntax("<ON | OFF>")
+        .syntax("<enabled: ON | OFF>")
         .summary("Protects the connection from being cut for lack of memory."),
     constant("no-touch", no_touch, 3)
         .flags(COMMON)
         .since("7.2.0")
-        .syntax("<ON | OFF>")
+        .syntax("<enabled: ON | OFF>")
         .summary("Chooses whether reading a key counts as using it."),
     constant("pause", pause, -3)
         .flags(COMMON | ADMIN)
         .since("3.0.0")
-        .syntax("timeout [WRITE | ALL]")
+        .syntax("timeout [mode@6.2.0: WRITE | ALL]")
         .history(&[("6.2.0", "The mode, and with it `WRITE`.")])
         .summary("Holds up the commands of all clients for a time."),
     constant("reply", reply, 3)
         .flags(COMMON)
         .since("3.2.0")
-        .syntax("<ON | OFF | SKIP>")
+        .syntax("<action: ON | OFF | SKIP>")
         .summary("Chooses whether commands are answered."),
     constant("setinfo", setinfo, 4)
         .flags(COMMON)
         .since("7.2.0")
-        .syntax("<LIB-NAME libname | LIB-VER libver>")
+        .syntax("<attr: LIB-NAME libname | LIB-VER libver>")
         .summary("Says which library the client uses.")
         .tips(ALL_NODES),
     constant("setname", setname, 3)
@@ -107,7 +112,7 @@ const SUBCOMMANDS: &[Command] = &[
     constant("unblock", unblock, -3)
         .flags(COMMON | ADMIN)
         .since("5.0.0")
-        .syntax("client-id [TIMEOUT | ERROR]")
+        .syntax("client-id [unblock-type: TIMEOUT | ERROR]")
         .complexity("O(log N) where N is the number of client connections")
         .summary("Ends the wait of a client in a blocking command."),
     constant("unpause", unpause, 2)

@@ -66,7 +66,7 @@ pub const COMMANDS: &[Command] = &[Command::new("command", all)
             .since("7.0.0")
             .arity(-2)
             .tips(ORDER)
-            .syntax("[FILTERBY <MODULE module-name | ACLCAT category | PATTERN pattern>]")
+            .syntax("[filterby: FILTERBY <MODULE module-name | ACLCAT category | PATTERN pattern>]")
             .complexity("O(N) where N is the total number of Redis commands")
             .summary("Returns the names of commands."),
     ])];
@@ -373,13 +373,13 @@ fn document(out: &mut Out, all: &[Known], known: &Known) {
             fields += 1;
         }
     }
+    let marks =
+        [(command.deprecated.is_some(), "deprecated"), (command.has(flag::SYSTEM), "syscmd")];
+    fields += push_marks(out, "doc_flags", &marks);
     if let Some((since, instead)) = command.deprecated {
-        out.bulk(b"doc_flags");
-        out.set(1);
-        out.simple("deprecated");
         pair(out, "deprecated_since", since);
         pair(out, "replaced_by", instead);
-        fields += 3;
+        fields += 2;
     }
     if !command.history.is_empty() {
         out.bulk(b"history");
@@ -419,41 +419,56 @@ fn document_args(out: &mut Out, args: &[Arg], specs: &[KeySpec], keys_seen: &mut
 
 fn document_arg(out: &mut Out, arg: &Arg, specs: &[KeySpec], keys_seen: &mut usize) {
     let is_key = arg.kind == Type::Key && !specs.is_empty();
+    let next = (is_key && arg.key_spec.is_none()).then(|| {
+        *keys_seen += 1;
+        (*keys_seen - 1).min(specs.len() - 1)
+    });
     let kind = if arg.kind == Type::Key && !is_key { Type::String } else { arg.kind };
     let start = out.defer();
     let mut fields = 2;
     pair(out, "name", &arg.name);
     pair(out, "type", kind.name());
     if arg.parts.is_empty() {
-        pair(out, "display_text", &arg.name);
+        pair(out, "display_text", &arg.shown);
         fields += 1;
     }
-    if is_key {
+    if let Some(index) = arg.key_spec.or(next) {
         out.bulk(b"key_spec_index");
-        out.int((*keys_seen).min(specs.len() - 1) as i64);
-        *keys_seen += 1;
+        out.int(index as i64);
         fields += 1;
     }
     if let Some(token) = &arg.token {
         pair(out, "token", token);
         fields += 1;
     }
-    let flags = [
+    for (name, version) in [("since", &arg.since), ("deprecated_since", &arg.deprecated)] {
+        if !version.is_empty() {
+            pair(out, name, version);
+            fields += 1;
+        }
+    }
+    let marks = [
         (arg.optional, "optional"),
         (arg.multiple, "multiple"),
         (arg.multiple_token, "multiple_token"),
     ];
-    let set = || flags.iter().filter(|(is_set, _)| *is_set);
-    if set().count() > 0 {
-        out.bulk(b"flags");
-        out.set(set().count());
-        set().for_each(|(_, name)| out.simple(name));
-        fields += 1;
-    }
+    fields += push_marks(out, "flags", &marks);
     if !arg.parts.is_empty() {
         out.bulk(b"arguments");
         document_args(out, &arg.parts, specs, keys_seen);
         fields += 1;
     }
     out.finish_map(start, fields);
+}
+
+/// Writes a field with the names of what is so, if there is any; how many fields.
+fn push_marks(out: &mut Out, field: &str, marks: &[(bool, &str)]) -> usize {
+    let set = || marks.iter().filter(|(is_set, _)| *is_set);
+    if set().count() == 0 {
+        return 0;
+    }
+    out.bulk(field.as_bytes());
+    out.set(set().count());
+    set().for_each(|(_, name)| out.simple(name));
+    1
 }

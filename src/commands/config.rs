@@ -27,7 +27,7 @@ pub const COMMANDS: &[Command] = &[Command::container("config")
             .arity(-4)
             .flags(RIGHTS)
             .tips(&["request_policy:all_nodes", "response_policy:all_succeeded"])
-            .syntax("parameter value [parameter value ...]")
+            .syntax("<data: parameter value ...>")
             .complexity("O(N) when N is the number of configuration parameters provided")
             .history(&[("7.0.0", "Several parameters.")])
             .summary("Changes parameters, all of them or none."),

@@ -37,7 +37,7 @@ pub const COMMANDS: &[Command] = &[
         .since("6.0.0")
         .arity(-1)
         .flags(ALWAYS)
-        .syntax("[protover [AUTH username password] [SETNAME clientname]]")
+        .syntax("[arguments: protover [auth: AUTH username password] [SETNAME clientname]]")
         .complexity("O(1)")
         .history(&[("6.2.0", "Without a version it only describes the connection.")])
         .summary("Agrees on a protocol, authenticates and names the connection in one step."),
@@ -45,7 +45,7 @@ pub const COMMANDS: &[Command] = &[
         .group(Group::Connection)
         .arity(-2)
         .flags(ALWAYS)
-        .syntax("[username] password")
+        .syntax("[username@6.0.0] password")
         .complexity("O(N) where N is the number of passwords defined for the user")
         .history(&[("6.0.0", "A name of a user besides the password.")])
         .summary("Authenticates the connection."),

@@ -58,7 +58,7 @@ pub const COMMANDS: &[Command] = &[
         .fast()
         .arity(3)
         .keys(KEYS)
-        .syntax("key increment")
+        .syntax("key increment:double")
         .complexity("O(1)")
         .summary("Adds to the decimal number of a key, 0 if the key is not there."),
 ];

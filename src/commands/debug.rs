@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crate::base::{clock, num};
 use crate::data::{Kind, Str, Value};
 use crate::engine::load::{self, Existing};
-use crate::engine::spec::flag::{ADMIN, LOADING, NOSCRIPT, STALE};
+use crate::engine::spec::flag::{ADMIN, LOADING, NOSCRIPT, STALE, SYSTEM};
 use crate::engine::{Args, Command, Ctx, Reply, digest, replay};
 use crate::rdb;
 use crate::resp::error::{self, Error};
@@ -20,9 +20,8 @@ use crate::store::{Plan, View};
 
 /// The commands of this file.
 pub const COMMANDS: &[Command] = &[Command::new("debug", debug)
-    .flags(ADMIN | NOSCRIPT | LOADING | STALE)
+    .flags(ADMIN | NOSCRIPT | LOADING | STALE | SYSTEM)
     .locks_one_by_one()
-    .syntax("subcommand [arg [arg ...]]")
     .complexity("Depends on subcommand.")
     .summary("Looks inside the server, for tests.")];
 

@@ -31,7 +31,10 @@ pub const COMMANDS: &[Command] = &[
         .flags(KEYSPACE | DANGEROUS)
         .arity(-4)
         .keys(&[KeySpec::at(1, OW | UPDATE)])
-        .syntax("key ttl serialized-value [REPLACE] [ABSTTL] [IDLETIME seconds] [FREQ frequency]")
+        .syntax(
+            "key ttl serialized-value [REPLACE@3.0.0] [ABSTTL@5.0.0] [IDLETIME seconds@5.0.0] \
+             [FREQ frequency@5.0.0]",
+        )
         .complexity("O(N) where N is the length of the value")
         .history(&[
             ("3.0.0", "The option `REPLACE`."),

@@ -12,22 +12,22 @@ const SHOWN: &[KeySpec] = &[KeySpec::at(1, RO | ACCESS)];
 /// The commands of this file.
 pub const COMMANDS: &[Command] = &[
     setter("expire", expire)
-        .syntax("key seconds [NX | XX | GT | LT]")
+        .syntax("key seconds [condition@7.0.0: NX | XX | GT | LT]")
         .history(&[("7.0.0", "The options `NX`, `XX`, `GT`, `LT`.")])
         .summary("Sets a key's deadline so many seconds from now."),
     setter("pexpire", pexpire)
         .since("2.6.0")
-        .syntax("key milliseconds [NX | XX | GT | LT]")
+        .syntax("key milliseconds [condition@7.0.0: NX | XX | GT | LT]")
         .history(&[("7.0.0", "The options `NX`, `XX`, `GT`, `LT`.")])
         .summary("Sets a key's deadline so many milliseconds from now."),
     setter("expireat", expireat)
         .since("1.2.0")
-        .syntax("key unix-time-seconds [NX | XX | GT | LT]")
+        .syntax("key unix-time-seconds [condition@7.0.0: NX | XX | GT | LT]")
         .history(&[("7.0.0", "The options `NX`, `XX`, `GT`, `LT`.")])
         .summary("Sets a key's deadline to a Unix time in seconds."),
     setter("pexpireat", pexpireat)
         .since("2.6.0")
-        .syntax("key unix-time-milliseconds [NX | XX | GT | LT]")
+        .syntax("key unix-time-milliseconds [condition@7.0.0: NX | XX | GT | LT]")
         .history(&[("7.0.0", "The options `NX`, `XX`, `GT`, `LT`.")])
         .summary("Sets a key's deadline to a Unix time in milliseconds."),
     getter("ttl", ttl)

@@ -18,16 +18,28 @@ const SHOWN: &[KeySpec] = &[KeySpec::at(1, RO | ACCESS)];
 /// The commands of this file.
 pub const COMMANDS: &[Command] = &[
     setter("hexpire", hexpire)
-        .syntax("key seconds [NX | XX | GT | LT] FIELDS numfields field [field ...]")
+        .syntax(
+            "key seconds [condition: NX | XX | GT | LT] <fields: FIELDS numfields field [field \
+             ...]>",
+        )
         .summary("Sets the deadlines of a hash's fields so many seconds from now."),
     setter("hpexpire", hpexpire)
-        .syntax("key milliseconds [NX | XX | GT | LT] FIELDS numfields field [field ...]")
+        .syntax(
+            "key milliseconds [condition: NX | XX | GT | LT] <fields: FIELDS numfields field \
+             [field ...]>",
+        )
         .summary("Sets the deadlines of a hash's fields so many milliseconds from now."),
     setter("hexpireat", hexpireat)
-        .syntax("key unix-time-seconds [NX | XX | GT | LT] FIELDS numfields field [field ...]")
+        .syntax(
+            "key unix-time-seconds [condition: NX | XX | GT | LT] <fields: FIELDS numfields field \
+             [field ...]>",
+        )
         .summary("Sets the deadlines of a hash's fields to a Unix time in seconds."),
     setter("hpexpireat", hpexpireat)
-        .syntax("key unix-time-milliseconds [NX | XX | GT | LT] FIELDS numfields field [field ...]")
+        .syntax(
+            "key unix-time-milliseconds [condition: NX | XX | GT | LT] <fields: FIELDS numfields \
+             field [field ...]>",
+        )
         .summary("Sets the deadlines of a hash's fields to a Unix time in milliseconds."),
     getter("httl", httl)
         .summary("Tells how many seconds a hash's fields have left.")

@@ -32,7 +32,7 @@ pub const COMMANDS: &[Command] = &[Command::new("hrandfield", hrandfield)
     .readonly()
     .arity(-2)
     .keys(&[KeySpec::at(1, RO | ACCESS)])
-    .syntax("key [count [WITHVALUES]]")
+    .syntax("key [options: count [WITHVALUES]]")
     .complexity("O(N) where N is the number of fields returned")
     .summary("Returns random fields of a hash.")
     .tips(&["nondeterministic_output"])];

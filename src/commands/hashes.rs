@@ -62,7 +62,7 @@ pub const COMMANDS: &[Command] = &[
         .deny_oom()
         .arity(4)
         .keys(ADDED_TO)
-        .syntax("key field increment")
+        .syntax("key field increment:double")
         .complexity("O(1)")
         .summary("Adds to the decimal number of a hash's field, 0 if the field is not there."),
     reader("hkeys", hkeys)
@@ -91,7 +91,7 @@ pub const COMMANDS: &[Command] = &[
         .deny_oom()
         .arity(-4)
         .keys(SET)
-        .syntax("key field value [field value ...]")
+        .syntax("key <data: field value ...>")
         .complexity("O(N) where N is the number of fields being set.")
         .summary("Sets fields of a hash."),
     reader("hscan", hscan)
@@ -106,7 +106,7 @@ pub const COMMANDS: &[Command] = &[
         .deny_oom()
         .arity(-4)
         .keys(SET)
-        .syntax("key field value [field value ...]")
+        .syntax("key <data: field value ...>")
         .complexity("O(1) for each field, so O(N) for N of them")
         .history(&[("4.0.0", "Several fields with their values.")])
         .summary("Sets fields of a hash, and creates it if it is not there."),

@@ -3,7 +3,7 @@
 use crate::data::hyperloglog::{self as hll, Corrupt, Registers};
 use crate::data::{Str, Value};
 use crate::engine::spec::access::{ACCESS, INSERT, RO, RW};
-use crate::engine::spec::flag::{ADMIN, MAY_REPLICATE};
+use crate::engine::spec::flag::{ADMIN, MAY_REPLICATE, SYSTEM};
 use crate::engine::{Args, Command, Ctx, Group, KeySpec, Reply};
 use crate::resp::error::Error;
 use crate::store::events::EventClasses;
@@ -37,7 +37,7 @@ pub const COMMANDS: &[Command] = &[
     about_count("pfdebug", pfdebug)
         .write()
         .deny_oom()
-        .flags(ADMIN)
+        .flags(ADMIN | SYSTEM)
         .arity(3)
         .keys(&[KeySpec::at(2, RW | ACCESS)])
         .syntax("subcommand key")
@@ -52,7 +52,7 @@ pub const COMMANDS: &[Command] = &[
         .complexity("O(N) to merge N HyperLogLogs, but with high constant times.")
         .summary("Merges HyperLogLogs into one."),
     about_count("pfselftest", pfselftest)
-        .flags(ADMIN)
+        .flags(ADMIN | SYSTEM)
         .arity(1)
         .complexity("N/A")
         .summary("Tries out that HyperLogLogs count as they should."),

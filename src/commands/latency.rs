@@ -49,7 +49,7 @@ pub const COMMANDS: &[Command] = &[Command::container("latency")
             .arity(-2)
             .syntax("[event [event ...]]")
             .summary("Forgets slow events.")
-            .tips(&["request_policy:all_nodes", "response_policy:all_succeeded"]),
+            .tips(&["request_policy:all_nodes", "response_policy:agg_sum"]),
         Command::new("help", help)
             .group(Group::Server)
             .since("2.8.13")

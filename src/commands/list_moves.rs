@@ -22,7 +22,7 @@ pub const COMMANDS: &[Command] = &[
         .fast()
         .arity(-2)
         .keys(&[KeySpec::at(1, RW | ACCESS | DELETE)])
-        .syntax("key [count]")
+        .syntax("key [count@6.2.0]")
         .complexity("O(N) where N is the number of elements returned")
         .history(&[("6.2.0", "The argument `count`.")])
         .summary("Returns and removes elements at the left end of a list."),
@@ -32,7 +32,7 @@ pub const COMMANDS: &[Command] = &[
         .fast()
         .arity(-2)
         .keys(&[KeySpec::at(1, RW | ACCESS | DELETE)])
-        .syntax("key [count]")
+        .syntax("key [count@6.2.0]")
         .complexity("O(N) where N is the number of elements returned")
         .history(&[("6.2.0", "The argument `count`.")])
         .summary("Returns and removes elements at the right end of a list."),
@@ -43,7 +43,7 @@ pub const COMMANDS: &[Command] = &[
         .flags(MOVABLEKEYS)
         .arity(-4)
         .keys(&[KeySpec::counted(1, RW | ACCESS | DELETE)])
-        .syntax("numkeys key [key ...] <LEFT | RIGHT> [COUNT count]")
+        .syntax("numkeys key [key ...] <where: LEFT | RIGHT> [COUNT count]")
         .complexity("O(N+M) where N is the number of keys and M the number of elements returned")
         .summary("Returns and removes elements at an end of the first list that has any."),
     Command::new("lmove", lmove)
@@ -53,7 +53,7 @@ pub const COMMANDS: &[Command] = &[
         .deny_oom()
         .arity(5)
         .keys(&[KeySpec::at(1, RW | ACCESS | DELETE), KeySpec::at(2, RW | INSERT)])
-        .syntax("source destination <LEFT | RIGHT> <LEFT | RIGHT>")
+        .syntax("source destination <wherefrom: LEFT | RIGHT> <whereto: LEFT | RIGHT>")
         .complexity("O(1)")
         .summary("Moves an element from an end of a list to an end of another, and returns it."),
     Command::new("rpoplpush", rpoplpush)
@@ -74,7 +74,7 @@ pub const COMMANDS: &[Command] = &[
         .flags(BLOCKING)
         .arity(-3)
         .keys(&[KeySpec::from_to(1, 1, RW | ACCESS | DELETE)])
-        .syntax("key [key ...] timeout")
+        .syntax("key [key ...] timeout:double")
         .complexity("O(N) where N is the number of keys")
         .history(&[("6.0.0", "Fractions of seconds.")])
         .summary("Returns and removes the first element of a list, or waits for one."),
@@ -85,7 +85,7 @@ pub const COMMANDS: &[Command] = &[
         .flags(BLOCKING)
         .arity(-3)
         .keys(&[KeySpec::from_to(1, 1, RW | ACCESS | DELETE)])
-        .syntax("key [key ...] timeout")
+        .syntax("key [key ...] timeout:double")
         .complexity("O(N) where N is the number of keys")
         .history(&[("6.0.0", "Fractions of seconds.")])
         .summary("Returns and removes the last element of a list, or waits for one."),
@@ -96,7 +96,7 @@ pub const COMMANDS: &[Command] = &[
         .flags(BLOCKING | MOVABLEKEYS)
         .arity(-5)
         .keys(&[KeySpec::counted(2, RW | ACCESS | DELETE)])
-        .syntax("timeout numkeys key [key ...] <LEFT | RIGHT> [COUNT count]")
+        .syntax("timeout:double numkeys key [key ...] <where: LEFT | RIGHT> [COUNT count]")
         .complexity("O(N+M) where N is the number of keys and M the number of elements returned")
         .summary("Returns and removes elements at an end of a list, or waits for some."),
     Command::new("blmove", blmove)
@@ -107,7 +107,9 @@ pub const COMMANDS: &[Command] = &[
         .flags(BLOCKING)
         .arity(6)
         .keys(&[KeySpec::at(1, RW | ACCESS | DELETE), KeySpec::at(2, RW | INSERT)])
-        .syntax("source destination <LEFT | RIGHT> <LEFT | RIGHT> timeout")
+        .syntax(
+            "source destination <wherefrom: LEFT | RIGHT> <whereto: LEFT | RIGHT> timeout:double",
+        )
         .complexity("O(1)")
         .summary("Moves an element from one list to another, or waits for one."),
     Command::new("brpoplpush", brpoplpush)
@@ -118,7 +120,7 @@ pub const COMMANDS: &[Command] = &[
         .flags(BLOCKING)
         .arity(4)
         .keys(&[KeySpec::at(1, RW | ACCESS | DELETE), KeySpec::at(2, RW | INSERT)])
-        .syntax("source destination timeout")
+        .syntax("source destination timeout:double")
         .complexity("O(1)")
         .history(&[("6.0.0", "Fractions of seconds.")])
         .summary("Moves the last element of a list to the start of another, or waits for one.")

@@ -117,7 +117,7 @@ pub const COMMANDS: &[Command] = &[
         .deny_oom()
         .arity(5)
         .keys(&[KeySpec::at(1, RW | INSERT)])
-        .syntax("key <BEFORE | AFTER> pivot element")
+        .syntax("key <where: BEFORE | AFTER> pivot element")
         .complexity("O(N) where N is the number of elements before the pivot")
         .summary("Puts an element next to the first one that has a value."),
     Command::new("lpos", lpos)

@@ -34,8 +34,9 @@ pub const COMMANDS: &[Command] = &[Command::new("migrate", migrate)
     .arity(-6)
     .keys(&[KeySpec::at(3, RW | ACCESS | DELETE).unless(&BEHIND_KEYS), BEHIND_KEYS])
     .syntax(
-        "host port <key | \"\"> destination-db timeout [COPY] [REPLACE] \
-         [<AUTH password | AUTH2 username password>] [KEYS key [key ...]]",
+        "host port <key-selector: key | \"\"=empty-string> destination-db timeout [COPY@3.0.0] \
+         [REPLACE@3.0.0] [authentication: AUTH password=auth@4.0.7 | <auth2@6.0.0: AUTH2 username \
+         password>] [KEYS key=keys@3.0.6 [key ...]]",
     )
     .complexity("O(N) where N is the length of the values")
     .history(&[

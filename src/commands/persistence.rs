@@ -23,7 +23,7 @@ pub const COMMANDS: &[Command] = &[
     Command::new("bgsave", bgsave)
         .arity(-1)
         .flags(ADMIN | NOSCRIPT | NO_ASYNC_LOADING)
-        .syntax("[SCHEDULE]")
+        .syntax("[SCHEDULE@3.2.2]")
         .complexity("O(1)")
         .history(&[("3.2.2", "The option `SCHEDULE`.")])
         .summary("Begins to write the RDB file in the background."),
@@ -42,7 +42,7 @@ pub const COMMANDS: &[Command] = &[
     Command::new("shutdown", shut_down)
         .arity(-1)
         .flags(ADMIN | NOSCRIPT | LOADING | STALE | NO_MULTI | ALLOW_BUSY)
-        .syntax("[NOSAVE | SAVE] [NOW] [FORCE] [ABORT]")
+        .syntax("[save-selector: NOSAVE | SAVE] [NOW@7.0.0] [FORCE@7.0.0] [ABORT@7.0.0]")
         .complexity(
             "O(N) when saving, where N is the total number of keys in all databases when saving \
              data, otherwise O(1)",

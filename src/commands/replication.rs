@@ -9,7 +9,8 @@ use crate::engine::ctx::Woken;
 use crate::engine::session::{Role, Takeover};
 use crate::engine::spec::Group;
 use crate::engine::spec::flag::{
-    ADMIN, ALLOW_BUSY, FAST, LOADING, NO_ASYNC_LOADING, NO_MULTI, NOSCRIPT, STALE, UNPAUSABLE,
+    ADMIN, ALLOW_BUSY, FAST, LOADING, NO_ASYNC_LOADING, NO_MULTI, NOSCRIPT, STALE, SYSTEM,
+    UNPAUSABLE,
 };
 use crate::engine::{Args, Command, Ctx, Reply};
 use crate::resp::error::{self, Error};
@@ -25,7 +26,7 @@ pub const COMMANDS: &[Command] = &[
         .arity(3)
         .flags(ADMIN | NOSCRIPT | STALE | NO_ASYNC_LOADING)
         .locks_all()
-        .syntax("<host port | NO ONE>")
+        .syntax("<args: host port | NO ONE>")
         .complexity("O(1)")
         .summary("Follows a primary, or becomes one."),
     Command::new("slaveof", replicaof)
@@ -33,7 +34,7 @@ pub const COMMANDS: &[Command] = &[
         .arity(3)
         .flags(ADMIN | NOSCRIPT | STALE | NO_ASYNC_LOADING)
         .locks_all()
-        .syntax("<host port | NO ONE>")
+        .syntax("<args: host port | NO ONE>")
         .complexity("O(1)")
         .summary("Follows a primary, or becomes one.")
         .deprecated("5.0.0", "`REPLICAOF`"),
@@ -56,6 +57,7 @@ pub const COMMANDS: &[Command] = &[
     Command::new("waitaof", waitaof)
         .group(Group::Generic)
         .since("7.2.0")
+        .flags(NOSCRIPT)
         .arity(4)
         .categories(&["connection"])
         .syntax("numlocal numreplicas timeout")
@@ -67,7 +69,7 @@ pub const COMMANDS: &[Command] = &[
         .arity(-1)
         .flags(ADMIN | NOSCRIPT | STALE)
         .locks_all()
-        .syntax("[TO host port [FORCE]] [ABORT] [TIMEOUT milliseconds]")
+        .syntax("[target: TO host port [FORCE]] [ABORT] [TIMEOUT milliseconds]")
         .complexity("O(1)")
         .summary("Hands the role of primary to a replica that has caught up."),
     Command::new("psync", psync)
@@ -85,7 +87,7 @@ pub const COMMANDS: &[Command] = &[
     Command::new("replconf", replconf)
         .since("3.0.0")
         .arity(-1)
-        .flags(ADMIN | NOSCRIPT | LOADING | STALE | ALLOW_BUSY | UNPAUSABLE)
+        .flags(ADMIN | NOSCRIPT | LOADING | STALE | ALLOW_BUSY | UNPAUSABLE | SYSTEM)
         .complexity("O(1)")
         .summary("What replicas tell of themselves and confirm."),
 ];

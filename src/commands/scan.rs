@@ -33,7 +33,7 @@ pub const COMMANDS: &[Command] = &[
         .flags(KEYSPACE)
         .locks_one_by_one()
         .arity(-2)
-        .syntax("cursor [MATCH pattern] [COUNT count] [TYPE type]")
+        .syntax("cursor [MATCH pattern] [COUNT count] [TYPE type@6.0.0]")
         .complexity("O(1) for a call, O(N) for a whole iteration over N keys")
         .history(&[("6.0.0", "The option `TYPE`.")])
         .summary("Lists the keys a few at a time.")

@@ -76,7 +76,7 @@ pub const COMMANDS: &[Command] = &[
         .fast()
         .arity(-2)
         .keys(&[KeySpec::at(1, RW | ACCESS | DELETE)])
-        .syntax("key [count]")
+        .syntax("key [count@3.2.0]")
         .complexity(
             "Without the count argument O(1), otherwise O(N) where N is the value of the passed \
              count.",
@@ -88,7 +88,7 @@ pub const COMMANDS: &[Command] = &[
         .readonly()
         .arity(-2)
         .keys(&[KeySpec::at(1, RO | ACCESS)])
-        .syntax("key [count]")
+        .syntax("key [count@2.6.0]")
         .complexity(
             "Without the count argument O(1), otherwise O(N) where N is the absolute value of \
              the passed count.",

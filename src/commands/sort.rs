@@ -40,8 +40,8 @@ pub const COMMANDS: &[Command] = &[
         ])
         .locks_all()
         .syntax(
-            "key [BY pattern] [LIMIT offset count] [GET pattern [GET pattern ...]] [ASC | DESC] \
-             [ALPHA] [STORE destination]",
+            "key [BY pattern=by-pattern#1] [limit: LIMIT offset count] [GET pattern=get-pattern#1 \
+             [GET pattern ...]] [order: ASC | DESC] [ALPHA=sorting] [STORE destination#2]",
         )
         .complexity("O(N+M*log(M)) where N is the number of elements and M of those returned")
         .summary("Sorts the elements of a list, a set or a sorted set, and perhaps stores them."),
@@ -55,8 +55,8 @@ pub const COMMANDS: &[Command] = &[
         .keys(&[KeySpec::at(1, RO | ACCESS), KeySpec::unknown(RO | ACCESS).noting(BY_GET_NOTE)])
         .locks_all()
         .syntax(
-            "key [BY pattern] [LIMIT offset count] [GET pattern [GET pattern ...]] [ASC | DESC] \
-             [ALPHA]",
+            "key [BY pattern=by-pattern#1] [limit: LIMIT offset count] [GET pattern=get-pattern#1 \
+             [GET pattern ...]] [order: ASC | DESC] [ALPHA=sorting]",
         )
         .complexity("O(N+M*log(M)) where N is the number of elements and M of those returned")
         .summary("Returns the elements of a list, a set or a sorted set in order."),

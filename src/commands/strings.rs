@@ -38,8 +38,8 @@ pub const COMMANDS: &[Command] = &[
             KeySpec::at(1, RW | ACCESS | UPDATE).noting("RW and UPDATE because it changes the TTL")
         ])
         .syntax(
-            "key [EX seconds | PX milliseconds | EXAT unix-time-seconds | \
-             PXAT unix-time-milliseconds | PERSIST]",
+            "key [expiration: EX seconds | PX milliseconds | EXAT unix-time-seconds | PXAT \
+             unix-time-milliseconds | PERSIST]",
         )
         .complexity("O(1)")
         .summary("Returns the string of a key and changes the key's deadline."),
@@ -71,7 +71,7 @@ pub const COMMANDS: &[Command] = &[
         .deny_oom()
         .arity(-3)
         .keys(&[KeySpec::every(1, 2, OW | UPDATE)])
-        .syntax("key value [key value ...]")
+        .syntax("<data: key value ...>")
         .complexity("O(N) where N is the number of keys")
         .summary("Sets the strings of several keys at once.")
         .tips(&["request_policy:multi_shard", "response_policy:all_succeeded"]),
@@ -82,10 +82,9 @@ pub const COMMANDS: &[Command] = &[
         .deny_oom()
         .arity(-3)
         .keys(&[KeySpec::every(1, 2, OW | INSERT)])
-        .syntax("key value [key value ...]")
+        .syntax("<data: key value ...>")
         .complexity("O(N) where N is the number of keys")
-        .summary("Sets the strings of several keys at once, if none of them is there.")
-        .tips(&["request_policy:multi_shard", "response_policy:agg_min"]),
+        .summary("Sets the strings of several keys at once, if none of them is there."),
     Command::new("psetex", psetex)
         .group(Group::String)
         .since("2.6.0")
@@ -106,8 +105,9 @@ pub const COMMANDS: &[Command] = &[
             .varying(access_of_set)
             .noting("RW and ACCESS due to the optional `GET` argument")])
         .syntax(
-            "key value [NX | XX] [GET] [EX seconds | PX milliseconds | EXAT unix-time-seconds | \
-             PXAT unix-time-milliseconds | KEEPTTL]",
+            "key value [condition@2.6.12: NX | XX] [GET@6.2.0] [expiration: EX seconds@2.6.12 | \
+             PX milliseconds@2.6.12 | EXAT unix-time-seconds@6.2.0 | PXAT \
+             unix-time-milliseconds@6.2.0 | KEEPTTL@6.0.0]",
         )
         .complexity("O(1)")
         .history(&[

@@ -119,6 +119,8 @@ pub mod flag {
     pub const HEALTH: u32 = 1 << 24;
     /// Allowed to subscribers that speak RESP2.
     pub const SUBSCRIBED: u32 = 1 << 25;
+    /// Used by servers among themselves or for tests, as COMMAND DOCS says.
+    pub const SYSTEM: u32 = 1 << 26;
 
     /// Those that COMMAND INFO names, in its order.
     pub const SHOWN: [(u32, &str); 18] = [
@@ -489,7 +491,7 @@ pub struct Command {
     pub channels: Option<ChannelSpec>,
     /// What is locked for it.
     pub locking: Locking,
-    /// Its arguments, in the notation of Redis's documentation.
+    /// Its arguments, in the notation of [`crate::engine::syntax`].
     pub syntax: &'static str,
     /// Its cost.
     pub complexity: &'static str,

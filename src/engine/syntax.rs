@@ -11,6 +11,17 @@
 //! key [key ...]  one or more (`[...]` alone repeats what stands before it)
 //! ```
 //!
+//! What that notation does not tell, and COMMAND DOCS does, follows upon a word or begins a group:
+//!
+//! ```text
+//! min:double     an argument of this type
+//! CH=change      a word of this name
+//! GET@6.2.0      since this version
+//! addr!2.8.12    deprecated since this version
+//! pattern#1      found by this key specification
+//! <where: a | b> a group of this name; dots at its end repeat it
+//! ```
+//!
 //! Knows the notation only, not commands. It never fails: the notations are constants of this
 //! program, and what is odd shows in the answer.
 
@@ -38,6 +49,11 @@ pub enum Type {
 }
 
 impl Type {
+    /// The one of this name.
+    fn named(name: &str) -> Option<Type> {
+        [Type::String, Type::Integer, Type::Double].into_iter().find(|kind| kind.name() == name)
+    }
+
     /// Its name in COMMAND DOCS.
     pub fn name(self) -> &'static str {
         match self {
@@ -57,8 +73,10 @@ impl Type {
 /// An argument.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Arg {
-    /// Its name; that of a group is made of its parts'.
+    /// Its name; that of a group without one is made of its parts'.
     pub name: String,
+    /// What the hints of redis-cli call it.
+    pub shown: String,
     /// What it is.
     pub kind: Type,
     /// The word that stands before it, or that it is.
@@ -69,13 +87,83 @@ pub struct Arg {
     pub multiple: bool,
     /// Its token is repeated with it.
     pub multiple_token: bool,
+    /// The version that has it first, if the command is older; may be empty.
+    pub since: String,
+    /// The version that made it deprecated; may be empty.
+    pub deprecated: String,
+    /// Which key specification finds it, where its type does not say so.
+    pub key_spec: Option<usize>,
     /// The arguments that a group is made of.
     pub parts: Vec<Arg>,
+}
+
+/// A word of a notation.
+#[derive(Clone, Debug, Default)]
+struct Word {
+    text: String,
+    name: Option<String>,
+    kind: Option<Type>,
+    since: String,
+    deprecated: String,
+    key_spec: Option<usize>,
+}
+
+impl Word {
+    fn read(word: &str) -> Word {
+        let mut read = Word::default();
+        let mut rest = word;
+        let mut cut = |mark: char| {
+            let (before, behind) =
+                rest.rsplit_once(mark).filter(|(before, _)| !before.is_empty())?;
+            rest = before;
+            Some(behind.to_owned())
+        };
+        read.key_spec = cut('#').and_then(|number| number.parse().ok());
+        read.deprecated = cut('!').unwrap_or_default();
+        read.since = cut('@').unwrap_or_default();
+        read.name = cut('=');
+        if let Some((before, kind)) = rest.rsplit_once(':')
+            && let Some(kind) = Type::named(kind)
+        {
+            (rest, read.kind) = (before, Some(kind));
+        }
+        read.text = rest.to_owned();
+        read
+    }
+
+    /// The name and the version at the beginning of a group.
+    fn label(word: &str) -> Option<Word> {
+        word.strip_suffix(':').filter(|label| !label.is_empty()).map(Word::read)
+    }
+
+    /// As a word that stands for itself.
+    fn into_token(self) -> Arg {
+        let name = self.name.unwrap_or_else(|| self.text.to_ascii_lowercase());
+        let token = if self.text == "\"\"" { String::new() } else { self.text };
+        Arg { token: Some(token), since: self.since, ..leaf(name, Type::PureToken) }
+    }
+
+    /// As a word that stands for something.
+    fn into_arg(self) -> Arg {
+        let kind = self.kind.unwrap_or_else(|| type_of(&self.text));
+        let (since, deprecated, key_spec) = (self.since, self.deprecated, self.key_spec);
+        let name = self.name.unwrap_or_else(|| self.text.clone());
+        Arg { shown: self.text, since, deprecated, key_spec, ..leaf(name, kind) }
+    }
+
+    /// As the token in front of an argument.
+    fn lead(self, arg: &mut Arg) {
+        arg.token = Some(self.text);
+        if arg.since.is_empty() {
+            arg.since = self.since;
+        }
+    }
 }
 
 /// The names of arguments that are integers.
 const INTEGERS: &[&str] = &[
     "bit",
+    "bits",
     "client-id",
     "count",
     "cursor",
@@ -83,6 +171,8 @@ const INTEGERS: &[&str] = &[
     "decrement",
     "destination-db",
     "end",
+    "entries-added",
+    "entries-read",
     "frequency",
     "increment",
     "index",
@@ -92,16 +182,20 @@ const INTEGERS: &[&str] = &[
     "limit",
     "milliseconds",
     "min-match-len",
+    "ms",
+    "num-matches",
     "numkeys",
     "numlocal",
     "numreplicas",
     "offset",
     "port",
     "protover",
+    "rank",
     "replication-offset",
     "replicationoffset",
     "seconds",
     "start",
+    "stop",
     "timeout",
     "ttl",
     "value-as-integer",
@@ -109,8 +203,18 @@ const INTEGERS: &[&str] = &[
 ];
 
 /// The names of arguments that are keys.
-const KEYS: &[&str] =
-    &["key", "key1", "key2", "newkey", "source", "destination", "destkey", "src", "dst"];
+const KEYS: &[&str] = &[
+    "key",
+    "key1",
+    "key2",
+    "newkey",
+    "source",
+    "sourcekey",
+    "destination",
+    "destkey",
+    "src",
+    "dst",
+];
 
 /// The names of arguments that are floating-point numbers.
 const DOUBLES: &[&str] = &["score", "longitude", "latitude", "radius", "width", "height"];
@@ -153,9 +257,9 @@ fn split(syntax: &str) -> Vec<String> {
 struct Sequence {
     args: Vec<Arg>,
     /// A token that still waits for the argument behind it.
-    token: Option<String>,
+    token: Option<Word>,
     /// The token that everything in here stands behind.
-    lead: Option<String>,
+    lead: Option<Word>,
     /// It ends with dots: it says that what stands before it is repeated.
     repeats: bool,
 }
@@ -164,23 +268,23 @@ impl Sequence {
     fn push(&mut self, mut arg: Arg) {
         if let Some(token) = self.token.take() {
             if arg.token.is_none() && !arg.optional {
-                arg.token = Some(token);
+                token.lead(&mut arg);
             } else {
-                self.args.push(pure_token(token));
+                self.args.push(token.into_token());
             }
         }
         self.args.push(arg);
     }
 
-    fn push_token(&mut self, token: &str) {
-        if let Some(earlier) = self.token.replace(token.to_owned()) {
-            self.args.push(pure_token(earlier));
+    fn push_token(&mut self, token: Word) {
+        if let Some(earlier) = self.token.replace(token) {
+            self.args.push(earlier.into_token());
         }
     }
 
     fn end(&mut self) {
         if let Some(token) = self.token.take() {
-            self.args.push(pure_token(token));
+            self.args.push(token.into_token());
         }
     }
 
@@ -189,7 +293,7 @@ impl Sequence {
     fn repeat(&mut self, mut again: Sequence) {
         let count = again.args.len().max(1);
         let start = self.args.len().saturating_sub(count);
-        let same = |pair: (&Arg, &Arg)| pair.0.name == pair.1.name;
+        let same = |pair: (&Arg, &Arg)| pair.0.shown == pair.1.shown;
         let (mut last, optional) =
             if count <= self.args.len() && self.args[start..].iter().zip(&again.args).all(same) {
                 (self.args.split_off(start), false)
@@ -215,7 +319,7 @@ impl Sequence {
         if let Some(lead) = self.lead
             && arg.token.is_none()
         {
-            arg.token = Some(lead);
+            lead.lead(&mut arg);
         }
         Some(arg)
     }
@@ -239,18 +343,24 @@ fn alternatives(rest: &mut &[String], top: bool) -> Vec<Sequence> {
             }
             "..." if top => now.repeat(Sequence::default()),
             "..." => now.repeats = true,
-            "[" | "<" => group(now, alternatives(rest, false), word == "["),
+            "[" | "<" => {
+                let label = rest.first().and_then(|word| Word::label(word));
+                *rest = if label.is_some() { &rest[1..] } else { rest };
+                group(now, label, alternatives(rest, false), word == "[");
+            }
             word if is_token(word) => {
+                let word = Word::read(word);
                 let leads = !top && now.args.is_empty() && now.lead.is_none();
-                let more =
-                    rest.first().is_some_and(|next| !matches!(next.as_str(), "]" | ">" | "|"));
+                let more = rest
+                    .first()
+                    .is_some_and(|next| !matches!(next.as_str(), "]" | ">" | "|" | "..."));
                 if leads && more && now.token.is_none() {
-                    now.lead = Some(word.to_owned());
+                    now.lead = Some(word);
                 } else {
                     now.push_token(word);
                 }
             }
-            word => now.push(argument(word)),
+            word => now.push(Word::read(word).into_arg()),
         }
     }
     for sequence in &mut all {
@@ -260,20 +370,22 @@ fn alternatives(rest: &mut &[String], top: bool) -> Vec<Sequence> {
     all
 }
 
-/// A leading token before what may be left out stands for itself.
+/// A leading token before what may be left out, or before another one, stands for itself.
 fn lone_lead(sequence: &mut Sequence) {
-    if sequence.args.iter().all(|arg| arg.optional)
+    let is_word = |arg: &Arg| arg.optional || arg.kind == Type::PureToken;
+    if sequence.args.iter().all(is_word)
         && let Some(lead) = sequence.lead.take_if(|_| !sequence.repeats)
     {
-        sequence.args.insert(0, pure_token(lead));
+        sequence.args.insert(0, lead.into_token());
     }
 }
 
 /// Adds what stood in brackets.
-fn group(to: &mut Sequence, mut alternatives: Vec<Sequence>, optional: bool) {
+fn group(to: &mut Sequence, label: Option<Word>, mut alternatives: Vec<Sequence>, optional: bool) {
+    let repeats = label.is_some() && alternatives.last().is_some_and(|last| last.repeats);
     let arg = if alternatives.len() == 1 {
         let only = alternatives.remove(0);
-        if only.repeats {
+        if only.repeats && !repeats {
             return to.repeat(only);
         }
         only.into_arg()
@@ -284,25 +396,29 @@ fn group(to: &mut Sequence, mut alternatives: Vec<Sequence>, optional: bool) {
     };
     if let Some(mut arg) = arg {
         arg.optional |= optional;
+        arg.multiple |= repeats;
+        arg.multiple_token |= repeats && arg.token.is_some();
+        if let Some(label) = label {
+            (arg.name, arg.since) = (label.text, label.since);
+        }
         to.push(arg);
     }
 }
 
 fn leaf(name: String, kind: Type) -> Arg {
     Arg {
+        shown: name.clone(),
         name,
         kind,
         token: None,
         optional: false,
         multiple: false,
         multiple_token: false,
+        since: String::new(),
+        deprecated: String::new(),
+        key_spec: None,
         parts: Vec::new(),
     }
-}
-
-fn pure_token(token: String) -> Arg {
-    let name = token.to_ascii_lowercase();
-    Arg { token: Some(token), ..leaf(name, Type::PureToken) }
 }
 
 fn block(parts: Vec<Arg>) -> Arg {
@@ -313,10 +429,6 @@ fn block(parts: Vec<Arg>) -> Arg {
 fn joined(parts: &[Arg]) -> String {
     let names: Vec<&str> = parts.iter().map(|part| part.name.as_str()).collect();
     names.join("-")
-}
-
-fn argument(word: &str) -> Arg {
-    leaf(word.to_owned(), type_of(word))
 }
 
 fn type_of(name: &str) -> Type {
@@ -337,7 +449,8 @@ fn type_of(name: &str) -> Type {
 
 fn is_token(word: &str) -> bool {
     let small = |c: char| c.is_ascii_lowercase();
-    word.starts_with(['"', '*', '$']) || (!word.contains(small) && word != "...")
+    let text = Word::read(word).text;
+    text.starts_with(['"', '*', '$']) || (!text.contains(small) && word != "...")
 }
 
 #[cfg(test)]
@@ -354,6 +467,9 @@ mod tests {
             for (mark, set) in [("?", arg.optional), ("+", arg.multiple), ("^", arg.multiple_token)]
             {
                 text += if set { mark } else { "" };
+            }
+            if !arg.since.is_empty() {
+                text += &format!("@{}", arg.since);
             }
             if !arg.parts.is_empty() {
                 text += &format!("{{{}}}", show(&arg.parts));
@@ -377,6 +493,29 @@ mod tests {
         check("[section [section ...]]", "section:string?+");
         check("command [arg ...]", "command:string arg:string?+");
         check("key pattern [...]", "key:key pattern:pattern+");
+        check("<data: key value ...>", "data:block+{key:key value:string}");
+        check("[get: GET key value ...]", "get:block(GET)?+^{key:key value:string}");
+        check("[x: A | B ...]", "x:oneof?+{a:pure-token(A) b:pure-token(B)}");
+    }
+
+    #[test]
+    fn what_follows_upon_a_word() {
+        check("start:string timeout:double ip:port", "start:string timeout:double ip:port:string");
+        check(
+            "[how@7.0.0: NX | <NO ONE>]",
+            "how:oneof?@7.0.0{nx:pure-token(NX) \
+             no-one:block{no:pure-token(NO) one:pure-token(ONE)}}",
+        );
+        check(
+            "CH=change [==equal | ~=about]",
+            "change:pure-token(CH) \
+             equal-about:oneof?{equal:pure-token(=) about:pure-token(~)}",
+        );
+        check("\"\"=empty", "empty:pure-token()");
+        check("[EX@2.6.12 seconds]", "seconds:integer(EX)?@2.6.12");
+        let [by, addr] = &parse("[BY pattern=by#1] addr=old!2.8.12")[..] else { panic!() };
+        assert_eq!((by.name.as_str(), by.shown.as_str(), by.key_spec), ("by", "pattern", Some(1)));
+        assert_eq!((addr.name.as_str(), addr.deprecated.as_str()), ("old", "2.8.12"));
     }
 
     #[test]
@@ -409,7 +548,24 @@ mod tests {
 
     #[test]
     fn nothing_makes_it_panic() {
-        let pieces = ["[", "]", "<", ">", "|", "...", "a", "KEY", "\"\"", "a|b", "[x ...]"];
+        let pieces = [
+            "[",
+            "]",
+            "<",
+            ">",
+            "|",
+            "...",
+            "a",
+            "KEY",
+            "\"\"",
+            "a|b",
+            "[x ...]",
+            "x:",
+            ":",
+            "=a",
+            "A=b@1#2!3",
+            "@",
+        ];
         let mut state = 1u64;
         for _ in 0..20_000 {
             let mut syntax = String::new();

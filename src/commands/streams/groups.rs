@@ -19,13 +19,18 @@ pub const COMMANDS: &[Command] = &[
                 .arity(-5)
                 .flags(DENYOOM)
                 .keys(&[KeySpec::at(2, RW | INSERT)])
-                .syntax("key group <id | $> [MKSTREAM] [ENTRIESREAD entries-read]")
+                .syntax(
+                    "key group <id-selector: id | $=new-id> [MKSTREAM] [ENTRIESREAD entries-read]",
+                )
                 .history(&[("7.0.0", "The option `ENTRIESREAD`.")])
                 .summary("Creates a consumer group."),
             sub("setid", setid)
                 .arity(-5)
                 .keys(&[KeySpec::at(2, RW | UPDATE)])
-                .syntax("key group <id | $> [ENTRIESREAD entries-read]")
+                .syntax(
+                    "key group <id-selector: id | $=new-id> [ENTRIESREAD \
+                     entries-read=entriesread]",
+                )
                 .history(&[("7.0.0", "The option `ENTRIESREAD`.")])
                 .summary("Sets how far a consumer group has read."),
             sub("destroy", destroy)

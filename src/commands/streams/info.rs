@@ -16,7 +16,7 @@ pub const COMMANDS: &[Command] = &[Command::container("xinfo")
     .subcommands(&[
         sub("stream", stream)
             .arity(-3)
-            .syntax("key [FULL [COUNT count]]")
+            .syntax("key [full-block: FULL [COUNT count]]")
             .history(&[
                 ("6.0.0", "The option `FULL`."),
                 ("7.0.0", "Fields of ids and counters of entries, and `lag`."),

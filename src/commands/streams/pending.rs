@@ -16,7 +16,10 @@ pub const COMMANDS: &[Command] = &[
         .readonly()
         .arity(-3)
         .keys(&[KeySpec::at(1, RO | ACCESS)])
-        .syntax("key group [[IDLE min-idle-time] start end count [consumer]]")
+        .syntax(
+            "key group [filters: [IDLE min-idle-time:integer@6.2.0] start:string end:string count \
+             [consumer]]",
+        )
         .complexity(
             "O(N) with N being the number of elements returned, or looked at where IDLE is used; \
              the summary is O(N) in the number of consumers.",
@@ -47,7 +50,7 @@ pub const COMMANDS: &[Command] = &[
         .fast()
         .arity(-6)
         .keys(&[KeySpec::at(1, RW | DELETE)])
-        .syntax("key group consumer min-idle-time start [COUNT count] [JUSTID]")
+        .syntax("key group consumer min-idle-time start:string [COUNT count] [JUSTID]")
         .complexity("O(1) if COUNT is small.")
         .tips(&["nondeterministic_output"])
         .history(&[(

@@ -19,11 +19,11 @@ pub const COMMANDS: &[Command] = &[
         .complexity("O(1)")
         .summary("Returns how many entries a stream has."),
     range("xrange", xrange)
-        .syntax("key start end [COUNT count]")
+        .syntax("key start:string end:string [COUNT count]")
         .history(&[("6.2.0", "Ranges without their ends.")])
         .summary("Returns the entries of a stream between two ids."),
     range("xrevrange", xrevrange)
-        .syntax("key end start [COUNT count]")
+        .syntax("key end:string start:string [COUNT count]")
         .history(&[("6.2.0", "Ranges without their ends.")])
         .summary("Returns the entries of a stream between two ids, the last one first."),
 ];

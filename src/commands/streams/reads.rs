@@ -24,7 +24,7 @@ pub const COMMANDS: &[Command] = &[
         .flags(BLOCKING | MOVABLEKEYS)
         .arity(-4)
         .keys(&[KeySpec::half_behind("STREAMS", 1, RO | ACCESS).past(1, OPTIONS)])
-        .syntax("[COUNT count] [BLOCK milliseconds] STREAMS key [key ...] id [id ...]")
+        .syntax("[COUNT count] [BLOCK milliseconds] <streams: STREAMS key [key ...] id [id ...]>")
         .complexity(
             "For each stream mentioned: O(N) with N being the number of elements being returned; \
              XADD pays for serving the clients that are blocked.",
@@ -41,8 +41,8 @@ pub const COMMANDS: &[Command] = &[
         .arity(-7)
         .keys(&[KeySpec::half_behind("STREAMS", 4, RO | ACCESS).past(1, OPTIONS)])
         .syntax(
-            "GROUP group consumer [COUNT count] [BLOCK milliseconds] [NOACK] STREAMS key \
-             [key ...] id [id ...]",
+            "<group-block: GROUP group consumer> [COUNT count] [BLOCK milliseconds] [NOACK] \
+             <streams: STREAMS key [key ...] id [id ...]>",
         )
         .complexity(
             "For each stream mentioned: O(M) with M being the number of elements returned; XADD \

@@ -20,8 +20,9 @@ pub const COMMANDS: &[Command] = &[
         .keys(&[KeySpec::at(1, RW | UPDATE)
             .noting("UPDATE instead of INSERT because of the optional trimming feature")])
         .syntax(
-            "key [NOMKSTREAM] [<MAXLEN | MINID> [= | ~] threshold [LIMIT count]] <* | id> \
-             field value [field value ...]",
+            "key [NOMKSTREAM@6.2.0] [trim: <strategy: MAXLEN | MINID@6.2.0> [operator: ==equal | \
+             ~=approximately] threshold [LIMIT count@6.2.0]] <id-selector: *=auto-id | id> <data: \
+             field value ...>",
         )
         .complexity(
             "O(1) when adding a new entry, O(N) when trimming where N being the number of \
@@ -39,7 +40,10 @@ pub const COMMANDS: &[Command] = &[
         .write()
         .arity(-4)
         .keys(&[KeySpec::at(1, RW | DELETE)])
-        .syntax("key <MAXLEN | MINID> [= | ~] threshold [LIMIT count]")
+        .syntax(
+            "key <trim: <strategy: MAXLEN | MINID@6.2.0> [operator: ==equal | ~=approximately] \
+             threshold [LIMIT count@6.2.0]>",
+        )
         .complexity("O(N), with N being the number of evicted entries.")
         .tips(&["nondeterministic_output"])
         .history(&[("6.2.0", "The option `LIMIT`, and trimming by `MINID`.")])
@@ -62,7 +66,9 @@ pub const COMMANDS: &[Command] = &[
         .fast()
         .arity(-3)
         .keys(&[KeySpec::at(1, RW | UPDATE)])
-        .syntax("key last-id [ENTRIESADDED entries-added] [MAXDELETEDID max-deleted-id]")
+        .syntax(
+            "key last-id [ENTRIESADDED@7.0.0 entries-added] [MAXDELETEDID@7.0.0 max-deleted-id]",
+        )
         .complexity("O(1)")
         .history(&[("7.0.0", "The options `ENTRIESADDED`, `MAXDELETEDID`.")])
         .summary("Sets what a stream remembers of its ids, for internal use."),

@@ -23,15 +23,15 @@ const DIFF_COST: &str =
 pub const COMMANDS: &[Command] = &[
     reader("zunion", zunion)
         .syntax(
-            "numkeys key [key ...] [WEIGHTS weight [weight ...]] [AGGREGATE <SUM | MIN | MAX>] \
-             [WITHSCORES]",
+            "numkeys key [key ...] [WEIGHTS weight [weight ...]] [aggregate: AGGREGATE <SUM | MIN \
+             | MAX>] [WITHSCORES]",
         )
         .complexity(UNION_COST)
         .summary("Lists the members of any of several sorted sets."),
     reader("zinter", zinter)
         .syntax(
-            "numkeys key [key ...] [WEIGHTS weight [weight ...]] [AGGREGATE <SUM | MIN | MAX>] \
-             [WITHSCORES]",
+            "numkeys key [key ...] [WEIGHTS weight [weight ...]] [aggregate: AGGREGATE <SUM | MIN \
+             | MAX>] [WITHSCORES]",
         )
         .complexity(INTER_COST)
         .summary("Lists the members of all of several sorted sets."),
@@ -47,16 +47,16 @@ pub const COMMANDS: &[Command] = &[
     writer("zunionstore", zunionstore)
         .since("2.0.0")
         .syntax(
-            "destination numkeys key [key ...] [WEIGHTS weight [weight ...]] \
-             [AGGREGATE <SUM | MIN | MAX>]",
+            "destination numkeys key [key ...] [WEIGHTS weight [weight ...]] [aggregate: \
+             AGGREGATE <SUM | MIN | MAX>]",
         )
         .complexity(UNION_COST)
         .summary("Stores the members of any of several sorted sets."),
     writer("zinterstore", zinterstore)
         .since("2.0.0")
         .syntax(
-            "destination numkeys key [key ...] [WEIGHTS weight [weight ...]] \
-             [AGGREGATE <SUM | MIN | MAX>]",
+            "destination numkeys key [key ...] [WEIGHTS weight [weight ...]] [aggregate: \
+             AGGREGATE <SUM | MIN | MAX>]",
         )
         .complexity(INTER_COST)
         .summary("Stores the members of all of several sorted sets."),

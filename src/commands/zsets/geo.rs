@@ -23,7 +23,10 @@ pub const COMMANDS: &[Command] = &[
         .deny_oom()
         .arity(-5)
         .keys(&[KeySpec::at(1, RW | UPDATE)])
-        .syntax("key [NX | XX] [CH] longitude latitude member [longitude latitude member ...]")
+        .syntax(
+            "key [condition@6.2.0: NX | XX] [CH=change@6.2.0] <data: longitude latitude member \
+             ...>",
+        )
         .complexity("O(log(N)) for each place, N being the size of the sorted set")
         .history(&[("6.2.0", "The options `CH`, `NX`, `XX`.")])
         .summary("Adds places or moves them."),
@@ -39,16 +42,17 @@ pub const COMMANDS: &[Command] = &[
         .summary("Tells places as geohash texts."),
     reader("geodist", geodist)
         .arity(-4)
-        .syntax("key member1 member2 [M | KM | FT | MI]")
+        .syntax("key member1 member2 [unit: M | KM | FT | MI]")
         .complexity("O(1)")
         .summary("Tells how far two places are from each other."),
     reader("geosearch", geosearch)
         .since("6.2.0")
         .arity(-7)
         .syntax(
-            "key <FROMMEMBER member | FROMLONLAT longitude latitude> \
-             <BYRADIUS radius <M | KM | FT | MI> | BYBOX width height <M | KM | FT | MI>> \
-             [ASC | DESC] [COUNT count [ANY]] [WITHCOORD] [WITHDIST] [WITHHASH]",
+            "key <from: FROMMEMBER member | <fromlonlat: FROMLONLAT longitude latitude>> <by: \
+             <circle: <BYRADIUS radius> <unit: M | KM | FT | MI>> | <box: <BYBOX width> height \
+             <unit: M | KM | FT | MI>>> [order: ASC | DESC] [count-block: <COUNT count> [ANY]] \
+             [WITHCOORD] [WITHDIST] [WITHHASH]",
         )
         .complexity(SEARCH_COST)
         .history(&[("7.0.0", "Units in upper case.")])
@@ -61,9 +65,10 @@ pub const COMMANDS: &[Command] = &[
         .arity(-8)
         .keys(&[KeySpec::at(1, OW | UPDATE), KeySpec::at(2, RO | ACCESS)])
         .syntax(
-            "destination source <FROMMEMBER member | FROMLONLAT longitude latitude> \
-             <BYRADIUS radius <M | KM | FT | MI> | BYBOX width height <M | KM | FT | MI>> \
-             [ASC | DESC] [COUNT count [ANY]] [STOREDIST]",
+            "destination source <from: FROMMEMBER member | <fromlonlat: FROMLONLAT longitude \
+             latitude>> <by: <circle: <BYRADIUS radius> <unit: M | KM | FT | MI>> | <box: <BYBOX \
+             width> height <unit: M | KM | FT | MI>>> [order: ASC | DESC] [count-block: <COUNT \
+             count> [ANY]] [STOREDIST]",
         )
         .complexity(SEARCH_COST)
         .history(&[("7.0.0", "Units in upper case.")])
@@ -81,8 +86,9 @@ pub const COMMANDS: &[Command] = &[
             KeySpec::behind("STOREDIST", 6, OW | UPDATE),
         ])
         .syntax(
-            "key longitude latitude radius <M | KM | FT | MI> [WITHCOORD] [WITHDIST] [WITHHASH] \
-             [COUNT count [ANY]] [ASC | DESC] [STORE key | STOREDIST key]",
+            "key longitude latitude radius <unit: M | KM | FT | MI> [WITHCOORD] [WITHDIST] \
+             [WITHHASH] [count-block: <COUNT count> [ANY@6.2.0]] [order: ASC | DESC] [store: \
+             STORE key=storekey | STOREDIST key=storedistkey]",
         )
         .complexity(SEARCH_COST)
         .history(&[("6.2.0", "The option `ANY` of `COUNT`."), ("7.0.0", "Units in upper case.")])
@@ -101,8 +107,9 @@ pub const COMMANDS: &[Command] = &[
             KeySpec::behind("STOREDIST", 5, OW | UPDATE),
         ])
         .syntax(
-            "key member radius <M | KM | FT | MI> [WITHCOORD] [WITHDIST] [WITHHASH] \
-             [COUNT count [ANY]] [ASC | DESC] [STORE key | STOREDIST key]",
+            "key member radius <unit: M | KM | FT | MI> [WITHCOORD] [WITHDIST] [WITHHASH] \
+             [count-block: <COUNT count> [ANY]] [order: ASC | DESC] [store: STORE key=storekey | \
+             STOREDIST key=storedistkey]",
         )
         .complexity(SEARCH_COST)
         .history(&[("7.0.0", "Units in upper case.")])
@@ -115,8 +122,8 @@ pub const COMMANDS: &[Command] = &[
         .since("3.2.10")
         .arity(-6)
         .syntax(
-            "key longitude latitude radius <M | KM | FT | MI> [WITHCOORD] [WITHDIST] [WITHHASH] \
-             [COUNT count [ANY]] [ASC | DESC]",
+            "key longitude latitude radius <unit: M | KM | FT | MI> [WITHCOORD] [WITHDIST] \
+             [WITHHASH] [count-block: <COUNT count> [ANY@6.2.0]] [order: ASC | DESC]",
         )
         .complexity(SEARCH_COST)
         .history(&[("6.2.0", "The option `ANY` of `COUNT`.")])
@@ -126,8 +133,8 @@ pub const COMMANDS: &[Command] = &[
         .since("3.2.10")
         .arity(-5)
         .syntax(
-            "key member radius <M | KM | FT | MI> [WITHCOORD] [WITHDIST] [WITHHASH] \
-             [COUNT count [ANY]] [ASC | DESC]",
+            "key member radius <unit: M | KM | FT | MI> [WITHCOORD] [WITHDIST] [WITHHASH] \
+             [count-block: <COUNT count> [ANY]] [order: ASC | DESC]",
         )
         .complexity(SEARCH_COST)
         .summary("Lists the places around a member.")

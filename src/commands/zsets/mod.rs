@@ -37,7 +37,10 @@ pub const COMMANDS: &[Command] = &[
         .fast()
         .arity(-4)
         .keys(&[KeySpec::at(1, RW | UPDATE)])
-        .syntax("key [NX | XX] [GT | LT] [CH] [INCR] score member [score member ...]")
+        .syntax(
+            "key [condition@3.0.2: NX | XX] [comparison@6.2.0: GT | LT] [CH=change@3.0.2] \
+             [INCR=increment@3.0.2] <data: score member ...>",
+        )
         .complexity("O(log(N)) for each member, N being the size of the sorted set")
         .history(&[
             ("2.4.0", "Several members."),
@@ -135,7 +138,7 @@ pub const COMMANDS: &[Command] = &[
         .readonly()
         .arity(-2)
         .keys(&[KeySpec::at(1, RO | ACCESS)])
-        .syntax("key [count [WITHSCORES]]")
+        .syntax("key [options: count [WITHSCORES]]")
         .complexity("O(N) where N is the number of members returned")
         .summary("Draws members at random.")
         .tips(&["nondeterministic_output"]),

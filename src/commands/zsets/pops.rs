@@ -45,7 +45,7 @@ pub const COMMANDS: &[Command] = &[
         .flags(BLOCKING)
         .arity(-3)
         .keys(&[KeySpec::from_to(1, 1, RW | ACCESS | DELETE)])
-        .syntax("key [key ...] timeout")
+        .syntax("key [key ...] timeout:double")
         .complexity(ONE_COST)
         .history(&[("6.0.0", "Fractions of seconds.")])
         .summary("Takes the member with the lowest score, or waits for one."),
@@ -57,7 +57,7 @@ pub const COMMANDS: &[Command] = &[
         .flags(BLOCKING)
         .arity(-3)
         .keys(&[KeySpec::from_to(1, 1, RW | ACCESS | DELETE)])
-        .syntax("key [key ...] timeout")
+        .syntax("key [key ...] timeout:double")
         .complexity(ONE_COST)
         .history(&[("6.0.0", "Fractions of seconds.")])
         .summary("Takes the member with the highest score, or waits for one."),
@@ -68,7 +68,7 @@ pub const COMMANDS: &[Command] = &[
         .flags(MOVABLEKEYS)
         .arity(-4)
         .keys(&[KeySpec::counted(1, RW | ACCESS | DELETE)])
-        .syntax("numkeys key [key ...] <MIN | MAX> [COUNT count]")
+        .syntax("numkeys key [key ...] <where: MIN | MAX> [COUNT count]")
         .complexity(KEYS_COST)
         .summary("Takes members from the first sorted set that has any."),
     Command::new("bzmpop", bzmpop)
@@ -78,7 +78,7 @@ pub const COMMANDS: &[Command] = &[
         .flags(BLOCKING | MOVABLEKEYS)
         .arity(-5)
         .keys(&[KeySpec::counted(2, RW | ACCESS | DELETE)])
-        .syntax("timeout numkeys key [key ...] <MIN | MAX> [COUNT count]")
+        .syntax("timeout:double numkeys key [key ...] <where: MIN | MAX> [COUNT count]")
         .complexity(KEYS_COST)
         .summary("Takes members from the first sorted set that has any, or waits for one."),
 ];

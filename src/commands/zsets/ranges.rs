@@ -20,7 +20,10 @@ const REMOVAL_COST: &str =
 pub const COMMANDS: &[Command] = &[
     reader("zrange", zrange)
         .since("1.2.0")
-        .syntax("key start stop [BYSCORE | BYLEX] [REV] [LIMIT offset count] [WITHSCORES]")
+        .syntax(
+            "key start:string stop:string [sortby@6.2.0: BYSCORE | BYLEX] [REV@6.2.0] \
+             [limit@6.2.0: LIMIT offset count] [WITHSCORES]",
+        )
         .history(&[("6.2.0", "The options `REV`, `BYSCORE`, `BYLEX`, `LIMIT`.")])
         .summary("Lists the members in a range."),
     reader("zrevrange", zrevrange)
@@ -30,24 +33,24 @@ pub const COMMANDS: &[Command] = &[
         .deprecated("6.2.0", "`ZRANGE` with the `REV` argument"),
     reader("zrangebyscore", zrangebyscore)
         .since("1.0.5")
-        .syntax("key min max [WITHSCORES] [LIMIT offset count]")
+        .syntax("key min:double max:double [WITHSCORES@2.0.0] [limit: LIMIT offset count]")
         .history(&[("2.0.0", "The option `WITHSCORES`.")])
         .summary("Lists the members in a range of scores.")
         .deprecated("6.2.0", "`ZRANGE` with the `BYSCORE` argument"),
     reader("zrevrangebyscore", zrevrangebyscore)
         .since("2.2.0")
-        .syntax("key max min [WITHSCORES] [LIMIT offset count]")
+        .syntax("key max:double min:double [WITHSCORES] [limit: LIMIT offset count]")
         .history(&[("2.1.6", "Ranges without their ends.")])
         .summary("Lists the members in a range of scores, the last first.")
         .deprecated("6.2.0", "`ZRANGE` with the `REV` and `BYSCORE` arguments"),
     reader("zrangebylex", zrangebylex)
         .since("2.8.9")
-        .syntax("key min max [LIMIT offset count]")
+        .syntax("key min max [limit: LIMIT offset count]")
         .summary("Lists the members in a range of members.")
         .deprecated("6.2.0", "`ZRANGE` with the `BYLEX` argument"),
     reader("zrevrangebylex", zrevrangebylex)
         .since("2.8.9")
-        .syntax("key max min [LIMIT offset count]")
+        .syntax("key max min [limit: LIMIT offset count]")
         .summary("Lists the members in a range of members, the last first.")
         .deprecated("6.2.0", "`ZRANGE` with the `REV` and `BYLEX` arguments"),
     Command::new("zrangestore", zrangestore)
@@ -57,7 +60,7 @@ pub const COMMANDS: &[Command] = &[
         .deny_oom()
         .arity(-5)
         .keys(&[KeySpec::at(1, OW | UPDATE), KeySpec::at(2, RO | ACCESS)])
-        .syntax("dst src min max [BYSCORE | BYLEX] [REV] [LIMIT offset count]")
+        .syntax("dst src min max [sortby: BYSCORE | BYLEX] [REV] [limit: LIMIT offset count]")
         .complexity(READ_COST)
         .summary("Stores the members in a range in another key."),
     Command::new("zcount", zcount)
@@ -67,7 +70,7 @@ pub const COMMANDS: &[Command] = &[
         .fast()
         .arity(4)
         .keys(&[KeySpec::at(1, RO | ACCESS)])
-        .syntax("key min max")
+        .syntax("key min:double max:double")
         .complexity("O(log(N)) with N being the size of the sorted set")
         .summary("Counts the members in a range of scores."),
     Command::new("zlexcount", zlexcount)
@@ -86,7 +89,7 @@ pub const COMMANDS: &[Command] = &[
         .summary("Removes the members in a range of ranks."),
     remover("zremrangebyscore", zremrangebyscore)
         .since("1.2.0")
-        .syntax("key min max")
+        .syntax("key min:double max:double")
         .summary("Removes the members in a range of scores."),
     remover("zremrangebylex", zremrangebylex)
         .since("2.8.9")
