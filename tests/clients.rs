@@ -456,6 +456,110 @@ fn who_never_reads_is_cut_at_the_limit_and_memory_comes_back() {
     assert!(server.log().contains("overcoming of output buffer limits"));
 }
 
+/// Each command that repeats elements as often as it is asked to, of a small value or a large one.
+const REPEATING: [&[&str]; 8] = [
+    &["SRANDMEMBER", "small-set"],
+    &["SRANDMEMBER", "set"],
+    &["HRANDFIELD", "small-hash"],
+    &["HRANDFIELD", "hash"],
+    &["HRANDFIELD", "hash", "WITHVALUES"],
+    &["ZRANDMEMBER", "small-zset"],
+    &["ZRANDMEMBER", "zset"],
+    &["ZRANDMEMBER", "zset", "WITHSCORES"],
+];
+
+/// One of them with a count, and what its reply to so many begins with.
+fn repeat<'a>(command: &[&'a str], count: &'a str) -> (Vec<&'a str>, String) {
+    let pairs = command.len() - 1;
+    let elements = pairs * count.trim_start_matches('-').parse::<usize>().expect("a number");
+    ([&command[..2], &[count], &command[2..]].concat(), format!("*{elements}"))
+}
+
+/// Fills their keys.
+fn fill(client: &mut Client) {
+    for (size, count) in [("small-", 3), ("", 3000)] {
+        for number in 0..count {
+            let member = format!("member-{number}");
+            client.send(&["SADD", &format!("{size}set"), &member]);
+            client.send(&["HSET", &format!("{size}hash"), &member, "v"]);
+            client.send(&["ZADD", &format!("{size}zset"), "1.5", &member]);
+        }
+        (0..3 * count).for_each(|_| assert_eq!(client.recv(), Value::Int(1)));
+    }
+}
+
+#[test]
+fn replies_without_end_leave_as_they_are_made() {
+    const READ: usize = 8 * MB;
+    let server = start(&[]);
+    let mut other = server.client();
+    fill(&mut other);
+    let (before, threads_before) = (info(&mut other, "used_memory"), threads(&server));
+    let mut readers = Vec::new();
+    for command in REPEATING {
+        let mut reader = server.client();
+        let id = id(&mut reader);
+        let (words, header) = repeat(command, "-1000000000");
+        reader.send(&words);
+        assert_eq!(reader.read_line(), header.as_bytes(), "{words:?}");
+        let read = reader.read_exactly(READ);
+        let members = read.windows(7).filter(|bytes| bytes == b"member-").count();
+        assert!(members > READ / 60, "{members} of {words:?}");
+        // Nobody waits for who does not read on.
+        other.expect(&["COPY", command[1], "copy", "REPLACE"], ":1\r\n");
+        readers.push((reader, id));
+    }
+    let taken = info(&mut other, "used_memory") - before;
+    assert!(taken < 8 * MB as i64, "{taken} bytes are taken");
+    // One is killed, the others hang up.
+    other.expect(&["CLIENT", "KILL", "ID", &readers[0].1], ":1\r\n");
+    drop(readers);
+    eventually("nobody is left", || list(&mut other).len() == 1);
+    eventually("their threads end", || threads(&server) <= threads_before);
+}
+
+#[test]
+fn long_replies_are_whole_unless_a_limit_cuts_them() {
+    let server = start(&[]);
+    let mut other = server.client();
+    fill(&mut other);
+    for command in REPEATING {
+        let (words, header) = repeat(command, "-100000");
+        let mut client = server.client();
+        client.send_raw(&[encode(&words), encode(&["PING"])].concat());
+        let items = client.recv();
+        assert_eq!(header, format!("*{}", items.items().len()), "{words:?}");
+        assert!(items.items().iter().all(|item| matches!(item, Value::Bulk(_))), "{words:?}");
+        assert_eq!(client.recv(), Value::simple("PONG"));
+        // Without a reply nothing is drawn; in a transaction nothing waits for the client.
+        let (words, _) = repeat(command, "-1000000000");
+        client.send_raw(&[encode(&["CLIENT", "REPLY", "SKIP"]), encode(&words)].concat());
+        client.expect(&["PING"], "+PONG\r\n");
+        client.expect(&["MULTI"], "+OK\r\n");
+        client.expect(&words, "+QUEUED\r\n");
+        client.expect(&["EXEC"], "*1\r\n-ERR value is out of range\r\n");
+        // Who gets messages gets none in the middle.
+        client.cmd(&["HELLO", "3"]);
+        client.cmd(&["SUBSCRIBE", "news"]);
+        let (words, _) = repeat(command, "-100000");
+        client.send_raw(&encode(&words));
+        other.expect(&["PUBLISH", "news", "flash"], ":1\r\n");
+        let (first, second) = (client.recv(), client.recv());
+        let is_news = |value: &Value| matches!(value, Value::Push(items) if items.len() == 3);
+        let reply = if is_news(&first) { &second } else { &first };
+        assert!(is_news(&first) != is_news(&second), "{words:?}");
+        assert_eq!(reply.items().len() % 100_000, 0, "{words:?}");
+    }
+    other.expect(&["CONFIG", "SET", "client-output-buffer-limit", "normal 1mb 0 0"], "+OK\r\n");
+    for (round, command) in REPEATING.iter().enumerate() {
+        let mut client = server.client();
+        client.send(&repeat(command, "-1000000000").0);
+        client.expect_closed();
+        let cut = info(&mut other, "client_output_buffer_limit_disconnections");
+        assert_eq!(cut, round as i64 + 1, "{command:?}");
+    }
+}
+
 #[test]
 fn the_soft_limit_cuts_after_its_time() {
     let server = start(&["--client-output-buffer-limit", "normal 0 1mb 1"]);

@@ -9,14 +9,11 @@ use crate::data::Hash;
 use crate::data::hash::Field;
 use crate::data::listpack::Item;
 use crate::engine::ctx::push_item;
+use crate::engine::pieces::Pieces;
 use crate::engine::spec::access::{ACCESS, RO};
 use crate::engine::{Args, Command, Ctx, Group, KeySpec, Reply};
 use crate::resp::error::{self, Error};
 use crate::resp::out::Out;
-
-/// The most fields that may be asked for with repetitions. Redis sets no limit here and goes on
-/// until it runs out of memory.
-const MOST_DRAWS: u64 = 1 << 24;
 
 /// Different fields are drawn one by one when there are this many times more; else they are what is
 /// left of all when others are taken away.
@@ -54,16 +51,15 @@ impl Wanted {
         let values = args.word("withvalues");
         args.end()?;
         let size = count.unsigned_abs();
-        if (values && size > i64::MAX as u64 / 2) || (count < 0 && size > MOST_DRAWS) {
+        if values && size > i64::MAX as u64 / 2 {
             return Err(Error::RANGE);
         }
         Ok(Wanted { count: size, repeated: count < 0, values })
     }
 
-    /// How many fields are drawn.
+    /// How many different fields are drawn.
     fn part(&self, hash: &Hash) -> Range<usize> {
-        let count = usize::try_from(self.count).unwrap_or(usize::MAX);
-        0..if self.repeated { count } else { count.min(hash.len()) }
+        0..usize::try_from(self.count).unwrap_or(usize::MAX).min(hash.len())
     }
 }
 
@@ -81,13 +77,18 @@ fn hrandfield(ctx: &mut Ctx, args: &mut Args) -> Reply {
         }
         return ctx.reply.done();
     };
+    if wanted.repeated {
+        let write = |hash: &Hash, pieces: &mut Pieces| {
+            draw(pieces, hash, &wanted, horizon, &mut rng);
+        };
+        return ctx.reply_in_pieces(key, wanted.count, |out| out.array(0), write);
+    }
     ctx.reply_about(
         key,
         |hash| wanted.part(hash),
         |found, reply| {
             let out = reply.parts();
             match found {
-                Some((hash, _)) if wanted.repeated => draw(out, hash, &wanted, horizon, &mut rng),
                 Some((hash, _)) => {
                     let fields = choose(hash, wanted.count, horizon, &mut rng);
                     header(out, fields.len(), wanted.values);
@@ -111,7 +112,7 @@ fn live_fields(hash: &Hash, horizon: i64) -> impl Iterator<Item = Field<'_>> {
 }
 
 /// Answers random fields that may repeat.
-fn draw(out: &mut Out, hash: &Hash, wanted: &Wanted, horizon: i64, rng: &mut Rng) {
+fn draw(pieces: &mut Pieces, hash: &Hash, wanted: &Wanted, horizon: i64, rng: &mut Rng) {
     // The fields of a small hash are found only by walking through it.
     let small: Vec<Field> =
         if hash.is_packed() { live_fields(hash, horizon).collect() } else { Vec::new() };
@@ -119,11 +120,14 @@ fn draw(out: &mut Out, hash: &Hash, wanted: &Wanted, horizon: i64, rng: &mut Rng
         0 => random(hash, horizon, rng),
         len => small.get((rng.next_u64() % len) as usize).copied(),
     };
-    let Some(first) = next() else { return out.array(0) };
-    header(out, wanted.count as usize, wanted.values);
-    push(out, first, wanted.values);
+    let Some(first) = next() else { return pieces.out().array(0) };
+    header(pieces.out(), wanted.count as usize, wanted.values);
+    push(pieces.out(), first, wanted.values);
     for _ in 1..wanted.count {
-        push(out, next().unwrap_or(first), wanted.values);
+        if !pieces.go_on() {
+            return;
+        }
+        push(pieces.out(), next().unwrap_or(first), wanted.values);
     }
 }
 

@@ -7,6 +7,7 @@ use crate::base::rng::Rng;
 use crate::data::listpack::Item;
 use crate::data::{Limits, Set};
 use crate::engine::ctx::push_item;
+use crate::engine::pieces::Pieces;
 use crate::engine::scan::{self, Names};
 use crate::engine::spec::access::{ACCESS, DELETE, INSERT, RO, RW};
 use crate::engine::{Args, Command, Ctx, Group, KeySpec, Reply};
@@ -330,10 +331,6 @@ fn logged(key: &[u8], members: Vec<Vec<u8>>) -> Vec<Vec<Vec<u8>>> {
     commands
 }
 
-/// The most members, some of them again and again, that SRANDMEMBER returns at once. Redis would
-/// go on until its memory is full.
-const REPEATED_MAX: usize = 1 << 24;
-
 /// SRANDMEMBER key [count]
 fn srandmember(ctx: &mut Ctx, args: &mut Args) -> Reply {
     let key = args.key();
@@ -356,28 +353,34 @@ fn srandmember(ctx: &mut Ctx, args: &mut Args) -> Reply {
         return Err(error::out_of_bounds(-i64::MAX, i64::MAX));
     }
     let times = usize::try_from(count.unsigned_abs()).unwrap_or(usize::MAX);
-    let part = |set: &Set| 0..if count < 0 { times } else { times.min(set.len()) };
-    ctx.reply_about(key, part, |found, reply| {
-        let out = reply.parts();
-        match found {
-            Some((set, _)) if count < 0 => {
-                if times > REPEATED_MAX {
-                    return Err(Error::OUT_OF_RANGE);
-                }
-                out.array(times);
-                for member in (0..times).filter_map(|_| set.random(&mut rng)) {
-                    push_item(out, member);
+    if count < 0 {
+        let write = |set: &Set, pieces: &mut Pieces| {
+            pieces.out().array(times);
+            for member in (0..times).filter_map(|_| set.random(&mut rng)) {
+                push_item(pieces.out(), member);
+                if !pieces.go_on() {
+                    return;
                 }
             }
-            Some((set, _)) => {
-                let members = sample(set, times, &mut rng);
-                out.array(members.len());
-                members.into_iter().for_each(|member| push_item(out, member));
+        };
+        return ctx.reply_in_pieces(key, times as u64, |out| out.array(0), write);
+    }
+    ctx.reply_about(
+        key,
+        |set: &Set| 0..times.min(set.len()),
+        |found, reply| {
+            let out = reply.parts();
+            match found {
+                Some((set, _)) => {
+                    let members = sample(set, times, &mut rng);
+                    out.array(members.len());
+                    members.into_iter().for_each(|member| push_item(out, member));
+                }
+                None => out.array(0),
             }
-            None => out.array(0),
-        }
-        reply.done()
-    })
+            reply.done()
+        },
+    )
 }
 
 /// How many times more members there must be than are wanted, so that they are drawn one by one.

@@ -21,7 +21,7 @@ use crate::store::{Note, View};
 
 /// Work that is worth the clone and the copying that writers may have to do because of it: about a
 /// hundred microseconds. One is an element, or [`BYTES_PER_STEP`] bytes.
-const WORK_MIN: usize = 1000;
+pub(super) const WORK_MIN: usize = 1000;
 
 /// Bytes that take about as long as an element.
 const BYTES_PER_STEP: usize = 64;
@@ -30,7 +30,7 @@ const BYTES_PER_STEP: usize = 64;
 const TRIES: u32 = 3;
 
 /// Never seen: the command is executed again instead.
-const AGAIN: Error = Error::new("ERR What the command worked on has changed");
+pub(super) const AGAIN: Error = Error::new("ERR What the command worked on has changed");
 
 /// The work that so many bytes are.
 pub fn work_of_bytes(bytes: usize) -> usize {

@@ -24,6 +24,7 @@ pub mod lazyfree;
 pub mod load;
 pub mod monitor;
 pub mod permissions;
+pub mod pieces;
 pub mod pubsub;
 pub mod replay;
 pub mod rewrite;

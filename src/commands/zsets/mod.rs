@@ -12,6 +12,7 @@ use crate::base::double;
 use crate::base::num::parse_f64;
 use crate::base::rng::Rng;
 use crate::data::{Limits, Value, Zset};
+use crate::engine::pieces::Pieces;
 use crate::engine::scan::{self, Names};
 use crate::engine::spec::access::{ACCESS, DELETE, RO, RW, UPDATE};
 use crate::engine::{Args, Command, Ctx, Group, KeySpec, Reply};
@@ -19,13 +20,6 @@ use crate::resp::error::{self, Error};
 use crate::resp::out::Out;
 use crate::store::Note;
 use crate::store::events::EventClasses;
-
-/// Bytes of a reply beyond which ZRANDMEMBER with a negative count is refused: it may ask for more
-/// than any memory holds.
-const SAMPLE_MAX: u64 = 1 << 32;
-
-/// Bytes that a random member takes in a reply at least.
-const SAMPLE_ITEM: u64 = 16;
 
 /// The commands of this file.
 pub const COMMANDS: &[Command] = &[
@@ -477,7 +471,7 @@ fn zrandmember(ctx: &mut Ctx, args: &mut Args) -> Reply {
     if args.is_empty() {
         let Some(zset) = ctx.db.get::<Zset>(key)? else { return ctx.reply.null() };
         let out = ctx.reply.parts();
-        zset.sample(1, &mut rng, |member, _| out.bulk(member));
+        zset.sample_different(1, &mut rng, |member, _| out.bulk(member));
         return ctx.reply.done();
     }
     let count = args.int()?;
@@ -489,24 +483,32 @@ fn zrandmember(ctx: &mut Ctx, args: &mut Args) -> Reply {
     if with_scores && count.unsigned_abs() > i64::MAX as u64 / 2 {
         return Err(Error::OUT_OF_RANGE);
     }
-    if count < 0 && count.unsigned_abs() > SAMPLE_MAX / SAMPLE_ITEM {
-        return Err(Error::OUT_OF_RANGE);
-    }
     let times = usize::try_from(count.unsigned_abs()).unwrap_or(usize::MAX);
-    let part = |zset: &Zset| 0..if count < 0 { times } else { times.min(zset.len()) };
-    ctx.reply_about(key, part, |found, reply| {
-        let out = reply.parts();
-        let Some((zset, part)) = found else {
-            begin_members(out, 0, with_scores);
-            return reply.done();
+    if count < 0 {
+        let write = |zset: &Zset, pieces: &mut Pieces| {
+            begin_members(pieces.out(), times, with_scores);
+            zset.sample(times as u64, &mut rng, |member, score| {
+                push_member(pieces.out(), member, score, with_scores);
+                pieces.go_on()
+            });
         };
-        begin_members(out, part.len(), with_scores);
-        let push = |member: &[u8], score| push_member(out, member, score, with_scores);
-        if count < 0 {
-            zset.sample(times as u64, &mut rng, push);
-        } else {
-            zset.sample_different(part.len(), &mut rng, push);
-        }
-        reply.done()
-    })
+        let none = |out: &mut Out| begin_members(out, 0, with_scores);
+        return ctx.reply_in_pieces(key, times as u64, none, write);
+    }
+    ctx.reply_about(
+        key,
+        |zset: &Zset| 0..times.min(zset.len()),
+        |found, reply| {
+            let out = reply.parts();
+            let Some((zset, part)) = found else {
+                begin_members(out, 0, with_scores);
+                return reply.done();
+            };
+            begin_members(out, part.len(), with_scores);
+            zset.sample_different(part.len(), &mut rng, |member, score| {
+                push_member(out, member, score, with_scores);
+            });
+            reply.done()
+        },
+    )
 }

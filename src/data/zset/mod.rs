@@ -244,8 +244,9 @@ impl Zset {
         }
     }
 
-    /// Visits `count` members at random, each as probable as any other, some perhaps again.
-    pub fn sample(&self, count: u64, rng: &mut Rng, mut visit: impl FnMut(&[u8], f64)) {
+    /// Visits `count` members at random, each as probable as any other, some perhaps again, until
+    /// `visit` says that it is enough (`false`).
+    pub fn sample(&self, count: u64, rng: &mut Rng, mut visit: impl FnMut(&[u8], f64) -> bool) {
         let len = self.len() as u64;
         if len == 0 {
             return;
@@ -254,12 +255,19 @@ impl Zset {
             let all = packed.to_vec();
             for _ in 0..count {
                 let (member, score) = &all[rng.below(len) as usize];
-                visit(member, *score);
+                if !visit(member, *score) {
+                    return;
+                }
             }
             return;
         }
+        let mut goes_on = true;
         for _ in 0..count {
-            self.by_number(rng.below(len) as usize, &mut visit);
+            let number = rng.below(len) as usize;
+            self.by_number(number, &mut |member, score| goes_on = visit(member, score));
+            if !goes_on {
+                return;
+            }
         }
     }
 
@@ -430,8 +438,9 @@ mod tests {
             zset.sample(20, rng, |member, score| {
                 drawn += 1;
                 assert_eq!(model.get(member), Some(&score));
+                drawn < 11
             });
-            assert_eq!(drawn, if expected.is_empty() { 0 } else { 20 });
+            assert_eq!(drawn, if expected.is_empty() { 0 } else { 11 });
         }
     }
 
