@@ -313,7 +313,7 @@ impl<'e> Loader<'e> {
 
 /// What is wrong with a file, and where that was seen.
 fn before(what: &str, offset: u64) -> io::Error {
-    io::Error::other(format!("{what}, before byte {offset}"))
+    io::Error::other(format!("Internal error in RDB reading offset {offset} -> {what}"))
 }
 
 fn refusal(twice: &Twice) -> io::Error {
