@@ -24,6 +24,31 @@ const STEP: usize = 64 * 1024;
 /// confirmation.
 const TICK: Duration = Duration::from_millis(5);
 
+/// The memory by way of which a replica gets its snapshot and then the stream. It is one from the
+/// beginning to the end and counted all the time: what `maxmemory` allows must not depend on how
+/// far a replica is.
+struct Buffer<'a> {
+    bytes: Vec<u8>,
+    server: &'a Server,
+    replica: &'a Replica,
+}
+
+impl<'a> Buffer<'a> {
+    fn new(server: &'a Server, replica: &'a Replica) -> Self {
+        replica.buffer.store(STEP as u64, Ordering::Relaxed);
+        server.replication.buffers.fetch_add(STEP as u64, Ordering::Relaxed);
+        Buffer { bytes: Vec::with_capacity(STEP), server, replica }
+    }
+}
+
+impl Drop for Buffer<'_> {
+    fn drop(&mut self) {
+        self.bytes = Vec::new();
+        self.server.replication.buffers.fetch_sub(STEP as u64, Ordering::Relaxed);
+        self.replica.buffer.store(0, Ordering::Relaxed);
+    }
+}
+
 /// A connection has become a replica, and what it was answered is sent: the rest comes from
 /// elsewhere.
 pub fn take_over(engine: &Engine, session: &mut Session) {
@@ -41,7 +66,9 @@ pub fn take_over(engine: &Engine, session: &mut Session) {
 /// Sends the snapshot and then the stream.
 pub fn send_snapshot(engine: &Arc<Engine>, replica: &Replica, spool: &Spool, reader: u64) {
     let server = &engine.server;
-    let sent = prepare(engine, replica).and_then(|()| send_file(engine, replica, spool));
+    let mut buffer = Buffer::new(server, replica);
+    let sent =
+        prepare(engine, replica).and_then(|()| send_file(engine, replica, spool, &mut buffer));
     if let Err(e) = sent {
         let is_late = matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut);
         server.logger.warning(&match is_late {
@@ -57,13 +84,18 @@ pub fn send_snapshot(engine: &Arc<Engine>, replica: &Replica, spool: &Spool, rea
     }
     let message = format!("Synchronization with replica {} succeeded", name(replica));
     server.logger.notice(&message);
-    stream(engine, replica, reader);
+    send_stream(engine, replica, reader, buffer);
 }
 
 /// Sends the stream until the connection or the server ends, or the replica has fallen too far
 /// behind.
 pub fn stream(engine: &Arc<Engine>, replica: &Replica, reader: u64) {
+    send_stream(engine, replica, reader, Buffer::new(&engine.server, replica));
+}
+
+fn send_stream(engine: &Arc<Engine>, replica: &Replica, reader: u64, mut buffer: Buffer) {
     let server = &engine.server;
+    let bytes = &mut buffer.bytes;
     let handle = &replica.client;
     replica.reader.store(reader, Ordering::SeqCst);
     if prepare(engine, replica).is_err() {
@@ -72,17 +104,15 @@ pub fn stream(engine: &Arc<Engine>, replica: &Replica, reader: u64) {
     }
     replica.set_state(ReplicaState::Online);
     server.replication.wake_waiting();
-    let mut bytes = Vec::with_capacity(STEP);
-    replica.buffer.store(bytes.capacity() as u64, Ordering::Relaxed);
     loop {
         if server.has_ended() || handle.outbox.is_gone() {
             break;
         }
         server.pause.sit_out_standstill();
-        match server.log.read(reader, &mut bytes, Duration::from_secs(1)) {
+        match server.log.read(reader, bytes, Duration::from_secs(1)) {
             Read::Timeout => {}
             Read::Bytes => {
-                if handle.stream.write_all(&bytes).is_err() {
+                if handle.stream.write_all(bytes).is_err() {
                     break;
                 }
                 handle.bytes_out.fetch_add(bytes.len() as u64, Ordering::Relaxed);
@@ -98,7 +128,6 @@ pub fn stream(engine: &Arc<Engine>, replica: &Replica, reader: u64) {
     }
     server.log.detach(reader);
     handle.kill();
-    replica.buffer.store(0, Ordering::Relaxed);
 }
 
 /// Says why a replica is cut that has sent a command with a reply: on its connection the reply
@@ -152,16 +181,21 @@ fn prepare(engine: &Engine, replica: &Replica) -> io::Result<()> {
 }
 
 /// Sends the snapshot, as far as it is there while it is made: then only a mark says where it ends.
-fn send_file(engine: &Engine, replica: &Replica, spool: &Spool) -> io::Result<()> {
+fn send_file(
+    engine: &Engine,
+    replica: &Replica,
+    spool: &Spool,
+    buffer: &mut Buffer,
+) -> io::Result<()> {
     let stream = &replica.client.stream;
     if spool.state() == SpoolState::Whole {
         let length = spool.file.metadata()?.len();
         stream.write_all(format!("${length}\r\n").as_bytes())?;
-        return copy(engine, replica, spool, None);
+        return copy(engine, replica, spool, buffer, None);
     }
     let mark = random_id();
     stream.write_all(format!("$EOF:{mark}\r\n").as_bytes())?;
-    copy(engine, replica, spool, Some(&mark))?;
+    copy(engine, replica, spool, buffer, Some(&mark))?;
     if replica.wants == Wants::SnapshotOnly {
         return Ok(());
     }
@@ -181,12 +215,19 @@ fn send_file(engine: &Engine, replica: &Replica, spool: &Spool) -> io::Result<()
 
 /// Copies the file to the replica, and the mark behind it. Who takes nothing for too long is let go
 /// by `cron`, which follows a change of `repl-timeout`.
-fn copy(engine: &Engine, replica: &Replica, spool: &Spool, mark: Option<&str>) -> io::Result<()> {
-    let mut buffer = vec![0; STEP];
+fn copy(
+    engine: &Engine,
+    replica: &Replica,
+    spool: &Spool,
+    buffer: &mut Buffer,
+    mark: Option<&str>,
+) -> io::Result<()> {
+    let buffer = &mut buffer.bytes;
+    buffer.resize(STEP, 0);
     let mut at = 0;
     loop {
         let state = spool.state();
-        let n = spool.file.read_at(&mut buffer, at)?;
+        let n = spool.file.read_at(buffer, at)?;
         at += n as u64;
         let ends = state == SpoolState::Whole && at >= spool.file.metadata()?.len();
         if ends {

@@ -36,7 +36,10 @@ impl Usage {
     pub fn new(server: &Server, keys: &Totals) -> Self {
         let used = server.used_memory();
         let log = server.log.memory() as u64;
-        let for_replicas = not_counted(server, &server.config.get());
+        let beyond = server.log.memory_beyond(server.config.get().repl_backlog_size);
+        let all = server.replication.replicas();
+        let here = all.iter().filter(|replica| !replica.client.has(flag::KILLED));
+        let buffers: u64 = here.map(|replica| replica.buffer.load(Ordering::Relaxed)).sum();
         let (mut replicas, mut clients) = (0, 0);
         for client in server.clients.all() {
             match client.kind() {
@@ -49,8 +52,8 @@ impl Usage {
             peak: server.stats.peak_memory.load(Ordering::Relaxed).max(used),
             startup: server.startup_memory,
             resident: process::resident_memory(),
-            log: log - for_replicas.min(log),
-            replicas: replicas + for_replicas,
+            log: log - beyond.min(log),
+            replicas: replicas + beyond + buffers,
             clients,
             tables: keys.overhead(),
         }
@@ -87,9 +90,7 @@ impl Usage {
 /// It does not count for `maxmemory`, or the removal of keys would fill the memory that it is to
 /// free.
 pub fn not_counted(server: &Server, settings: &Settings) -> u64 {
-    let replicas = server.replication.replicas();
-    let here = replicas.iter().filter(|replica| !replica.client.has(flag::KILLED));
-    let buffers: u64 = here.map(|replica| replica.buffer.load(Ordering::Relaxed)).sum();
+    let buffers = server.replication.buffers.load(Ordering::Relaxed);
     server.log.memory_beyond(settings.repl_backlog_size) + buffers
 }
 

@@ -45,7 +45,7 @@ pub struct Replica {
     /// Its reader of the log, once it has one; 0 before. Replicas for which a snapshot is made
     /// share one.
     pub reader: AtomicU64,
-    /// Bytes of memory by way of which it gets the stream.
+    /// Bytes of memory by way of which it gets its snapshot and the stream.
     pub buffer: AtomicU64,
     /// Unix ms since when a part of its snapshot is being written to its socket; 0 when none is.
     pub writing_since_ms: AtomicI64,
@@ -237,6 +237,9 @@ pub struct Replication {
     pub stream_db: AtomicUsize,
     /// Whether a snapshot for replicas is being made; it serves those that come meanwhile, too.
     syncing: AtomicBool,
+    /// Bytes of memory by way of which all replicas get the stream, also those that are being let
+    /// go.
+    pub buffers: AtomicU64,
     /// The reader that keeps the log for those who come while a snapshot is made; 0 before the
     /// first.
     pub anchor: AtomicU64,
@@ -274,6 +277,7 @@ impl Default for Replication {
             failover: Lock::new(rank::ADMIN + 2, Failover::None),
             stream_db: AtomicUsize::new(0),
             syncing: AtomicBool::new(false),
+            buffers: AtomicU64::new(0),
             anchor: AtomicU64::new(0),
             abort_sync: AtomicBool::new(false),
             last_ping_ms: AtomicI64::new(0),
