@@ -65,6 +65,9 @@ const ENOUGH: usize = 200;
 const HISTORY: usize = 2_000;
 const SHOWN_BEFORE: usize = 10;
 
+/// Characters of a key's value that are shown when the data differ.
+const SHOWN_OF_VALUE: usize = 500;
+
 const DATABASES: usize = 16;
 
 const FLAGS: [&str; 4] = ["--save", "", "--enable-debug-command", "yes"];
@@ -830,7 +833,7 @@ impl Run {
     }
 }
 
-/// All keys of a server with their values, and whether they expire.
+/// All keys of a server with their types, digests and values, and whether they expire.
 fn contents(server: &Server) -> BTreeMap<String, String> {
     let mut client = server.client();
     let mut all = BTreeMap::new();
@@ -840,7 +843,18 @@ fn contents(server: &Server) -> BTreeMap<String, String> {
             let Value::Bulk(key) = key else {
                 panic!("KEYS gave {key}");
             };
-            let value = client.cmd_bytes(&[b"GET", key.as_slice()]);
+            let digest = client.cmd_bytes(&[&b"DEBUG"[..], b"DIGEST-VALUE", key]);
+            let kind = client.cmd_bytes(&[b"TYPE", key.as_slice()]).text();
+            let look: &[&[u8]] = match kind.as_str() {
+                "string" => &[b"GET", key],
+                "list" => &[b"LRANGE", key, b"0", b"-1"],
+                "hash" => &[b"HGETALL", key],
+                "set" => &[b"SMEMBERS", key],
+                "zset" => &[b"ZRANGE", key, b"0", b"-1", b"WITHSCORES"],
+                _ => &[b"XINFO", b"STREAM", key, b"FULL"],
+            };
+            let value = format!("{kind} {digest} {}", client.cmd_bytes(look));
+            let value: String = value.chars().take(SHOWN_OF_VALUE).collect();
             let expires = client.cmd_bytes(&[b"TTL", key.as_slice()]) != Value::Int(-1);
             all.insert(format!("{db}:{}", quoted(key)), format!("{value} expires={expires}"));
         }
