@@ -848,8 +848,8 @@ fn contents(server: &Server) -> BTreeMap<String, String> {
             let look: &[&[u8]] = match kind.as_str() {
                 "string" => &[b"GET", key],
                 "list" => &[b"LRANGE", key, b"0", b"-1"],
-                "hash" => &[b"HGETALL", key],
-                "set" => &[b"SMEMBERS", key],
+                "hash" => &[b"HLEN", key],
+                "set" => &[b"SCARD", key],
                 "zset" => &[b"ZRANGE", key, b"0", b"-1", b"WITHSCORES"],
                 _ => &[b"XINFO", b"STREAM", key, b"FULL"],
             };
