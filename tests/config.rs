@@ -238,7 +238,7 @@ fn settings_are_true_at_once() {
 fn commands_describe_themselves_as_redis_does() {
     // Where Redis 7.2 differs from 7.0, which is the one at hand; and MIGRATE, which is not for
     // transactions here.
-    const NEWER: [&str; 21] = [
+    const NEWER: [&str; 23] = [
         "acl|deluser tips",
         "acl|save tips",
         "acl|setuser tips",
@@ -251,7 +251,9 @@ fn commands_describe_themselves_as_redis_does() {
         "client|setname tips",
         "command|getkeys arity",
         "command|getkeysandflags arity",
+        "latency|reset tips",
         "migrate flags",
+        "msetnx tips",
         "config|resetstat tips",
         "config|rewrite tips",
         "randomkey tips",
