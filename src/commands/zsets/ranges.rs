@@ -301,9 +301,14 @@ fn zrangestore(ctx: &mut Ctx, args: &mut Args) -> Reply {
     let zset = ctx.db.get::<Zset>(source)?.cloned().unwrap_or_default();
     let (ranks, limits) = (query.ranks(&zset), ctx.settings.limits);
     let zset = ctx.work_out(&[source], ranks.len(), |_| {
-        let mut pairs: Vec<(Vec<u8>, f64)> = Vec::with_capacity(ranks.len());
-        zset.each(ranks.clone(), |member, score| pairs.push((member.to_vec(), score)));
-        Zset::from_pairs(pairs, &limits)
+        // One by one and in their order, as in Redis: while it is small it forgets the sign of a
+        // zero.
+        let mut stored = Zset::default();
+        stored.expect(ranks.len(), &limits);
+        query.visit(&zset, ranks.clone(), |member, score| {
+            stored.set(member, score, &limits);
+        });
+        stored
     })?;
     store(ctx, destination, zset, "zrangestore", 1)
 }
