@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use crate::base::{clock, pipeline, quote};
 use crate::engine::{Engine, dispatch};
-use crate::rdb::{Eviction, Item, Reader};
+use crate::rdb::{Eviction, Item, PLACE, Reader};
 use crate::state::memory;
 use crate::state::persistence;
 use crate::store::Aging;
@@ -313,7 +313,7 @@ impl<'e> Loader<'e> {
 
 /// What is wrong with a file, and where that was seen.
 fn before(what: &str, offset: u64) -> io::Error {
-    io::Error::other(format!("Internal error in RDB reading offset {offset} -> {what}"))
+    io::Error::other(format!("{PLACE} {offset} -> {what}"))
 }
 
 fn refusal(twice: &Twice) -> io::Error {

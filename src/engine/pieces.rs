@@ -75,10 +75,7 @@ impl Pieces<'_> {
             return self.send();
         }
         if written > MOST_BYTES {
-            let (server, handle) = (&self.engine.server, &self.session.handle);
-            server.clients.over_limit.fetch_add(1, Ordering::Relaxed);
-            server.note_cut(handle);
-            handle.kill();
+            self.engine.server.cut(&self.session.handle);
         }
         written <= MOST_BYTES
     }

@@ -11,7 +11,7 @@ use std::io::{self, Read};
 use crate::base::{crc64, lzf};
 use crate::data::{Limits, Str, Value};
 use crate::rdb::kinds::{hash, list, set, stream, zset};
-use crate::rdb::{Eviction, opcodes};
+use crate::rdb::{Eviction, PLACE, opcodes};
 
 /// Strings up to this are read without looking how much of them is there.
 const AT_ONCE: usize = 16 * 1024;
@@ -57,7 +57,7 @@ pub enum ErrorKind {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let place = format_args!("Internal error in RDB reading offset {}", self.offset);
+        let place = format_args!("{PLACE} {}", self.offset);
         match &self.kind {
             ErrorKind::Truncated => write!(f, "{place} -> Unexpected EOF reading RDB file"),
             ErrorKind::Io(error) => write!(f, "{place} -> {error}"),

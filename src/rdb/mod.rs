@@ -36,6 +36,9 @@ mod zipmap;
 pub use decode::{Item, Reader, RestoreError, restore, restore_unverified};
 pub use encode::{Options, Writer, dump, encode_value};
 
+/// What the log says before an offset in a file that cannot be read.
+pub const PLACE: &str = "Internal error in RDB reading offset";
+
 /// What eviction knows of a key: one or the other, as the policy needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Eviction {

@@ -242,9 +242,7 @@ impl Connection<'_> {
                 let (_, waiting) = self.handle.outbox.waiting();
                 let within = !must_be_modest || waiting <= UNAUTHENTICATED_OUTPUT_MAX;
                 if !within {
-                    server.clients.over_limit.fetch_add(1, Ordering::Relaxed);
-                    server.note_cut(&self.handle);
-                    self.handle.kill();
+                    server.cut(&self.handle);
                 }
                 within
             }

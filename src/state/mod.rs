@@ -318,6 +318,13 @@ impl Server {
         Limit { hard: limit.hard, soft: limit.soft, soft_time }
     }
 
+    /// Cuts a client that does not read.
+    pub fn cut(&self, client: &clients::ClientHandle) {
+        self.clients.over_limit.fetch_add(1, Ordering::Relaxed);
+        self.note_cut(client);
+        client.kill();
+    }
+
     /// A client was cut because it did not read: the log says so, and nobody sees it any more,
     /// though its thread may not be done.
     pub fn note_cut(&self, client: &clients::ClientHandle) {
