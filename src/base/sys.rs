@@ -13,13 +13,6 @@ use std::ptr;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-#[repr(C)]
-struct PollFd {
-    fd: c_int,
-    events: i16,
-    revents: i16,
-}
-
 /// glibc's `msghdr`.
 #[repr(C)]
 struct Message<'a> {
@@ -59,7 +52,7 @@ type SigSet = [u64; 16];
 unsafe extern "C" {
     fn send(fd: c_int, buf: *const u8, len: usize, flags: c_int) -> isize;
     fn sendmsg(fd: c_int, message: *const Message, flags: c_int) -> isize;
-    fn poll(fds: *mut PollFd, count: u64, timeout_ms: c_int) -> c_int;
+    fn poll(fds: *mut Interest, count: u64, timeout_ms: c_int) -> c_int;
     fn listen(fd: c_int, backlog: c_int) -> c_int;
     fn setsockopt(fd: c_int, level: c_int, name: c_int, value: *const c_int, len: u32) -> c_int;
     fn getrlimit(resource: c_int, limit: *mut RLimit) -> c_int;
@@ -139,7 +132,8 @@ pub fn send_nowait(fd: RawFd, pieces: &[IoSlice]) -> io::Result<usize> {
     if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(sent as usize) }
 }
 
-/// One descriptor to wait for, and what happened to it.
+/// One descriptor to wait for, and what happened to it: the layout is that of `struct pollfd`.
+#[repr(C)]
 #[derive(Debug, Clone, Copy)]
 pub struct Interest {
     /// The descriptor.
@@ -160,17 +154,15 @@ impl Interest {
 /// Waits until one of the descriptors has an event, or the time is over (`None`: for ever). Returns
 /// how many have one; an interrupted wait counts as none.
 pub fn wait_for(list: &mut [Interest], timeout: Option<Duration>) -> usize {
-    let mut fds: Vec<PollFd> =
-        list.iter().map(|i| PollFd { fd: i.fd, events: i.wanted, revents: 0 }).collect();
     // Rounded up: a wait of half a millisecond must not become a busy loop of zero ones.
     let timeout_ms = timeout
         .map_or(-1, |t| c_int::try_from(t.as_nanos().div_ceil(1_000_000)).unwrap_or(c_int::MAX));
-    // SAFETY: `fds` is a live array of `fds.len()` structs with the layout of `struct pollfd`.
-    let ready = unsafe { poll(fds.as_mut_ptr(), fds.len() as u64, timeout_ms) };
-    for (interest, fd) in list.iter_mut().zip(&fds) {
-        interest.happened = if ready > 0 { fd.revents } else { 0 };
-    }
-    usize::try_from(ready).unwrap_or(0)
+    // SAFETY: `list` is a live array of `list.len()` structs with the layout of `struct pollfd`.
+    let ready = unsafe { poll(list.as_mut_ptr(), list.len() as u64, timeout_ms) };
+    usize::try_from(ready).unwrap_or_else(|_| {
+        list.iter_mut().for_each(|interest| interest.happened = 0);
+        0
+    })
 }
 
 /// Connects from a local address, with a port that the operating system chooses.

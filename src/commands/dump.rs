@@ -49,7 +49,7 @@ fn dump(ctx: &mut Ctx, args: &mut Args) -> Reply {
     let compress = ctx.settings.rdbcompression;
     let value = ctx.db.read(args.key()).map(|entry| entry.value().into_owned());
     let Some(value) = value else { return ctx.reply.null() };
-    ctx.let_go(work_of_bytes(value.heap_size()));
+    ctx.let_go(work_of_bytes(value.heap_size()))?;
     let payload = rdb::dump(&value, compress);
     ctx.reply.bulk(&payload)
 }

@@ -59,7 +59,7 @@ fn lcs(ctx: &mut Ctx, args: &mut Args) -> Reply {
     let (a, b) = (a?, b?);
     let options = Options::parse(args)?;
     check_memory(a.len(), b.len(), ctx.settings.proto_max_bulk_len)?;
-    ctx.let_go(work_of_bytes(a.len().saturating_mul(b.len())));
+    ctx.let_go(work_of_bytes(a.len().saturating_mul(b.len())))?;
     let (mut a_buf, mut b_buf) = ([0; 20], [0; 20]);
     let (a, b) = (a.bytes(&mut a_buf), b.bytes(&mut b_buf));
     if options.len {

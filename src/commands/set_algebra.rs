@@ -118,7 +118,7 @@ fn total(sets: &[Option<Set>]) -> usize {
 /// SINTER key [key ...]
 fn sinter(ctx: &mut Ctx, args: &mut Args) -> Reply {
     let sets = fetch_all(ctx, args.take_rest())?;
-    ctx.let_go(least(&sets));
+    ctx.let_go(least(&sets))?;
     answer(ctx, common(&sets))
 }
 
@@ -153,7 +153,7 @@ fn sintercard(ctx: &mut Ctx, args: &mut Args) -> Reply {
     }
     let sets = fetch_all(ctx, &keys)?;
     let limit = if limit == 0 { usize::MAX } else { limit };
-    ctx.let_go(least(&sets));
+    ctx.let_go(least(&sets))?;
     let count = common(&sets).take(limit).count();
     ctx.reply.count(count)
 }
@@ -211,7 +211,7 @@ fn unite(mut result: Set, sets: &[Option<Set>], limits: &Limits) -> Set {
 fn sunion(ctx: &mut Ctx, args: &mut Args) -> Reply {
     let limits = ctx.settings.limits;
     let sets = fetch(ctx, args.take_rest())?;
-    ctx.let_go(total(&sets));
+    ctx.let_go(total(&sets))?;
     if sets.iter().flatten().all(|set| matches!(set.form(), Form::Ints(_))) {
         // Few integers come in their order.
         return answer(ctx, unite(Set::of_ints(), &sets, &limits).iter());
@@ -300,7 +300,7 @@ fn fetch_difference(ctx: &mut Ctx, keys: &[&[u8]]) -> Result<Difference, Error> 
 fn sdiff(ctx: &mut Ctx, args: &mut Args) -> Reply {
     let limits = ctx.settings.limits;
     let difference = fetch_difference(ctx, args.take_rest())?;
-    ctx.let_go(difference.amount());
+    ctx.let_go(difference.amount())?;
     if difference.is_by_lookup() {
         return answer(ctx, difference.members());
     }

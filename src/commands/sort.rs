@@ -179,7 +179,7 @@ fn run(ctx: &mut Ctx, key: &[u8], mut options: Options) -> Reply {
     // Other keys that are looked at must be of the same moment.
     let amount = if options.looks_at_keys() { 0 } else { work_of(value.as_ref()) };
     let Some(destination) = options.store else {
-        ctx.let_go(amount);
+        ctx.let_go(amount)?;
         let texts = chosen(ctx, value.as_ref(), &options)?;
         return answer(ctx, &texts, &options.gets);
     };

@@ -14,7 +14,7 @@ use std::sync::atomic::Ordering;
 
 use crate::data::{Kind, Value};
 use crate::engine::ctx::{Ctx, Replier, Reply};
-use crate::engine::session::Role;
+use crate::engine::session::{Role, Thread};
 use crate::resp::error::Error;
 use crate::resp::out::Out;
 use crate::store::{Note, View};
@@ -25,6 +25,9 @@ pub(super) const WORK_MIN: usize = 1000;
 
 /// Bytes that take about as long as an element.
 const BYTES_PER_STEP: usize = 64;
+
+/// Work that an attendant, which other connections wait for, leaves to the connection's own thread.
+const LONG_WORK: usize = 10 * WORK_MIN;
 
 /// How often a command is executed whose sources change while it works. Then it keeps its shards.
 const TRIES: u32 = 3;
@@ -39,13 +42,20 @@ pub fn work_of_bytes(bytes: usize) -> usize {
 
 impl Ctx<'_, '_> {
     /// Lets the shards go if so much work is worth it and that may be; whether it did. No key may
-    /// be asked for afterwards.
-    pub fn let_go(&mut self, work: usize) -> bool {
+    /// be asked for afterwards, and nothing may have been changed before.
+    ///
+    /// # Errors
+    /// So much work is for the connection's own thread, which executes the command again.
+    pub fn let_go(&mut self, work: usize) -> Result<bool, Error> {
         let may = work >= WORK_MIN
             && !self.in_exec
             && self.session.role == Role::Client
             && !self.db.has_to_publish();
-        may && self.db.held().let_go()
+        if may && work >= LONG_WORK && self.session.thread == Thread::Attendant {
+            self.session.again = true;
+            return Err(AGAIN);
+        }
+        Ok(may && self.db.held().let_go())
     }
 
     /// Writes a reply about a part of a key's value, without its shard if the part is large.
@@ -61,7 +71,7 @@ impl Ctx<'_, '_> {
             return write(value.map(|value| (value, part)), &mut self.reply);
         }
         let value = value.cloned();
-        self.let_go(part.len());
+        self.let_go(part.len())?;
         write(value.as_ref().map(|value| (value, part)), &mut self.reply)
     }
 
@@ -69,7 +79,7 @@ impl Ctx<'_, '_> {
     /// `work` has its own clones of the values and asks for no key. Nothing may be changed before.
     ///
     /// # Errors
-    /// The command is executed again, or refused then.
+    /// The command is executed again, perhaps by another thread, or refused then.
     pub fn work_out<R>(
         &mut self,
         keys: &[&[u8]],
@@ -84,7 +94,7 @@ impl Ctx<'_, '_> {
         let before: Vec<Option<Value>> =
             keys.iter().map(|key| self.db.peek(key).map(value)).collect();
         let (terms, shards) = (self.terms(), self.db.held().set());
-        if !self.let_go(amount) {
+        if !self.let_go(amount)? {
             return Ok(work(self));
         }
         let result = work(self);

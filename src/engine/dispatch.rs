@@ -16,7 +16,7 @@ use crate::engine::gate::{self, Asking};
 use crate::engine::monitor;
 use crate::engine::permissions::Request;
 use crate::engine::pubsub;
-use crate::engine::session::{Errand, ReplyMode, Role, Session};
+use crate::engine::session::{Errand, ReplyMode, Role, Session, Thread};
 use crate::engine::spec::{Command, Locking, flag};
 use crate::engine::table::Known;
 use crate::engine::transaction;
@@ -33,6 +33,9 @@ use crate::store::{Changes, Db, EventClasses, Expiry, Hashed, Held, Plan};
 
 /// Executes one command and writes its reply to `out`. `raw` are the bytes that it came in, which a
 /// stream from the primary passes on as they are.
+///
+/// Where an attendant comes to a command that is not for him he says so ([`Thread::OwnIsNeeded`]),
+/// and nothing has been done.
 pub fn execute(
     engine: &Engine,
     session: &mut Session,
@@ -43,6 +46,7 @@ pub fn execute(
     let settings = session.take_settings(&engine.server.config);
     session.look_after_user(&engine.server.acl);
     let mark = out.mark();
+    let reply_mode = session.reply_mode;
     if session.reply_mode == ReplyMode::SkipNext {
         session.reply_mode = ReplyMode::Skip;
     }
@@ -52,6 +56,11 @@ pub fn execute(
     loop {
         let halt = match step(engine, session, &settings, argv, out, mark) {
             Step::Done => break,
+            Step::Halted(_) if session.thread == Thread::Attendant => {
+                session.thread = Thread::OwnIsNeeded;
+                session.reply_mode = reply_mode;
+                return session.put_settings(settings);
+            }
             Step::Halted(halt) => halt,
         };
         // What is answered already must not wait too.
@@ -111,7 +120,9 @@ fn step<'e>(
     mark: Mark,
 ) -> Step<'e> {
     match admit(engine, session, settings, argv) {
-        Ok(known) if is_paused(engine, session, known) => return Step::Halted(Halt::Pause(known)),
+        Ok(known) if is_paused(engine, session, known) || is_for_own_thread(session, known) => {
+            return Step::Halted(Halt::Pause(known));
+        }
         Ok(known) if session.multi.is_some() && !known.command.has(flag::NOT_QUEUED) => {
             transaction::queue(session, argv);
             out.simple("QUEUED");
@@ -120,6 +131,11 @@ fn step<'e>(
         Err((known, error)) => refuse(engine, session, settings, known, error, out),
     }
     Step::Done
+}
+
+/// Whether an attendant must leave the command to the connection's own thread.
+fn is_for_own_thread(session: &Session, known: &Known) -> bool {
+    session.thread == Thread::Attendant && !known.command.is_brisk()
 }
 
 fn refuse(

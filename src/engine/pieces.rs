@@ -125,7 +125,8 @@ impl Ctx<'_, '_> {
             return Err(AGAIN);
         }
         // Few elements may be long ones, and there is a clone already.
-        let is_free = self.let_go(WORK_MIN);
+        let work = usize::try_from(times).unwrap_or(usize::MAX).max(WORK_MIN);
+        let is_free = self.let_go(work)?;
         if !is_free && times > MOST_HELD {
             return Err(Error::OUT_OF_RANGE);
         }

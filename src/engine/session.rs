@@ -26,6 +26,17 @@ pub enum Role {
     Replay,
 }
 
+/// Which thread executes the commands of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Thread {
+    /// Its own, which may wait.
+    Own,
+    /// One that others wait for.
+    Attendant,
+    /// That has come to a command that only the connection's own may execute.
+    OwnIsNeeded,
+}
+
 /// CLIENT REPLY.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReplyMode {
@@ -147,6 +158,8 @@ pub struct Session {
     pub replica: ReplicaHello,
     /// What follows once the replies are sent.
     pub takeover: Option<Takeover>,
+    /// Who executes its commands.
+    pub thread: Thread,
     /// Which primary this is the stream of, in the role of one: `Replication::generation` then.
     pub generation: u64,
     /// Bytes of the primary's stream that belong to the transaction being queued.
@@ -194,6 +207,7 @@ impl Session {
             reply_to_primary: false,
             replica: ReplicaHello::default(),
             takeover: None,
+            thread: Thread::Own,
             generation: 0,
             unapplied: Vec::new(),
             waited_nanos: 0,

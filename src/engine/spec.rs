@@ -564,6 +564,13 @@ impl Command {
         self
     }
 
+    /// Whether it is about its own keys alone and waits for nobody.
+    pub fn is_brisk(&self) -> bool {
+        self.locking == Locking::Keys
+            && self.has(flag::FAST | flag::READONLY | flag::WRITE)
+            && !self.has(flag::BLOCKING)
+    }
+
     /// It may change the keyspace.
     pub const fn write(self) -> Self {
         self.flags(flag::WRITE)

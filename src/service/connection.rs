@@ -4,16 +4,18 @@
 //! write, which never blocks (see `state::outbox`).
 
 use std::io::{self, ErrorKind};
+use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::base::clock;
 use crate::base::sys::{Interest, POLL_IN, wait_for};
-use crate::engine::session::Takeover;
+use crate::engine::session::{Takeover, Thread};
 use crate::engine::{Engine, Session, delivery, dispatch, transaction};
 use crate::resp::out::Out;
 use crate::resp::request::{Limits, Request, Status};
+use crate::service::attendants::{Attendants, Pressure};
 use crate::service::feeder;
 use crate::state::clients::{ClientHandle, flag};
 use crate::state::config::ClientMemory;
@@ -38,17 +40,29 @@ const UNAUTHENTICATED_OUTPUT_MAX: u64 = 64 * 1024;
 const FEW_ARGS: usize = 8;
 
 /// Serves a connection until it ends.
-pub fn serve(engine: &Arc<Engine>, session: Session) {
+pub fn serve(engine: &Arc<Engine>, attendants: &Attendants, session: Session) {
     let mut connection = Connection {
-        engine,
+        engine: Arc::clone(engine),
         handle: Arc::clone(&session.handle),
         session,
         input: Input::default(),
         request: Request::new(),
         out: Out::new(),
+        want: 1,
+        has_ended: false,
+        pressure: Pressure::new(&engine.server.stats),
     };
     let _ = connection.handle.stream.set_read_timeout(Some(SILENCE));
-    while connection.step() {}
+    while !connection.has_ended && connection.answer() {
+        if connection.is_in_crowd() {
+            connection = match attendants.attend(connection) {
+                Ok(connection) => connection,
+                Err(connection) => connection,
+            };
+        } else {
+            connection.wait();
+        }
+    }
     connection.end();
 }
 
@@ -61,47 +75,99 @@ struct Input {
     calm: u32,
 }
 
-struct Connection<'e> {
-    engine: &'e Arc<Engine>,
+/// All of a connection that one thread works with at a time.
+pub(super) struct Connection {
+    engine: Arc<Engine>,
     session: Session,
     handle: Arc<ClientHandle>,
     input: Input,
     request: Request,
     out: Out,
+    /// How many bytes the next command lacks at least.
+    want: usize,
+    /// Nothing more is to be executed.
+    has_ended: bool,
+    /// How crowded it is.
+    pub(super) pressure: Pressure,
 }
 
-impl Connection<'_> {
-    /// Reads once and executes what is whole; whether the connection goes on.
-    fn step(&mut self) -> bool {
-        let want = match self.execute_buffered() {
-            Some(want) => want,
-            None => return false,
-        };
+impl Connection {
+    /// Executes what is whole and sends the replies; whether the connection goes on.
+    fn answer(&mut self) -> bool {
+        self.execute_buffered() && self.finish()
+    }
+
+    /// Sends the replies; whether the connection goes on.
+    fn finish(&mut self) -> bool {
         if !self.send() || self.session.close {
             return false;
         }
         if self.session.takeover.is_some() {
-            feeder::take_over(self.engine, &mut self.session);
+            feeder::take_over(&self.engine, &mut self.session);
         }
         self.evict_clients();
-        match self.read(want) {
-            Ok(0) | Err(_) => false,
+        true
+    }
+
+    /// Waits for more and reads it once.
+    pub(super) fn wait(&mut self) {
+        let result = self.read();
+        self.received(result);
+    }
+
+    /// Notes what a read has brought.
+    fn received(&mut self, result: io::Result<usize>) {
+        self.has_ended = match result {
+            Ok(0) | Err(_) => true,
             Ok(n) => {
                 self.handle.bytes_in.fetch_add(n as u64, Ordering::Relaxed);
                 self.engine.server.stats.received(self.handle.id, n);
                 self.note_input();
                 self.evict_clients();
-                self.is_within_limit() && !self.handle.has(flag::KILLED)
+                !self.is_within_limit() || self.handle.has(flag::KILLED)
             }
-        }
+        };
     }
 
-    /// Reads more of a command that lacks `want` bytes.
-    fn read(&mut self, want: usize) -> io::Result<usize> {
+    /// The socket.
+    pub(super) fn fd(&self) -> RawFd {
+        self.handle.stream.fd()
+    }
+
+    /// Whether others are so busy that an attendant should do the rest.
+    fn is_in_crowd(&mut self) -> bool {
+        let now_ms = self.handle.active_ms.load(Ordering::Relaxed);
+        self.pressure.is_high(&self.engine.server.stats, now_ms)
+    }
+
+    /// Says which thread is at it from now on.
+    pub(super) fn set_thread(&mut self, thread: Thread) {
+        self.session.thread = thread;
+    }
+
+    /// Reads once and executes what is whole, unless it is for the connection's own thread; whether
+    /// nothing is. The socket must be readable.
+    pub(super) fn receive(&mut self) -> bool {
+        match self.input.fill(&self.handle, self.want) {
+            Err(e) if is_nothing(&e) => return true,
+            result => self.received(result),
+        }
+        self.has_ended |= !self.has_ended && !self.execute_buffered();
+        !self.has_ended && self.session.thread == Thread::Attendant
+    }
+
+    /// Sends the replies to what [`Connection::receive`] has executed; whether it goes on.
+    pub(super) fn reply(&mut self) -> bool {
+        self.has_ended = !self.finish();
+        !self.has_ended
+    }
+
+    /// Waits for more of a command and reads it.
+    fn read(&mut self) -> io::Result<usize> {
         loop {
-            match self.input.fill(&self.handle, want) {
+            match self.input.fill(&self.handle, self.want) {
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
-                Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                Err(e) if is_nothing(&e) => {
                     self.input.shrink();
                     if self.engine.server.reply_buffers_shrink.load(Ordering::Relaxed) {
                         self.out.release();
@@ -155,9 +221,8 @@ impl Connection<'_> {
         within
     }
 
-    /// Executes all commands that are whole. Returns how many bytes the next one lacks at least, or
-    /// `None` when the connection ends.
-    fn execute_buffered(&mut self) -> Option<usize> {
+    /// Executes all commands that are whole; whether the connection goes on.
+    fn execute_buffered(&mut self) -> bool {
         self.handle.active_ms.store(clock::unix_ms(), Ordering::Relaxed);
         loop {
             let limits = self.limits();
@@ -165,16 +230,20 @@ impl Connection<'_> {
             if data.is_empty() {
                 self.input.reset();
                 self.note_input();
-                return Some(1);
+                self.want = 1;
+                return true;
             }
             let used = match self.request.parse(data, &limits) {
                 Ok(Status::Complete { used }) => used,
-                Ok(Status::Incomplete { want }) => return Some(want),
+                Ok(Status::Incomplete { want }) => {
+                    self.want = want;
+                    return true;
+                }
                 Err(e) => {
                     self.engine.server.stats.error(e.error().code());
                     self.out.error(e.error());
                     self.send();
-                    return None;
+                    return false;
                 }
             };
             let count = self.request.len();
@@ -191,10 +260,14 @@ impl Connection<'_> {
                     &many
                 };
                 if is_http(argv[0]) {
-                    warn_of_http(self.engine, &self.handle);
-                    return None;
+                    warn_of_http(&self.engine, &self.handle);
+                    return false;
                 }
-                dispatch::execute(self.engine, &mut self.session, argv, &mut self.out, None);
+                dispatch::execute(&self.engine, &mut self.session, argv, &mut self.out, None);
+                if self.session.thread == Thread::OwnIsNeeded {
+                    self.request.reset();
+                    return true;
+                }
             } else if self.handle.has(flag::REPLICA) {
                 let replica = self.engine.server.replication.find(self.handle.id);
                 replica.iter().for_each(|replica| replica.give_life_sign());
@@ -202,13 +275,13 @@ impl Connection<'_> {
             self.input.start += used;
             self.request.reset();
             if self.session.close || self.session.takeover.is_some() {
-                return Some(1);
+                return true;
             }
             if self.handle.has(flag::KILLED) {
-                return None;
+                return false;
             }
             if self.out.len() >= SEND_AT && !self.send() {
-                return None;
+                return false;
             }
         }
     }
@@ -222,12 +295,12 @@ impl Connection<'_> {
 
     /// Sends the replies so far; whether the connection is still there.
     fn send(&mut self) -> bool {
-        delivery::settle(self.engine, &mut self.session, &mut self.out);
+        delivery::settle(&self.engine, &mut self.session, &mut self.out);
         if self.out.is_empty() {
             return !self.handle.outbox.is_gone();
         }
         if self.handle.has(flag::REPLICA) && self.session.takeover.is_none() {
-            feeder::refuse_reply(self.engine, &self.handle);
+            feeder::refuse_reply(&self.engine, &self.handle);
             return false;
         }
         let server = &self.engine.server;
@@ -342,6 +415,11 @@ impl Input {
         }
         Ok(n)
     }
+}
+
+/// Whether a read has only brought nothing.
+fn is_nothing(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted)
 }
 
 /// A browser that was tricked into talking to us sends one of these first.

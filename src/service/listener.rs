@@ -21,6 +21,7 @@ use crate::engine::session::Role;
 use crate::engine::{Engine, Session};
 use crate::resp::error::Error;
 use crate::resp::out::Out;
+use crate::service::attendants::Attendants;
 use crate::service::{Threads, connection};
 use crate::state::Server;
 use crate::state::clients::{Stream, reserve_sockets};
@@ -218,7 +219,12 @@ fn bind_unix(settings: &Settings) -> io::Result<Listener> {
 }
 
 /// Accepts connections until the server ends.
-pub fn run(engine: &Arc<Engine>, listeners: &Listeners, threads: &Arc<Threads>) {
+pub fn run(
+    engine: &Arc<Engine>,
+    listeners: &Listeners,
+    threads: &Arc<Threads>,
+    attendants: &Arc<Attendants>,
+) {
     loop {
         let mut list: Vec<Interest> = {
             let sockets = listeners.sockets.lock();
@@ -241,7 +247,7 @@ pub fn run(engine: &Arc<Engine>, listeners: &Listeners, threads: &Arc<Threads>) 
         }
         drop(sockets);
         for stream in accepted {
-            welcome(engine, stream, &listeners.unix_path, threads);
+            welcome(engine, stream, &listeners.unix_path, threads, attendants);
         }
     }
 }
@@ -267,7 +273,13 @@ fn accept_all(engine: &Arc<Engine>, socket: &Listener, accepted: &mut Vec<Stream
 }
 
 /// Greets a connection or sends it away.
-fn welcome(engine: &Arc<Engine>, stream: Stream, unix_path: &str, threads: &Arc<Threads>) {
+fn welcome(
+    engine: &Arc<Engine>,
+    stream: Stream,
+    unix_path: &str,
+    threads: &Arc<Threads>,
+    attendants: &Arc<Attendants>,
+) {
     let server = &engine.server;
     let settings = server.config.get();
     if let Some(refusal) = refusal(server, &settings, &stream) {
@@ -291,8 +303,8 @@ fn welcome(engine: &Arc<Engine>, stream: Stream, unix_path: &str, threads: &Arc<
     session.forget_user(&server.acl);
     let engine = Arc::clone(engine);
     let spawned = threads.spawn("client", {
-        let engine = Arc::clone(&engine);
-        move || connection::serve(&engine, session)
+        let (engine, attendants) = (Arc::clone(&engine), Arc::clone(attendants));
+        move || connection::serve(&engine, &attendants, session)
     });
     if let Err(e) = spawned {
         engine.server.clients.remove(id);

@@ -2,6 +2,7 @@
 //! saving, expiring, and the beginning and end of a server.
 
 mod aof;
+mod attendants;
 mod connection;
 mod cron;
 mod drain;
@@ -28,6 +29,7 @@ use crate::engine::{Engine, blocking::Blocked, load, permissions, table::Table};
 use crate::state::config::{Config, Startup};
 use crate::state::{self, Server};
 
+use attendants::Attendants;
 use listener::Listeners;
 use pidfile::PidFile;
 
@@ -46,6 +48,7 @@ pub struct Threads(AtomicUsize);
 pub struct Running {
     engine: Arc<Engine>,
     listeners: Arc<Listeners>,
+    attendants: Arc<Attendants>,
     threads: Vec<JoinHandle<()>>,
     passing: Arc<Threads>,
     pid_file: Option<PidFile>,
@@ -79,8 +82,14 @@ pub fn start(mut startup: Startup, any_port: bool, gauge: fn() -> u64) -> io::Re
     let passing = Arc::new(Threads::default());
     jobs::install(&engine, &passing);
     let pid_file = write_pid_file(&engine.server);
-    let mut running =
-        Running { engine, listeners, threads: Vec::new(), passing: Arc::clone(&passing), pid_file };
+    let mut running = Running {
+        engine,
+        listeners,
+        attendants: Arc::new(Attendants::new()?),
+        threads: Vec::new(),
+        passing: Arc::clone(&passing),
+        pid_file,
+    };
     running.spawn("drain", drain::run)?;
     running.spawn("aof", aof::run)?;
     running.spawn("cron", cron::run)?;
@@ -89,8 +98,16 @@ pub fn start(mut startup: Startup, any_port: bool, gauge: fn() -> u64) -> io::Re
     server.persistence.set_loading(true);
     server.logger.notice("Server initialized");
     listener::install(&running.engine, &running.listeners);
-    let (listeners, accepting) = (Arc::clone(&running.listeners), Arc::clone(&passing));
-    running.spawn("accept", move |engine| listener::run(engine, &listeners, &accepting))?;
+    for index in 0..running.attendants.count() {
+        let attendants = Arc::clone(&running.attendants);
+        running.spawn("attendant", move |engine| attendants::run(engine, &attendants, index))?;
+    }
+    let attendants = Arc::clone(&running.attendants);
+    running.spawn("watch", move |engine| attendants::watch(engine, &attendants))?;
+    let (listeners, attendants) = (Arc::clone(&running.listeners), Arc::clone(&running.attendants));
+    running.spawn("accept", move |engine| {
+        listener::run(engine, &listeners, &passing, &attendants);
+    })?;
     Ok(running)
 }
 
@@ -203,6 +220,7 @@ impl Drop for Running {
         server.log.wake_readers();
         server.clients.drain_bell().wake();
         self.listeners.stop();
+        self.attendants.wake();
         server.clients.kill_all(|_| true);
         for thread in self.threads.drain(..) {
             let _ = thread.join();

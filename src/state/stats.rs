@@ -193,9 +193,14 @@ impl Stats {
         traffic.writes.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Reads from clients' sockets that brought something, and times that replies were sent.
-    pub fn reads_and_writes(&self) -> (u64, u64) {
-        (self.sum(|lane| &lane.reads), self.sum(|lane| &lane.writes))
+    /// Reads from clients' sockets that brought something.
+    pub fn reads(&self) -> u64 {
+        self.sum(|lane| &lane.reads)
+    }
+
+    /// Times that replies were sent.
+    pub fn writes(&self) -> u64 {
+        self.sum(|lane| &lane.writes)
     }
 
     fn sum(&self, counter: impl Fn(&Traffic) -> &AtomicU64) -> u64 {

@@ -170,7 +170,7 @@ fn xread(ctx: &mut Ctx, args: &mut Args) -> Reply {
         found.push((*key, stream.clone(), start, count));
     }
     if !found.is_empty() {
-        ctx.let_go(amount);
+        ctx.let_go(amount)?;
         let out = ctx.reply.parts();
         let mut streams = Streams::begin(out);
         for (key, stream, start, count) in &found {

@@ -334,7 +334,7 @@ fn zdiff(ctx: &mut Ctx, args: &mut Args) -> Reply {
 
 fn reply_result(ctx: &mut Ctx, args: &mut Args, op: Op) -> Reply {
     let mut query = Query::parse(ctx, args, op, Use::Reply)?;
-    ctx.let_go(query.amount());
+    ctx.let_go(query.amount())?;
     let mut all = query.run();
     all.sort_unstable_by(|a, b| order(a.1, &a.0, b.1, &b.0));
     let out = ctx.reply.parts();
@@ -349,7 +349,7 @@ fn reply_result(ctx: &mut Ctx, args: &mut Args, op: Op) -> Reply {
 fn zintercard(ctx: &mut Ctx, args: &mut Args) -> Reply {
     let mut query = Query::parse(ctx, args, Op::Inter, Use::Count)?;
     let (mut count, limit) = (0, query.limit);
-    ctx.let_go(query.amount());
+    ctx.let_go(query.amount())?;
     query.intersect(|_, _| {
         count += 1;
         count != limit

@@ -565,7 +565,7 @@ fn search(ctx: &mut Ctx, args: &mut Args, form: Form) -> Reply {
     let search = Search::parse(args, form, zset.as_ref())?;
     let zset = zset.unwrap_or_default();
     let Some(destination) = destination.or(search.store) else {
-        ctx.let_go(zset.len());
+        ctx.let_go(zset.len())?;
         return reply_found(ctx, &search, &search.run(&zset));
     };
     let score = |place: &Found| {

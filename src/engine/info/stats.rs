@@ -40,7 +40,7 @@ pub fn stats(facts: &Facts, fields: &mut Fields) {
     fields.add("unexpected_error_replies", load(&stats.unexpected_errors));
     fields.add("total_error_replies", load(&stats.total_errors));
     fields.add("dump_payload_sanitizations", 0);
-    let (reads, writes) = stats.reads_and_writes();
+    let (reads, writes) = (stats.reads(), stats.writes());
     fields.add("total_reads_processed", reads);
     fields.add("total_writes_processed", writes);
     fields.add_zeros(&["io_threaded_reads_processed", "io_threaded_writes_processed"]);
