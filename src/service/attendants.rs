@@ -317,21 +317,18 @@ impl Attendant {
 
     /// Lets another one have every `nth` of its connections.
     fn move_to(&self, other: &Attendant, nth: usize) {
-        if other.is_closed.load(Ordering::SeqCst) {
-            return;
-        }
         let mut place = 0;
-        let moved: Vec<_> = self
-            .seats
-            .lock()
-            .extract_if(.., |_| {
-                place += 1;
-                place % nth == 0
-            })
-            .collect();
+        let is_moved = |_: &mut Arc<Seat>| {
+            place += 1;
+            place % nth == 0
+        };
+        let moved: Vec<_> = self.seats.lock().extract_if(.., is_moved).collect();
         other.seats.lock().extend(moved);
         self.changed();
         other.changed();
+        if other.is_closed.load(Ordering::SeqCst) {
+            other.clear();
+        }
     }
 
     /// Sends all connections home.
