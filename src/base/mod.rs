@@ -19,6 +19,7 @@ pub mod pipeline;
 pub mod process;
 pub mod quote;
 pub mod rng;
+pub mod search;
 pub mod sha1;
 pub mod sha256;
 pub mod small;
