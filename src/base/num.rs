@@ -12,6 +12,9 @@
 /// stops counting an exponent at 65,536, which is only right while the digits are fewer than that.
 const DIRECT_FLOAT_LEN: usize = 4096;
 
+/// So many digits are always a whole number that an `f64` holds exactly.
+const SMALL_WHOLE_LEN: usize = 15;
+
 /// How many significant digits of a decimal float are kept. A point halfway between two `f64`s has
 /// at most 767, so that what lies beyond matters only by being nonzero; the texts that `longdouble`
 /// takes are never longer.
@@ -47,6 +50,9 @@ pub fn parse_u64(b: &[u8]) -> Option<u64> {
 /// optional sign and exponent, or `inf` / `infinity` in any case. Refused are leading blanks, NaN,
 /// and nonzero numbers too large or too small for an `f64` (a subnormal result is accepted).
 pub fn parse_f64(b: &[u8]) -> Option<f64> {
+    if let Some(whole) = parse_small_whole(b) {
+        return Some(whole);
+    }
     if b.len() <= DIRECT_FLOAT_LEN && b.iter().all(|c| is_decimal_float_byte(*c)) {
         let zero = !b.iter().take_while(|c| **c | 0x20 != b'e').any(|c| matches!(c, b'1'..=b'9'));
         return in_range(std::str::from_utf8(b).ok()?.parse().ok()?, zero);
@@ -58,6 +64,20 @@ pub fn parse_f64(b: &[u8]) -> Option<f64> {
         FloatShape::Hex(hex) => hex_to_f64(&hex)?,
     };
     Some(if negative { -magnitude } else { magnitude })
+}
+
+/// Parses digits, with a sign before them or not, if they are so few that the number is exact: what
+/// most floats are.
+fn parse_small_whole(b: &[u8]) -> Option<f64> {
+    let (negative, digits) = split_sign(b);
+    if digits.is_empty() || digits.len() > SMALL_WHOLE_LEN {
+        return None;
+    }
+    let whole = digits.iter().try_fold(0u64, |value, c| {
+        let digit = c.wrapping_sub(b'0');
+        (digit <= 9).then(|| value * 10 + u64::from(digit))
+    })?;
+    Some(if negative { -(whole as f64) } else { whole as f64 })
 }
 
 fn is_decimal_float_byte(c: u8) -> bool {

@@ -472,10 +472,18 @@ impl Listpack {
 
     /// The same, as the values are given.
     pub fn extend_items<'a>(&mut self, items: impl Iterator<Item = Item<'a>> + Clone) {
+        self.put_all(self.end(), items);
+    }
+
+    /// Puts values before an entry, as they are given.
+    pub fn insert_items<'a>(&mut self, at: Pos, items: impl Iterator<Item = Item<'a>> + Clone) {
+        self.put_all(at.0, items);
+    }
+
+    fn put_all<'a>(&mut self, start: usize, items: impl Iterator<Item = Item<'a>> + Clone) {
         let sizes = items.clone().map(|item| Encoded::of(item).size());
         let (added, size) = sizes.fold((0, 0), |(added, sum), size| (added + 1, sum + size));
-        let end = self.end();
-        let mut room = self.gap(end, end, size);
+        let mut room = self.gap(start, start, size);
         for item in items {
             let entry = Encoded::of(item);
             let (place, rest) = room.split_at_mut(entry.size());

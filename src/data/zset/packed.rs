@@ -25,13 +25,16 @@ fn parse_score(item: Item) -> Option<f64> {
     }
 }
 
-fn score_text(score: f64) -> Vec<u8> {
-    let mut text = Vec::with_capacity(SCORE_LEN);
+/// Hands on a score as it is kept.
+fn with_score(score: f64, keep: impl FnOnce(Item)) {
     match as_i64(score) {
-        Some(whole) => text.extend_from_slice(whole.to_string().as_bytes()),
-        None => push_shortest(&mut text, score),
+        Some(whole) => keep(Item::Int(whole)),
+        None => {
+            let mut text = Vec::with_capacity(SCORE_LEN);
+            push_shortest(&mut text, score);
+            keep(Item::of(&text));
+        }
     }
-    text
 }
 
 impl Packed {
@@ -130,24 +133,36 @@ impl Packed {
 
     /// Adds a member that is not there.
     pub fn add(&mut self, member: &[u8], score: f64) {
-        let mut buf = [0; 20];
-        let behind = self.pairs().find(|(_, item, other)| match other.partial_cmp(&score) {
-            Some(Ordering::Greater) => true,
-            Some(Ordering::Equal) => item.bytes(&mut buf) > member,
-            _ => false,
-        });
-        match behind {
-            Some((at, _, _)) => {
-                let at = self.0.insert_before(at, member);
-                self.0.insert_after(at, &score_text(score));
-            }
+        match self.place(member, score) {
+            Some(at) => with_score(score, |score| {
+                self.0.insert_items(at, [Item::of(member), score].into_iter());
+            }),
             None => self.push(member, score),
         }
     }
 
+    /// The first member that comes behind a new one.
+    fn place(&self, member: &[u8], score: f64) -> Option<Pos> {
+        let mut next = self.0.first();
+        while let Some(at) = next {
+            let score_at = self.0.next(at)?;
+            let other = parse_score(self.0.at(score_at))?;
+            let behind = match other.partial_cmp(&score)? {
+                Ordering::Greater => true,
+                Ordering::Equal => self.0.at(at).bytes(&mut [0; 20]) > member,
+                Ordering::Less => false,
+            };
+            if behind {
+                return Some(at);
+            }
+            next = self.0.next(score_at);
+        }
+        None
+    }
+
     /// Adds a member that is not there and belongs behind all others.
     pub fn push(&mut self, member: &[u8], score: f64) {
-        self.0.extend([member, &score_text(score)]);
+        with_score(score, |score| self.0.extend_items([Item::of(member), score].into_iter()));
     }
 
     /// Gives a member another score; the one that it had, if it is there.
