@@ -363,7 +363,7 @@ impl Default for CountingAllocator {
 /// What grows by little is so moved once in a while and not each time, and a block that keeps its
 /// size need not go through the system's allocator, whose lock the threads share. Small blocks and
 /// large ones are taken as they are: of the ones there are too many, the others grow by factors.
-fn class_of(size: usize) -> usize {
+pub fn class_of(size: usize) -> usize {
     if !(256..=16 * 1024).contains(&size) {
         return size;
     }

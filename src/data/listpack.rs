@@ -18,14 +18,15 @@
 //! A value that is the one spelling of an `i64` is kept as an integer. This file must not know
 //! which type the entries belong to.
 //!
-//! Invariants: the block is always whole and valid (`from_bytes` checks it to the last byte), it is
-//! exactly as long as its header says, and a position is the offset of an entry until the next
-//! change of the listpack.
+//! Invariants: the block is always whole and valid (`from_bytes` checks it to the last byte), its
+//! memory is no longer than what the allocator gives to one of its length, and a position is the
+//! offset of an entry until the next change of the listpack.
 
 use std::ops::RangeInclusive;
 
 use crate::base::num::{i64_bytes, parse_i64};
 use crate::base::search;
+use crate::base::sys::class_of;
 
 const HEADER: usize = 6;
 const END: u8 = 0xff;
@@ -38,8 +39,8 @@ const MAX_BYTES: usize = 1 << 30;
 /// others, and to pass entries like a longer one takes few steps.
 const SEARCHED: RangeInclusive<usize> = 4..=0x3f;
 
-/// The sequence. It is a fat pointer and nothing else.
-#[derive(Clone)]
+/// The sequence. It is a fat pointer and nothing else: to the block, and perhaps some room behind
+/// it, which spares the allocator most of the times that an entry is added.
 pub struct Listpack(Box<[u8]>);
 
 /// Where an entry starts; only good for the listpack that gave it, until that is changed.
@@ -158,12 +159,21 @@ impl<'a> Encoded<'a> {
     }
 
     /// Fills `out`, which is as long as `size` says.
+    #[inline]
     fn write(&self, out: &mut [u8]) {
         let (head, rest) = out.split_at_mut(self.head_len);
         let (payload, backlen) = rest.split_at_mut(self.payload.len());
-        head.copy_from_slice(&self.head[..self.head_len]);
+        // Most heads and backlens are a byte, which needs no call of a function that copies.
+        head[0] = self.head[0];
+        if head.len() > 1 {
+            head.copy_from_slice(&self.head[..self.head_len]);
+        }
         payload.copy_from_slice(self.payload);
         let mut left = self.head_len + self.payload.len();
+        if let [backlen] = backlen {
+            *backlen = left as u8;
+            return;
+        }
         for byte in backlen.iter_mut().rev() {
             *byte = 0x80 | (left & 0x7f) as u8;
             left >>= 7;
@@ -223,26 +233,21 @@ fn decode(entry: &[u8]) -> Item<'_> {
     }
 }
 
-/// [`decode`] for one whose head is longer than a byte.
+/// [`decode`] for what is neither a short text nor a small number.
 fn decode_wide(entry: &[u8]) -> Item<'_> {
-    match entry {
-        [0xf1..=0xf4, int @ ..] => Item::Int(sign_extended(int)),
-        [0xf0, _, _, _, _, payload @ ..] => Item::Bytes(payload),
-        [0xe0..=0xef, _, payload @ ..] => Item::Bytes(payload),
+    match *entry {
         [high @ 0xc0..=0xdf, low] => {
-            let bits = i16::from_be_bytes([*high << 3, *low]);
-            Item::Int(i64::from((bits >> 11 << 8) | i16::from(*low)))
+            let bits = i16::from_be_bytes([high << 3, low]);
+            Item::Int(i64::from((bits >> 11 << 8) | i16::from(low)))
         }
+        [0xf1, a, b] => Item::Int(i16::from_le_bytes([a, b]).into()),
+        [0xf2, a, b, c] => Item::Int((i32::from_le_bytes([0, a, b, c]) >> 8).into()),
+        [0xf3, a, b, c, d] => Item::Int(i32::from_le_bytes([a, b, c, d]).into()),
+        [0xf4, ref le @ ..] => Item::Int(le.first_chunk().map_or(0, |le| i64::from_le_bytes(*le))),
+        [0xf0, _, _, _, _, ref payload @ ..] => Item::Bytes(payload),
+        [0xe0..=0xef, _, ref payload @ ..] => Item::Bytes(payload),
         _ => Item::Bytes(&[]),
     }
-}
-
-/// The number that up to eight bytes hold, little endian.
-fn sign_extended(int: &[u8]) -> i64 {
-    let mut le = [0; 8];
-    let unused = le.len() - int.len();
-    le[unused..].copy_from_slice(int);
-    i64::from_le_bytes(le) >> (8 * unused)
 }
 
 /// The length of the head and payload that end before `end`, and of the backlen that says so.
@@ -301,12 +306,14 @@ impl Listpack {
 
     /// The whole block.
     pub fn as_bytes(&self) -> &[u8] {
-        &self.0
+        &self.0[..self.byte_len()]
     }
 
     /// The length of the block.
+    #[inline]
     pub fn byte_len(&self) -> usize {
-        self.0.len()
+        let [total @ .., _, _] = *self.header();
+        u32::from_le_bytes(total) as usize
     }
 
     /// Bytes on the heap.
@@ -317,7 +324,7 @@ impl Listpack {
     /// Whether entries of `more` bytes (see [`Listpack::entry_size`]) can be added at all. Who
     /// adds values without an own, lower limit has to ask.
     pub fn has_room(&self, more: usize) -> bool {
-        self.0.len().saturating_add(more) < MAX_BYTES
+        self.byte_len().saturating_add(more) < MAX_BYTES
     }
 
     /// The bytes that an entry with this value takes.
@@ -349,6 +356,7 @@ impl Listpack {
     }
 
     /// The entry behind `at`.
+    #[inline]
     pub fn next(&self, at: Pos) -> Option<Pos> {
         self.pos(self.behind(at))
     }
@@ -370,6 +378,7 @@ impl Listpack {
     }
 
     /// The value at a position.
+    #[inline]
     pub fn at(&self, at: Pos) -> Item<'_> {
         decode(self.entry(at))
     }
@@ -402,7 +411,7 @@ impl Listpack {
     fn search(&self, entry: &[u8], from: Pos, skip: usize) -> Option<Pos> {
         let (mut at, mut passed) = (from.0, 0);
         loop {
-            let start = at + search::find(&self.0[at..], entry)?;
+            let start = at + search::find(&self.0[at..self.end()], entry)?;
             while at < start {
                 at = self.behind(Pos(at));
                 passed += 1;
@@ -490,7 +499,7 @@ impl Listpack {
             entry.write(place);
             room = rest;
         }
-        self.set_header(self.counted().map(|count| count + added));
+        self.set_count(self.counted().map(|count| count + added));
     }
 
     /// Puts a value before an entry and returns where it is.
@@ -543,7 +552,7 @@ impl Listpack {
     pub fn split_off(&mut self, index: usize) -> Listpack {
         let start = self.offset_of(index);
         let count = Iter { list: self, front: start, back: self.end() }.count();
-        let mut tail = Builder::with_capacity(self.0.len() - start);
+        let mut tail = Builder::with_capacity(self.end() - start);
         tail.block.extend_from_slice(&self.0[start..self.end()]);
         tail.count = Some(count);
         self.cut(start, self.end(), count);
@@ -556,15 +565,22 @@ impl Listpack {
         let entries = &other.0[HEADER..other.end()];
         let end = self.end();
         self.gap(end, end, entries.len()).copy_from_slice(entries);
-        self.set_header(self.counted().map(|count| count + added));
+        self.set_count(self.counted().map(|count| count + added));
+    }
+
+    #[inline]
+    fn header(&self) -> &[u8; HEADER] {
+        self.0.first_chunk().expect("a listpack begins with its header")
     }
 
     /// The offset of the end mark.
+    #[inline]
     fn end(&self) -> usize {
-        self.0.len() - 1
+        self.byte_len() - 1
     }
 
     /// The position for an offset, unless that is the end.
+    #[inline]
     fn pos(&self, offset: usize) -> Option<Pos> {
         (offset < self.end()).then_some(Pos(offset))
     }
@@ -610,7 +626,8 @@ impl Listpack {
 
     /// The number of entries, if the header says it.
     fn counted(&self) -> Option<usize> {
-        let count = u16::from_le_bytes([self.0[4], self.0[5]]);
+        let [.., low, high] = *self.header();
+        let count = u16::from_le_bytes([low, high]);
         (count != UNCOUNTED).then_some(usize::from(count))
     }
 
@@ -618,42 +635,63 @@ impl Listpack {
     fn put(&mut self, start: usize, end: usize, entry: Encoded) {
         entry.write(self.gap(start, end, entry.size()));
         let added = usize::from(start == end);
-        self.set_header(self.counted().map(|count| count + added));
+        self.set_count(self.counted().map(|count| count + added));
     }
 
     /// Takes out the bytes from `start` to `end`, which hold so many entries.
     fn cut(&mut self, start: usize, end: usize, entries: usize) {
         if start < end {
             self.gap(start, end, 0);
-            self.set_header(self.counted().map(|count| count - entries));
+            self.set_count(self.counted().map(|count| count - entries));
         }
     }
 
     /// Makes the bytes from `start` to `end` into `len` bytes, to be filled by the caller.
     fn gap(&mut self, start: usize, end: usize, len: usize) -> &mut [u8] {
         if end - start != len {
-            let mut block = std::mem::take(&mut self.0).into_vec();
-            let (old, new) = (block.len(), block.len() - (end - start) + len);
-            block.reserve_exact(new.saturating_sub(old));
-            block.resize(old.max(new), 0);
-            block.copy_within(end..old, start + len);
-            block.truncate(new);
-            self.0 = block.into_boxed_slice();
+            let (old, new) = (self.byte_len(), self.byte_len() - (end - start) + len);
+            if new > self.0.len() {
+                self.resize(new);
+            }
+            self.0.copy_within(end..old, start + len);
+            write_total(&mut self.0, new);
+            if new < old && class_of(new) < self.0.len() {
+                self.resize(new);
+            }
         }
         &mut self.0[start..start + len]
     }
 
-    fn set_header(&mut self, count: Option<usize>) {
-        write_header(&mut self.0, count);
+    /// Makes the memory as long as that of a block of so many bytes.
+    #[inline(never)]
+    fn resize(&mut self, len: usize) {
+        let mut block = std::mem::take(&mut self.0).into_vec();
+        let room = class_of(len);
+        block.reserve_exact(room.saturating_sub(block.len()));
+        block.resize(room, 0);
+        self.0 = block.into_boxed_slice();
+    }
+
+    fn set_count(&mut self, count: Option<usize>) {
+        write_count(&mut self.0, count);
     }
 }
 
-/// Writes the length of the block, and the count of its entries if it is known and small enough.
-fn write_header(block: &mut [u8], count: Option<usize>) {
-    let total = u32::try_from(block.len()).unwrap_or(u32::MAX);
-    let count = count.and_then(|count| u16::try_from(count).ok()).unwrap_or(UNCOUNTED);
+fn write_total(block: &mut [u8], total: usize) {
+    let total = u32::try_from(total).unwrap_or(u32::MAX);
     block[..4].copy_from_slice(&total.to_le_bytes());
+}
+
+/// Writes the number of entries if it is known and small enough.
+fn write_count(block: &mut [u8], count: Option<usize>) {
+    let count = count.and_then(|count| u16::try_from(count).ok()).unwrap_or(UNCOUNTED);
     block[4..HEADER].copy_from_slice(&count.to_le_bytes());
+}
+
+impl Clone for Listpack {
+    fn clone(&self) -> Listpack {
+        Listpack(self.as_bytes().into())
+    }
 }
 
 impl Default for Listpack {
@@ -666,7 +704,8 @@ impl PartialEq for Listpack {
     /// Equal are listpacks with equal texts, though a foreign one may hold a number as bytes.
     fn eq(&self, other: &Listpack) -> bool {
         let same = |(a, b): (Item, Item)| a.same(&b);
-        self.0 == other.0 || (self.len() == other.len() && self.iter().zip(other).all(same))
+        self.as_bytes() == other.as_bytes()
+            || (self.len() == other.len() && self.iter().zip(other).all(same))
     }
 }
 
@@ -761,7 +800,9 @@ impl Builder {
     /// The listpack.
     pub fn finish(mut self) -> Listpack {
         self.block.push(END);
-        write_header(&mut self.block, self.count);
+        let total = self.block.len();
+        write_total(&mut self.block, total);
+        write_count(&mut self.block, self.count);
         Listpack(self.block.into_boxed_slice())
     }
 }
