@@ -112,6 +112,7 @@ struct Encoded<'a> {
 }
 
 impl<'a> Encoded<'a> {
+    #[inline]
     fn of(item: Item<'a>) -> Encoded<'a> {
         match item {
             Item::Int(number) => Encoded::int(number),
@@ -119,6 +120,7 @@ impl<'a> Encoded<'a> {
         }
     }
 
+    #[inline]
     fn int(number: i64) -> Encoded<'a> {
         let le = number.to_le_bytes();
         match number {
@@ -131,6 +133,7 @@ impl<'a> Encoded<'a> {
         }
     }
 
+    #[inline]
     fn bytes(payload: &'a [u8]) -> Encoded<'a> {
         let le = payload.len().to_le_bytes();
         match payload.len() {
@@ -140,12 +143,14 @@ impl<'a> Encoded<'a> {
         }
     }
 
+    #[inline]
     fn head(bytes: &[u8], payload: &'a [u8]) -> Encoded<'a> {
         let mut head = [0; 9];
         head[..bytes.len()].copy_from_slice(bytes);
         Encoded { head, head_len: bytes.len(), payload }
     }
 
+    #[inline]
     fn tagged(tag: u8, bytes: &[u8], payload: &'a [u8]) -> Encoded<'a> {
         let mut head = [tag; 9];
         head[1..=bytes.len()].copy_from_slice(bytes);
@@ -364,6 +369,13 @@ impl Listpack {
     /// The entry before `at`.
     pub fn prev(&self, at: Pos) -> Option<Pos> {
         self.before(at.0)
+    }
+
+    /// The value at a position, and the entry behind it.
+    #[inline]
+    pub fn step(&self, at: Pos) -> (Item<'_>, Option<Pos>) {
+        let entry = self.entry(at);
+        (decode(entry), self.pos(at.0 + entry.len() + backlen_size(entry.len())))
     }
 
     /// The entry with this index; -1 is the last one. The way is from the nearer end.

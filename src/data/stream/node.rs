@@ -14,6 +14,8 @@
 //! Invariant: the listpack is of that form, which [`Node::new`] makes sure of and
 //! [`Node::from_listpack`] checks.
 
+use std::iter;
+
 use super::id::Id;
 use crate::data::listpack::{Builder, Item, Listpack, Pos};
 
@@ -76,9 +78,9 @@ impl<'a> Entry<'a> {
 
 /// Takes the value at a position and moves that on.
 fn take<'a>(list: &'a Listpack, at: &mut Option<Pos>) -> Option<Item<'a>> {
-    let pos = (*at)?;
-    *at = list.next(pos);
-    Some(list.at(pos))
+    let (item, next) = list.step((*at)?);
+    *at = next;
+    Some(item)
 }
 
 /// Takes an integer.
@@ -227,7 +229,7 @@ impl Node {
     pub fn entries(&self, base: Id) -> impl Iterator<Item = Entry<'_>> {
         let master = self.master();
         let mut at = master.and_then(|master| self.0.next(master.end_at));
-        std::iter::from_fn(move || {
+        iter::from_fn(move || {
             let entry = self.entry(base, &master?, at?)?;
             at = self.end_of(&entry).and_then(|end| self.0.next(end));
             Some(entry)
@@ -238,7 +240,7 @@ impl Node {
     pub fn entries_back(&self, base: Id) -> impl Iterator<Item = Entry<'_>> {
         let master = self.master();
         let mut at = None;
-        std::iter::from_fn(move || {
+        iter::from_fn(move || {
             let entry = self.entry_before(base, &master?, at)?;
             at = Some(entry.flags_at);
             Some(entry)
@@ -254,27 +256,35 @@ impl Node {
 
     fn push(&mut self, ms: i64, seq: i64, pairs: &[&[u8]]) {
         let master = self.master();
-        let same = master.is_some_and(|master| self.has_fields(&master, pairs));
-        let fields = pairs.len() / 2;
-        let flags = if same { SAME_FIELDS } else { 0 };
-        let count = (!same).then_some(Item::Int(fields as i64));
-        // Names that are in the master entry are left out.
-        let (first, step) = if same { (1, 2) } else { (0, 1) };
-        let body = count
-            .into_iter()
-            .chain(pairs.iter().skip(first).step_by(step).map(|part| Item::of(part)));
-        let pieces = FIXED_PIECES + if same { fields } else { 1 + pairs.len() };
-        let fixed = [flags, ms, seq].map(Item::Int).into_iter();
-        self.0.extend_items(fixed.chain(body).chain([Item::Int(pieces as i64)]));
+        let (pairs, _) = pairs.as_chunks::<2>();
+        let fields = pairs.len();
+        if master.is_some_and(|master| self.has_fields(&master, pairs)) {
+            // Names that are in the master entry are left out.
+            let values = pairs.iter().map(|[_, value]| Item::of(value));
+            self.append([SAME_FIELDS, ms, seq], values, FIXED_PIECES + fields);
+        } else {
+            let parts = pairs.as_flattened().iter().map(|part| Item::of(part));
+            let body = iter::once(Item::Int(fields as i64)).chain(parts);
+            self.append([0, ms, seq], body, FIXED_PIECES + 1 + 2 * fields);
+        }
         self.set_int(0, master.map_or(0, |master| master.live) as i64 + 1);
     }
 
+    fn append<'a>(
+        &mut self,
+        fixed: [i64; FIXED_PIECES],
+        body: impl Iterator<Item = Item<'a>> + Clone,
+        pieces: usize,
+    ) {
+        let fixed = fixed.into_iter().map(Item::Int);
+        self.0.extend_items(fixed.chain(body).chain([Item::Int(pieces as i64)]));
+    }
+
     /// Whether the master entry has the names of these fields.
-    fn has_fields(&self, master: &Master, pairs: &[&[u8]]) -> bool {
+    fn has_fields(&self, master: &Master, pairs: &[[&[u8]; 2]]) -> bool {
         let mut at = master.names_at;
-        let names = pairs.iter().step_by(2);
-        master.fields == names.len()
-            && names.copied().all(|name| take(&self.0, &mut at).is_some_and(|item| item.is(name)))
+        let mut has = |name: &[u8]| take(&self.0, &mut at).is_some_and(|item| item.is(name));
+        master.fields == pairs.len() && pairs.iter().all(|[name, _]| has(name))
     }
 
     fn set_head(&mut self, live: usize, deleted: usize) {
