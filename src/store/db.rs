@@ -246,8 +246,11 @@ impl<'h, 'k> Db<'h, 'k> {
 
     /// Where a key is, if it is there; an expired one is treated as the view's `expiry` says.
     fn locate(&mut self, key: &[u8]) -> Option<Located> {
-        let (at, now_ms) = (self.find(key)?, self.now_ms);
-        let expired = has_passed(self.part(at.hash).dict.expire_at(at.spot), now_ms);
+        let (hash, now_ms) = (self.hash(key), self.now_ms);
+        let dict = &self.part(hash).dict;
+        let spot = dict.find(hash, key)?;
+        let expired = has_passed(dict.expire_at(spot), now_ms);
+        let at = Located { hash, spot };
         match self.expiry {
             Expiry::Delete | Expiry::DeleteOwn if expired => {
                 self.expire(at, key);
@@ -327,7 +330,9 @@ impl<'h, 'k> Db<'h, 'k> {
         take: impl FnOnce(&mut Hash) -> Vec<Vec<u8>>,
     ) -> usize {
         let edit = |value: &mut Value| Hash::of_mut(value).map(take).unwrap_or_default();
-        let Edited { result: names, void, .. } = self.part(at.hash).edit(at.hash, at.spot, edit);
+        let untouched = |access| access;
+        let Edited { result: names, void, .. } =
+            self.part(at.hash).edit(at.hash, at.spot, untouched, edit);
         if names.is_empty() {
             return 0;
         }
@@ -466,7 +471,7 @@ impl<'h, 'k> Db<'h, 'k> {
         key: &[u8],
         change: impl FnOnce(&mut T, &mut Note) -> R,
     ) -> Result<Option<R>, WrongType> {
-        let Some(at) = self.locate_for_write(key) else { return Ok(None) };
+        let Some(at) = self.locate(key) else { return Ok(None) };
         self.edit_at(at, key, change).map(Some)
     }
 
@@ -476,10 +481,14 @@ impl<'h, 'k> Db<'h, 'k> {
         key: &[u8],
         change: impl FnOnce(&mut T, &mut Note) -> R,
     ) -> Result<R, WrongType> {
-        let (db, wanted) = (self.index, self.wanted);
-        let part = &mut self.held.shard(Keyspace::shard_of_hash(at.hash)).parts[db];
+        let (db, wanted, touching) = (self.index, self.wanted, self.touching());
+        let Shard { parts, rng, .. } = self.held.shard(Keyspace::shard_of_hash(at.hash));
+        let touch = |access: Access| match touching {
+            Some((now_ms, aging)) => access.touched(now_ms, aging, || rng.next_u64()),
+            None => access,
+        };
         let changes = &mut *self.changes;
-        let edited = part.edit(at.hash, at.spot, |value| {
+        let edited = parts[db].edit(at.hash, at.spot, touch, |value| {
             let value = T::of_mut(value).ok_or(WrongType)?;
             let mut note = Note { key, db, wanted, changes, changed: false };
             let result = change(value, &mut note);
@@ -505,7 +514,7 @@ impl<'h, 'k> Db<'h, 'k> {
         key: &[u8],
         change: impl FnOnce(&mut T, &mut Note) -> R,
     ) -> Result<R, WrongType> {
-        if let Some(at) = self.locate_for_write(key) {
+        if let Some(at) = self.locate(key) {
             return self.edit_at(at, key, change);
         }
         let mut value = T::default();

@@ -237,28 +237,31 @@ impl Dict {
         }
     }
 
-    /// Changes the value of a key, which may go to another spot by that. A collection that is left
-    /// empty is not stored: the caller removes its key.
+    /// Changes what is known of a key's accesses, and its value, which may go to another spot by
+    /// that. A collection that is left empty is not stored: the caller removes its key.
     pub(super) fn edit<R>(
         &mut self,
         hash: u64,
         spot: Spot,
+        touch: impl FnOnce(Access) -> Access,
         change: impl FnOnce(&mut Value) -> R,
     ) -> R {
         if let ElementMut::Long(entry) = self.buckets.element_mut(spot) {
+            entry.set_access(touch(entry.access()));
             return change(&mut entry.value);
         }
         let view = self.view(spot);
-        let mut value = view.value().into_owned();
+        let (mut value, access) = (view.value().into_owned(), touch(view.access()));
         let result = change(&mut value);
         if value.is_void() {
             return result;
         }
         let mut buffer = [0; SHORT_MAX];
-        match pack(&mut buffer, view.key().len(), &value, view.access()) {
+        match pack(&mut buffer, view.key().len(), &value, access) {
             Some(packed) => self.buckets.set_value(spot, packed),
             None => {
-                let entry = view.to_entry_with(value);
+                let mut entry = view.to_entry_with(value);
+                entry.set_access(access);
                 self.buckets.put_long(hash, Some(spot), entry);
             }
         }
@@ -356,7 +359,7 @@ mod tests {
         match (below(rng, 10), found) {
             (0, Some(spot)) => {
                 let value = value(rng);
-                dict.edit(hash, spot, |old| *old = value.clone());
+                dict.edit(hash, spot, |access| access, |old| *old = value.clone());
                 model.get_mut(&key).unwrap().0 = value;
             }
             (1, Some(spot)) => {
@@ -417,7 +420,12 @@ mod tests {
         list.push(crate::data::list::End::Left, b"x", crate::data::quicklist::Fill::new(-2));
         put(&mut dict, b"k", &list.into_value(), None);
         let (hash, at) = (dict.seed().hash(b"k"), spot(&dict, b"k").unwrap());
-        dict.edit(hash, at, |value| *value = crate::data::List::new().into_value());
+        dict.edit(
+            hash,
+            at,
+            |access| access,
+            |value| *value = crate::data::List::new().into_value(),
+        );
         assert_eq!(dict.view(at).type_name(), "list");
         dict.remove(at);
         assert!(dict.is_empty());

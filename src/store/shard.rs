@@ -9,7 +9,7 @@ use crate::base::hash::Seed;
 use crate::base::rng::Rng;
 use crate::base::table::Spot;
 use crate::data::Value;
-use crate::store::access::Aging;
+use crate::store::access::{Access, Aging};
 use crate::store::deadlines::Deadlines;
 use crate::store::dict::{Dict, Old};
 use crate::store::entry::{New, View};
@@ -225,15 +225,17 @@ impl Part {
         old
     }
 
-    /// Changes the value of a key, which may go to another spot by that.
+    /// Changes what is known of a key's accesses, and its value, which may go to another spot by
+    /// that.
     pub(super) fn edit<R>(
         &mut self,
         hash: u64,
         spot: Spot,
+        touch: impl FnOnce(Access) -> Access,
         change: impl FnOnce(&mut Value) -> R,
     ) -> Edited<R> {
         self.before_change(hash);
-        let edited = self.dict.edit(hash, spot, |value| {
+        let edited = self.dict.edit(hash, spot, touch, |value| {
             let before = value.next_deadline();
             let result = change(value);
             let deadlines = [before, value.next_deadline()];
