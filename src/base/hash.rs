@@ -41,7 +41,13 @@ impl Seed {
             state.absorb::<WORD>(u64::from_le_bytes(*word));
         }
         // The last word: what is left, and the length in its highest byte.
-        let last = rest.iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte));
+        let last = match bytes.last_chunk::<8>() {
+            // With what was hashed already shifted out.
+            Some(end) => {
+                u64::from_le_bytes(*end).checked_shr(64 - 8 * rest.len() as u32).unwrap_or(0)
+            }
+            None => rest.iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte)),
+        };
         state.absorb::<WORD>(last | (bytes.len() as u64) << 56);
         state.0[2] ^= 0xff;
         (0..END).for_each(|_| state.round());

@@ -212,6 +212,7 @@ impl Value {
     }
 
     /// Whether it is a collection without elements, which may not stay.
+    #[inline]
     pub fn is_void(&self) -> bool {
         match self {
             Value::String(it) => it.is_void(),

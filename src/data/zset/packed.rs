@@ -145,8 +145,8 @@ impl Packed {
     fn place(&self, member: &[u8], score: f64) -> Option<Pos> {
         let mut next = self.0.first();
         while let Some(at) = next {
-            let score_at = self.0.next(at)?;
-            let other = parse_score(self.0.at(score_at))?;
+            let (item, following) = self.0.step(self.0.next(at)?);
+            let other = parse_score(item)?;
             let behind = match other.partial_cmp(&score)? {
                 Ordering::Greater => true,
                 Ordering::Equal => self.0.at(at).bytes(&mut [0; 20]) > member,
@@ -155,7 +155,7 @@ impl Packed {
             if behind {
                 return Some(at);
             }
-            next = self.0.next(score_at);
+            next = following;
         }
         None
     }

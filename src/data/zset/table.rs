@@ -70,7 +70,11 @@ impl Table {
     }
 
     fn find(&self, member: &[u8]) -> Option<u32> {
-        self.index.find(self.seed.hash(member), |handle| self.member(handle) == member)
+        self.find_hashed(self.seed.hash(member), member)
+    }
+
+    fn find_hashed(&self, hash: u64, member: &[u8]) -> Option<u32> {
+        self.index.find(hash, |handle| self.member(handle) == member)
     }
 
     /// The score of a member.
@@ -96,32 +100,27 @@ impl Table {
         self.tree.partition_point(|item| before(self.member(item.handle)))
     }
 
-    /// Adds a member that is not there yet.
-    pub fn add(&mut self, member: &[u8], score: f64) {
-        let at = self.rank(score, member);
-        self.add_at(at, member, score);
-    }
-
     /// Adds a member that is not there yet and comes behind all others.
     pub fn push(&mut self, member: &[u8], score: f64) {
-        self.add_at(self.len(), member, score);
+        self.add_at(self.len(), self.seed.hash(member), member, score);
     }
 
-    fn add_at(&mut self, at: usize, member: &[u8], score: f64) {
+    fn add_at(&mut self, at: usize, hash: u64, member: &[u8], score: f64) {
         let handle = u32::try_from(self.len()).expect("memory ends before handles do");
         let record = Record { score, member: SmallBytes::new(member) };
         self.outside += record.member.heap_size();
         self.records.push(record);
         let (records, seed) = (&self.records, &self.seed);
         let hash_of = |handle: u32| seed.hash(records.get(handle as usize).member.as_slice());
-        self.index.insert(seed.hash(member), handle, hash_of);
+        self.index.insert(hash, handle, hash_of);
         self.tree.insert(at, Item::new(score, handle));
     }
 
     /// Adds a member, or gives it another score; the score that it had.
     pub fn set(&mut self, member: &[u8], score: f64) -> Option<f64> {
-        let Some(handle) = self.find(member) else {
-            self.add(member, score);
+        let hash = self.seed.hash(member);
+        let Some(handle) = self.find_hashed(hash, member) else {
+            self.add_at(self.rank(score, member), hash, member, score);
             return None;
         };
         let old = self.record(handle).score;
@@ -285,7 +284,7 @@ mod tests {
     fn ranges_are_visited_in_both_directions() {
         let mut table = Table::new();
         for number in 0..500 {
-            table.add(format!("{number:03}").as_bytes(), f64::from(number));
+            table.set(format!("{number:03}").as_bytes(), f64::from(number));
         }
         for range in [0..0, 0..1, 3..400, 63..65, 499..500, 0..500, 490..700, 600..700] {
             let (mut there, mut back) = (Vec::new(), Vec::new());
@@ -301,7 +300,7 @@ mod tests {
     fn clones_are_apart() {
         let mut table = Table::new();
         for number in 0..3_000u32 {
-            table.add(&number.to_be_bytes(), f64::from(number % 7));
+            table.set(&number.to_be_bytes(), f64::from(number % 7));
         }
         let clone = table.clone();
         let before = all(&clone);
