@@ -18,40 +18,53 @@ pub fn find(text: &[u8], needle: &[u8]) -> Option<usize> {
     let probes = [0, last.saturating_sub(1), last];
     let wanted = probes.map(|at| needle[at]);
     let [a, b, c] = probes.map(|at| text.get(at..).unwrap_or_default().as_chunks::<RUN>().0);
-    let runs = a.iter().zip(b).zip(c).enumerate();
-    for (run, ((a, b), c)) in runs {
+    for (run, ((a, b), c)) in a.iter().zip(b).zip(c).enumerate() {
+        let run_start = run * RUN;
         if may_match([a, b, c], wanted)
-            && let Some(at) = first(&text[run * RUN..], needle, RUN)
+            && let Some(at) = first(&text[run_start..], needle, [a, b, c], wanted)
         {
-            return Some(run * RUN + at);
+            return Some(run_start + at);
         }
     }
     // The last places are looked at together with some before them, for a second time.
     let rest = text.len().saturating_sub(last + RUN);
     let tail = probes.map(|at| text[rest..].get(at..).and_then(|bytes| bytes.first_chunk::<RUN>()));
-    if let [Some(a), Some(b), Some(c)] = tail
-        && !may_match([a, b, c], wanted)
-    {
-        return None;
-    }
-    Some(rest + first(&text[rest..], needle, RUN)?)
+    let found = match tail {
+        [Some(a), Some(b), Some(c)] if may_match([a, b, c], wanted) => {
+            first(&text[rest..], needle, [a, b, c], wanted)
+        }
+        [Some(_), Some(_), Some(_)] => None,
+        _ => text.windows(needle.len()).position(|window| window == needle),
+    };
+    Some(rest + found?)
+}
+
+/// Whether the wanted bytes are at a place; 1 if so.
+#[inline(always)]
+fn fits([a, b, c]: [&[u8; RUN]; 3], wanted: [u8; 3], at: usize) -> u8 {
+    u8::from((a[at] == wanted[0]) & (b[at] == wanted[1]) & (c[at] == wanted[2]))
 }
 
 /// Whether the wanted bytes are at one of these places.
 #[inline(always)]
-fn may_match([a, b, c]: [&[u8; RUN]; 3], wanted: [u8; 3]) -> bool {
-    let mut found = 0;
-    for at in 0..RUN {
-        found |= u8::from((a[at] == wanted[0]) & (b[at] == wanted[1]) & (c[at] == wanted[2]));
-    }
-    found != 0
+fn may_match(bytes: [&[u8; RUN]; 3], wanted: [u8; 3]) -> bool {
+    (0..RUN).fold(0, |found, at| found | fits(bytes, wanted, at)) != 0
 }
 
-/// The first of so many places where `needle` is.
-fn first(text: &[u8], needle: &[u8], places: usize) -> Option<usize> {
-    let start = needle.first();
-    let mut windows = text.windows(needle.len()).take(places);
-    windows.position(|window| window.first() == start && window == needle)
+/// The first of the places where the wanted bytes are at which `needle` is.
+fn first(text: &[u8], needle: &[u8], bytes: [&[u8; RUN]; 3], wanted: [u8; 3]) -> Option<usize> {
+    let fitting: [u8; RUN] = std::array::from_fn(|at| fits(bytes, wanted, at));
+    for (word, flags) in fitting.as_chunks::<8>().0.iter().enumerate() {
+        let mut flags = u64::from_le_bytes(*flags);
+        while flags != 0 {
+            let at = 8 * word + flags.trailing_zeros() as usize / 8;
+            if text[at..].starts_with(needle) {
+                return Some(at);
+            }
+            flags &= flags - 1;
+        }
+    }
+    None
 }
 
 #[cfg(test)]
