@@ -77,6 +77,7 @@ impl<'a> Entry<'a> {
 }
 
 /// Takes the value at a position and moves that on.
+#[inline]
 fn take<'a>(list: &'a Listpack, at: &mut Option<Pos>) -> Option<Item<'a>> {
     let (item, next) = list.step((*at)?);
     *at = next;
@@ -84,11 +85,13 @@ fn take<'a>(list: &'a Listpack, at: &mut Option<Pos>) -> Option<Item<'a>> {
 }
 
 /// Takes an integer.
+#[inline]
 fn take_int(list: &Listpack, at: &mut Option<Pos>) -> Option<i64> {
     take(list, at)?.int()
 }
 
 /// Takes a count, which fits into what is really there.
+#[inline]
 fn take_count(list: &Listpack, at: &mut Option<Pos>) -> Option<usize> {
     usize::try_from(take_int(list, at)?).ok().filter(|count| *count <= list.byte_len())
 }
