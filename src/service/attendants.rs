@@ -245,13 +245,14 @@ impl Attendants {
         self.list.len().div_ceil(2)
     }
 
-    /// Gives a connection to an attendant, and sleeps until it comes home. `Err`: there is none.
-    pub(super) fn attend(&self, mut connection: Connection) -> Result<Connection, Connection> {
+    /// Gives a connection to an attendant, and sleeps until it comes home; at once, if the attendant
+    /// takes none.
+    pub(super) fn attend(&self, mut connection: Connection) -> Connection {
         let fd = connection.fd();
         let attendant = &self.list[fd as usize % self.front()];
         let mut seats = attendant.seats.lock();
         if attendant.is_closed.load(Ordering::SeqCst) {
-            return Err(connection);
+            return connection;
         }
         connection.set_thread(session::Thread::Attendant);
         let place = Lock::new(rank::LEAF + 96, Place::Seated(Box::new(connection)));
@@ -266,7 +267,7 @@ impl Attendants {
         }
         let mut connection = seat.wait();
         connection.set_thread(session::Thread::Own);
-        Ok(*connection)
+        *connection
     }
 
     /// Wakes all, so that they see that the server has ended.

@@ -61,10 +61,7 @@ pub fn serve(engine: &Arc<Engine>, attendants: &Attendants, session: Session) {
     let _ = connection.handle.stream.set_read_timeout(Some(SILENCE));
     while !connection.has_ended && connection.answer() {
         if connection.is_in_crowd() {
-            connection = match attendants.attend(connection) {
-                Ok(connection) => connection,
-                Err(connection) => connection,
-            };
+            connection = attendants.attend(connection);
         } else {
             connection.wait();
         }
