@@ -143,8 +143,11 @@ pub fn hold<'k>(engine: &'k Engine, command: &Command, mut plan: Plan) -> Held<'
     let serves = command.has(flag::WRITE) || command.locking == Locking::Queued;
     loop {
         let held = engine.server.keyspace.hold(&plan);
+        if !serves || !held.somebody_waits() {
+            return held;
+        }
         let wanted = held.shards_of_waiting();
-        if !serves || wanted.is_empty() || wanted.without(held.set()).is_empty() {
+        if wanted.without(held.set()).is_empty() {
             return held;
         }
         drop(held);
@@ -373,7 +376,7 @@ fn execute<'k>(
     let still_waits = session.block.take().is_some();
     dispatch::publish(engine, &mut session, &mut unit, &argv);
     let (last_write, last_file) = (session.last_write, session.last_file);
-    pubsub::enqueue(&engine.server, &session, unit.take_notices());
+    pubsub::enqueue(&engine.server, &session, &mut unit);
     *lock(&waiter.stand_in) = Some(session);
     if still_waits {
         return None;

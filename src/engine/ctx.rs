@@ -214,7 +214,7 @@ impl<'k> Ctx<'_, 'k> {
         dispatch::append_expired_fields(self.engine, &changes.expired_fields);
         let mut unit = Unit::default();
         unit.note(&mut changes, wanted);
-        pubsub::enqueue(self.server, self.session, unit.take_notices());
+        pubsub::enqueue(self.server, self.session, &mut unit);
         self.unit.append(unit);
         result
     }

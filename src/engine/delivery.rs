@@ -23,12 +23,18 @@ pub struct Unwritten {
 }
 
 /// Notes the reply that begins at `from`, if its command has gone to the file.
+#[inline]
 pub fn note(session: &mut Session, out: &Out, from: Mark) {
     if session.last_file != session.noted_file && session.role == Role::Client {
-        session.noted_file = session.last_file;
-        let (to, offset) = (out.mark(), session.last_file);
-        session.unwritten.push(Unwritten { from, to, offset });
+        note_unwritten(session, out, from);
     }
+}
+
+#[inline(never)]
+fn note_unwritten(session: &mut Session, out: &Out, from: Mark) {
+    session.noted_file = session.last_file;
+    let (to, offset) = (out.mark(), session.last_file);
+    session.unwritten.push(Unwritten { from, to, offset });
 }
 
 /// Makes sure that the replies so far may leave. No shard may be held.

@@ -12,7 +12,7 @@ use crate::engine::ctx::{Ctx, Replier};
 use crate::engine::delivery;
 use crate::engine::divergence;
 use crate::engine::effects::Effects;
-use crate::engine::gate::{self, Asking};
+use crate::engine::gate::{self, Asking, Reach};
 use crate::engine::monitor;
 use crate::engine::permissions::Request;
 use crate::engine::pubsub;
@@ -185,11 +185,7 @@ fn admit<'e>(
         session,
         known,
         argv,
-        writes: writes(engine, session, known, flag::WRITE),
-        deny_oom: writes(engine, session, known, flag::DENYOOM),
-        needs_link: any(engine, session, known, |command| !command.has(flag::STALE)),
-        needs_data: any(engine, session, known, |command| !command.has(flag::LOADING)),
-        disturbs_load: any(engine, session, known, |command| command.has(flag::NO_ASYNC_LOADING)),
+        reach: reach(engine, session, known),
     };
     match gate::refuse(&asking) {
         Some(error) => Err((Some(known), error)),
@@ -224,26 +220,22 @@ fn find<'e>(engine: &'e Engine, argv: &[&[u8]]) -> Result<&'e Known, Refused<'e>
     Ok(known)
 }
 
-/// Whether the command has a flag, or one of the queued commands that it is about to run has.
-fn writes(engine: &Engine, session: &Session, known: &Known, bit: u32) -> bool {
-    any(engine, session, known, |command| command.has(bit))
+/// The flags of a command, and of the queued commands that it is about to run.
+#[inline]
+fn reach(engine: &Engine, session: &Session, known: &Known) -> Reach {
+    let reach = Reach::of(known.command);
+    let runs_queued = known.command.locking == Locking::Queued;
+    if runs_queued { with_queued(engine, session, reach) } else { reach }
 }
 
-/// Whether something is so of the command, or of one of the queued commands that it is about to
-/// run.
-fn any(
-    engine: &Engine,
-    session: &Session,
-    known: &Known,
-    is_so: impl Fn(&Command) -> bool,
-) -> bool {
-    let of_queued = |argv: &Vec<Vec<u8>>| {
+#[inline(never)]
+fn with_queued(engine: &Engine, session: &Session, reach: Reach) -> Reach {
+    let flags_of = |argv: &Vec<Vec<u8>>| {
         let argv: Vec<&[u8]> = argv.iter().take(2).map(Vec::as_slice).collect();
-        find(engine, &argv).is_ok_and(|known| is_so(known.command))
+        find(engine, &argv).ok().map(|known| Reach::of(known.command))
     };
-    is_so(known.command)
-        || (known.command.locking == Locking::Queued
-            && session.multi.iter().flat_map(|multi| &multi.queue).any(of_queued))
+    let queued = session.multi.iter().flat_map(|multi| &multi.queue);
+    queued.filter_map(flags_of).fold(reach, Reach::and)
 }
 
 /// Begins a pause and returns when all commands that went on before it are done. No shard may be
@@ -255,10 +247,18 @@ pub fn pause(server: &Server, mode: Mode, until_ms: i64) {
 }
 
 /// Whether a pause holds the command up.
+#[inline]
 fn is_paused(engine: &Engine, session: &Session, known: &Known) -> bool {
-    let pause = &engine.server.pause;
-    let mode = pause.mode();
-    if mode == Mode::Off || session.role == Role::Replay {
+    match engine.server.pause.mode() {
+        Mode::Off => false,
+        mode => is_stopped(engine, session, known, mode),
+    }
+}
+
+/// Whether a pause of this mode does.
+#[cold]
+fn is_stopped(engine: &Engine, session: &Session, known: &Known, mode: Mode) -> bool {
+    if session.role == Role::Replay {
         return false;
     }
     if mode == Mode::Standstill {
@@ -266,7 +266,13 @@ fn is_paused(engine: &Engine, session: &Session, known: &Known) -> bool {
     }
     !known.command.has(flag::UNPAUSABLE)
         && !session.handle.has(client::REPLICA)
-        && pause.stops(writes(engine, session, known, flag::WRITE | flag::MAY_REPLICATE))
+        && engine.server.pause.stops(may_write(engine, session, known))
+}
+
+/// Whether the command, or one of those that it is about to run, may have to wait for a pause of
+/// writes.
+fn may_write(engine: &Engine, session: &Session, known: &Known) -> bool {
+    reach(engine, session, known).has(flag::WRITE | flag::MAY_REPLICATE)
 }
 
 /// Whether a pause holds up a command of the primary's, which like one of any client has to wait.
@@ -278,7 +284,7 @@ pub fn is_held_up(engine: &Engine, session: &Session, argv: &[&[u8]]) -> bool {
 /// Waits until nothing holds the command up any more; `false` when the client has gone meanwhile.
 fn wait_for_pause(engine: &Engine, session: &Session, known: &Known) -> bool {
     let (server, handle) = (&engine.server, &session.handle);
-    let may_write = writes(engine, session, known, flag::WRITE | flag::MAY_REPLICATE);
+    let may_write = may_write(engine, session, known);
     handle.set(client::PAUSED, true);
     server.blocked.fetch_add(1, Ordering::Relaxed);
     let mut here = true;
@@ -328,7 +334,7 @@ fn run<'e>(
         monitor::note(engine, session, &mut unit, known, argv);
     }
     publish(engine, session, &mut unit, argv);
-    pubsub::enqueue(&engine.server, session, unit.take_notices());
+    pubsub::enqueue(&engine.server, session, &mut unit);
     let waiter = session.block.take().map(|block| {
         let entry = Entry { known, argv, block, spent };
         blocking::enter(engine, session, &mut held, entry)
@@ -394,7 +400,7 @@ fn was_demoted(engine: &Engine, session: &Session, settings: &Settings, known: &
     session.role == Role::Client
         && settings.replica_read_only
         && engine.server.replication.is_replica()
-        && writes(engine, session, known, flag::WRITE)
+        && reach(engine, session, known).has(flag::WRITE)
 }
 
 /// Whether this is the stream of a primary that is followed no longer; its bytes are dropped then.
@@ -565,6 +571,7 @@ impl Unit {
     }
 
     /// Keeps what is to be told of changes, of which these classes were noted.
+    #[inline]
     pub(super) fn note(&mut self, changes: &mut Changes, wanted: EventClasses) {
         if !changes.events.is_empty() {
             let events = changes.events.drain(..).map(|event| Notice::Event(event, wanted));
@@ -575,17 +582,13 @@ impl Unit {
         }
     }
 
-    /// What subscribers are to be told.
-    pub(super) fn take_notices(&mut self) -> Vec<Notice> {
-        std::mem::take(&mut self.notices)
-    }
-
     /// The keys that changed while somebody was waiting for that.
     pub(super) fn take_ready(&mut self) -> Vec<(usize, Vec<u8>)> {
         std::mem::take(&mut self.ready)
     }
 
     /// Does what had to wait until the shards are let go.
+    #[inline]
     pub(super) fn finish(self, engine: &Engine) {
         for action in self.afterwards {
             action(&engine.server);
@@ -623,6 +626,7 @@ fn removal_of_field((db, key, field): &(usize, Vec<u8>, Vec<u8>)) -> (usize, Vec
 
 /// Appends a unit to the log; `argv` is the command as it was sent. The shards that it changed are
 /// still held, so log order is apply order.
+#[inline]
 pub fn publish(engine: &Engine, session: &mut Session, unit: &mut Unit, argv: &[&[u8]]) {
     let server = &engine.server;
     if unit.dirty > 0 {
@@ -630,6 +634,7 @@ pub fn publish(engine: &Engine, session: &mut Session, unit: &mut Unit, argv: &[
     }
     let place = match unit.as_sent.take() {
         Some(db) => Some(server.log.append(&[(db, argv)])),
+        None if unit.commands.is_empty() => None,
         None => append(engine, &unit.commands),
     };
     if let Some(place) = place {

@@ -9,7 +9,7 @@ use crate::engine::Engine;
 use crate::engine::evict::{self, Room};
 use crate::engine::permissions::Request;
 use crate::engine::session::{Role, Session};
-use crate::engine::spec::flag;
+use crate::engine::spec::{Command, flag};
 use crate::engine::table::Known;
 use crate::resp::error::Error;
 use crate::state::Server;
@@ -30,16 +30,44 @@ pub struct Asking<'a> {
     pub known: &'a Known,
     /// Its arguments.
     pub argv: &'a [&'a [u8]],
+    /// Its flags, and those of the commands that EXEC is about to run.
+    pub reach: Reach,
+}
+
+impl Asking<'_> {
     /// Whether it, or one of the commands that EXEC is about to run, writes.
-    pub writes: bool,
-    /// Whether it, or one of those, is refused when memory is used up.
-    pub deny_oom: bool,
-    /// Whether it, or one of those, is refused on a replica without its primary.
-    pub needs_link: bool,
-    /// Whether it, or one of those, is refused while the data set is loaded.
-    pub needs_data: bool,
-    /// Whether it, or one of those, is refused while a data set is loaded beside this one.
-    pub disturbs_load: bool,
+    fn writes(&self) -> bool {
+        self.reach.has(flag::WRITE)
+    }
+}
+
+/// The flags of several commands that are executed together, or of one.
+#[derive(Clone, Copy)]
+pub struct Reach {
+    some: u32,
+    all: u32,
+}
+
+impl Reach {
+    /// Those of one.
+    pub fn of(command: &Command) -> Reach {
+        Reach { some: command.flags, all: command.flags }
+    }
+
+    /// Those of both.
+    pub fn and(self, other: Reach) -> Reach {
+        Reach { some: self.some | other.some, all: self.all & other.all }
+    }
+
+    /// Whether one of the commands has one of these flags.
+    pub fn has(self, flags: u32) -> bool {
+        self.some & flags != 0
+    }
+
+    /// Whether each of them has this flag.
+    fn all_have(self, flag: u32) -> bool {
+        self.all & flag != 0
+    }
 }
 
 /// Why the command may not run now, if so: the first refusal that applies.
@@ -84,12 +112,12 @@ fn out_of_memory(asking: &Asking) -> Option<Error> {
         return None;
     }
     let room = evict::make_room(asking.engine, asking.settings);
-    (asking.deny_oom && room == Room::None).then_some(Error::OOM)
+    (asking.reach.has(flag::DENYOOM) && room == Room::None).then_some(Error::OOM)
 }
 
 fn disk_error(asking: &Asking) -> Option<Error> {
     let settings = asking.settings;
-    let applies = asking.writes || asking.known.command.has(flag::HEALTH);
+    let applies = asking.writes() || asking.known.command.has(flag::HEALTH);
     if !applies || !settings.stop_writes_on_bgsave_error || settings.save.is_empty() {
         return None;
     }
@@ -101,7 +129,7 @@ fn disk_error(asking: &Asking) -> Option<Error> {
 
 /// The append-only file cannot be written.
 fn file_error(asking: &Asking) -> Option<Error> {
-    if !asking.writes && !asking.known.command.has(flag::HEALTH) {
+    if !asking.writes() && !asking.known.command.has(flag::HEALTH) {
         return None;
     }
     asking.server.aof.failure().map(|failure| Error::from(failure.text()))
@@ -110,7 +138,7 @@ fn file_error(asking: &Asking) -> Option<Error> {
 fn too_few_replicas(asking: &Asking) -> Option<Error> {
     let needed = asking.settings.min_replicas_to_write;
     let max_lag = asking.settings.min_replicas_max_lag;
-    if !asking.writes || needed == 0 || max_lag == 0 || asking.server.replication.is_replica() {
+    if !asking.writes() || needed == 0 || max_lag == 0 || asking.server.replication.is_replica() {
         return None;
     }
     let good = asking.server.replication.count_good(max_lag as i64);
@@ -118,7 +146,7 @@ fn too_few_replicas(asking: &Asking) -> Option<Error> {
 }
 
 fn read_only_replica(asking: &Asking) -> Option<Error> {
-    let refused = asking.writes
+    let refused = asking.writes()
         && asking.settings.replica_read_only
         && asking.server.replication.is_replica();
     refused.then_some(Error::READONLY)
@@ -144,7 +172,7 @@ fn stale_replica(asking: &Asking) -> Option<Error> {
     let refused = replication.is_replica()
         && !replication.is_link_up()
         && !asking.settings.replica_serve_stale_data
-        && asking.needs_link;
+        && !asking.reach.all_have(flag::STALE);
     refused.then_some(Error::MASTERDOWN)
 }
 
@@ -155,9 +183,10 @@ const SHORT_LOAD_MS: i64 = 100;
 fn loading(asking: &Asking) -> Option<Error> {
     let persistence = &asking.server.persistence;
     if persistence.loading_aside.load(Ordering::Relaxed) {
-        return asking.disturbs_load.then_some(Error::LOADING);
+        let disturbs = asking.reach.has(flag::NO_ASYNC_LOADING);
+        return disturbs.then_some(Error::LOADING);
     }
-    if !asking.needs_data {
+    if asking.reach.all_have(flag::LOADING) {
         return None;
     }
     while persistence.loading.load(Ordering::Relaxed) {
@@ -173,6 +202,6 @@ fn loading(asking: &Asking) -> Option<Error> {
 /// Who gets a stream from us, of writes or of MONITOR, could not tell it from replies with data.
 fn keyspace_of_a_follower(asking: &Asking) -> Option<Error> {
     let refused = asking.session.handle.has(client::REPLICA | client::MONITOR)
-        && (asking.writes || asking.known.command.has(flag::READONLY | flag::MAY_REPLICATE));
+        && (asking.writes() || asking.known.command.has(flag::READONLY | flag::MAY_REPLICATE));
     refused.then_some(Error::REPLICA_KEYSPACE)
 }

@@ -11,12 +11,18 @@ use crate::state::clients::flag;
 use crate::state::pubsub::Notice;
 
 /// Adds a command that was just executed to what its unit has to tell, if anybody watches.
+#[inline]
 pub fn note(engine: &Engine, session: &Session, unit: &mut Unit, known: &Known, argv: &[&[u8]]) {
     let hidden = known.command.has(spec::flag::SKIP_MONITOR | spec::flag::ADMIN);
     if engine.server.pubsub.is_watched() && !hidden {
-        let line = line(session, &session.without_secrets(argv), clock::unix_us());
-        unit.notices.push(Notice::Command(line));
+        show(session, unit, argv);
     }
+}
+
+#[cold]
+fn show(session: &Session, unit: &mut Unit, argv: &[&[u8]]) {
+    let line = line(session, &session.without_secrets(argv), clock::unix_us());
+    unit.notices.push(Notice::Command(line));
 }
 
 fn line(session: &Session, argv: &[&[u8]], now_us: i64) -> Vec<u8> {

@@ -8,6 +8,7 @@
 use std::sync::atomic::Ordering;
 
 use crate::engine::ctx::Ctx;
+use crate::engine::dispatch::Unit;
 use crate::engine::session::Session;
 use crate::engine::{Engine, delivery};
 use crate::resp::out::Out;
@@ -39,10 +40,11 @@ pub fn wanted(server: &Server, settings: &Settings) -> EventClasses {
 }
 
 /// Queues what a command has to tell. Shards may be held.
-pub fn enqueue(server: &Server, session: &Session, notices: Vec<Notice>) {
-    if !notices.is_empty() {
+#[inline]
+pub fn enqueue(server: &Server, session: &Session, unit: &mut Unit) {
+    if !unit.notices.is_empty() {
         hold(server, session);
-        server.pubsub.enqueue(notices);
+        server.pubsub.enqueue(std::mem::take(&mut unit.notices));
     }
 }
 
@@ -56,12 +58,17 @@ pub fn enqueue_events(server: &Server, changes: &mut Changes, wanted: EventClass
 
 /// Delivers what was queued, by this command or another, and lets a subscriber have its reply and
 /// the messages behind it. No shard may be held.
+#[inline]
 pub fn deliver(engine: &Engine, session: &mut Session, settings: &Settings, out: &mut Out) {
-    let server = &engine.server;
-    deliver_queued(server, settings);
-    if !session.handle.has(flag::HELD) {
-        return;
+    deliver_queued(&engine.server, settings);
+    if session.handle.has(flag::HELD) {
+        release(engine, session, settings, out);
     }
+}
+
+/// Lets a subscriber have its reply and the messages behind it.
+fn release(engine: &Engine, session: &mut Session, settings: &Settings, out: &mut Out) {
+    let server = &engine.server;
     delivery::settle(engine, session, out);
     let client = &session.handle;
     through_outlet(server, settings, |outlet| {
@@ -74,6 +81,7 @@ pub fn deliver(engine: &Engine, session: &mut Session, settings: &Settings, out:
 }
 
 /// Delivers what was queued. No shard may be held.
+#[inline]
 pub fn deliver_queued(server: &Server, settings: &Settings) {
     if server.pubsub.has_queued() {
         through_outlet(server, settings, |outlet| server.pubsub.deliver_queued(outlet));
@@ -81,6 +89,7 @@ pub fn deliver_queued(server: &Server, settings: &Settings) {
 }
 
 /// The messages of a subscriber or monitor wait for its reply.
+#[inline(never)]
 fn hold(server: &Server, session: &Session) {
     if session.handle.has(flag::PUBSUB | flag::MONITOR) {
         server.pubsub.hold(&session.handle);
@@ -88,6 +97,7 @@ fn hold(server: &Server, session: &Session) {
 }
 
 /// Does something that delivers, counts the bytes, and says who was cut.
+#[inline(never)]
 fn through_outlet<R>(
     server: &Server,
     settings: &Settings,

@@ -29,12 +29,14 @@ impl Default for Latency {
 impl Latency {
     /// Notes an event of `millis` if that reaches the threshold; a threshold of 0 turns monitoring
     /// off.
+    #[inline]
     pub fn note(&self, event: &'static str, millis: u64, threshold: u64) {
         if threshold > 0 && millis >= threshold {
             self.add(event, millis, clock::unix_ms() / 1000);
         }
     }
 
+    #[cold]
     fn add(&self, event: &'static str, millis: u64, now: i64) {
         let mut events = self.0.lock();
         let series = events.entry(event).or_default();

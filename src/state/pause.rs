@@ -147,10 +147,13 @@ impl Pause {
     }
 
     /// What waits now.
+    #[inline]
     pub fn mode(&self) -> Mode {
-        if self.glance.load(Ordering::Relaxed) == 0 {
-            return Mode::Off;
-        }
+        if self.glance.load(Ordering::Relaxed) == 0 { Mode::Off } else { self.look() }
+    }
+
+    #[cold]
+    fn look(&self) -> Mode {
         let inner = self.inner.lock();
         let mode = inner.mode(clock::unix_ms());
         if mode == Mode::Off {

@@ -368,6 +368,15 @@ impl Held<'_> {
         }
     }
 
+    /// Whether anybody waits for a key of the held shards, as far as others may be needed for that.
+    pub fn somebody_waits(&self) -> bool {
+        match &self.guards {
+            Guards::One(_, guard) => guard.waiting.is_awaiting(),
+            Guards::Many(guards) => guards.iter().any(|(_, guard)| guard.waiting.is_awaiting()),
+            Guards::All(_) => false,
+        }
+    }
+
     /// The shards that may be needed to serve those who wait for keys of the held ones.
     pub fn shards_of_waiting(&self) -> ShardSet {
         match &self.guards {

@@ -42,6 +42,11 @@ impl Waiting {
         }
     }
 
+    /// Whether a client waits for any key.
+    pub fn is_awaiting(&self) -> bool {
+        !self.blocked.is_empty()
+    }
+
     /// The clients that wait for a key, first come first.
     pub fn blocked_on(&self, db: usize, key: &[u8]) -> Vec<u64> {
         let list = self.blocked.get(key).map_or(&[][..], Vec::as_slice);
