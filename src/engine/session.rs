@@ -266,6 +266,7 @@ impl Session {
     }
 
     /// `proto-max-bulk-len`; a primary may send anything.
+    #[inline]
     pub fn max_bulk(&self, config: &Config) -> u64 {
         if self.role == Role::Primary {
             return u64::MAX;
