@@ -228,7 +228,7 @@ impl<'k> Ctx<'_, 'k> {
 
     /// Has something done once the shards are let go, before the reply is sent.
     pub fn afterwards(&mut self, action: impl FnOnce(&Arc<Server>) + 'static) {
-        self.unit.afterwards.push(Box::new(action));
+        self.unit.do_afterwards(Box::new(action));
     }
 
     /// Whether a key that gets this deadline (Unix ms) is to be removed at once. A replica never

@@ -443,13 +443,20 @@ pub struct Unit {
     /// The database of the one command that the unit consists of, if it goes to the log as it was
     /// sent: its arguments are not copied, but handed to [`publish`].
     as_sent: Option<usize>,
+    /// Apart, because most commands have none of it.
+    rest: Option<Box<Rest>>,
+}
+
+/// What few commands leave behind.
+#[derive(Default)]
+struct Rest {
     /// Commands that nobody reads. To free many takes long, which is not to happen while shards are
     /// held.
     unheard: Vec<Vec<Vec<Vec<u8>>>>,
     /// What takes too long to be done while shards are held, in order.
-    pub(super) afterwards: Vec<Afterwards>,
+    afterwards: Vec<Afterwards>,
     /// What subscribers are to be told, in order.
-    pub(super) notices: Vec<Notice>,
+    notices: Vec<Notice>,
     /// (database, key) that changed while somebody was waiting for that.
     ready: Vec<(usize, Vec<u8>)>,
 }
@@ -501,7 +508,7 @@ pub fn call<'k>(
         }
     }
     unit.note(&mut changes, wanted);
-    unit.collect(run, session, changes, effects, db_index, argv);
+    unit.collect(run, session, &mut changes, effects, db_index, argv);
     result.is_err()
 }
 
@@ -536,14 +543,15 @@ impl Unit {
         &mut self,
         run: &Run,
         session: &Session,
-        changes: Changes,
+        changes: &mut Changes,
         mut effects: Effects,
         db: usize,
         argv: &[&[u8]],
     ) {
         self.dirty += changes.dirty;
         if !changes.own_deadlines.is_empty() {
-            run.engine.server.replication.note_own_volatile(changes.own_deadlines);
+            let keys = std::mem::take(&mut changes.own_deadlines);
+            run.engine.server.replication.note_own_volatile(keys);
         }
         let log = &run.engine.server.log;
         let is_read = match session.role {
@@ -553,7 +561,9 @@ impl Unit {
             Role::Replay => false,
         };
         if !is_read {
-            self.unheard.extend(effects.take());
+            if let Some(commands) = effects.take() {
+                self.rest().unheard.push(commands);
+            }
             return;
         }
         self.expired(run.settings, &changes.expired);
@@ -575,22 +585,44 @@ impl Unit {
     pub(super) fn note(&mut self, changes: &mut Changes, wanted: EventClasses) {
         if !changes.events.is_empty() {
             let events = changes.events.drain(..).map(|event| Notice::Event(event, wanted));
-            self.notices.extend(events);
+            self.rest().notices.extend(events);
         }
         if !changes.ready.is_empty() {
-            self.ready.append(&mut changes.ready);
+            self.rest().ready.append(&mut changes.ready);
         }
     }
 
+    fn rest(&mut self) -> &mut Rest {
+        self.rest.get_or_insert_default()
+    }
+
+    /// Has something done once the shards are let go.
+    pub(super) fn do_afterwards(&mut self, action: Afterwards) {
+        self.rest().afterwards.push(action);
+    }
+
+    /// Adds something that subscribers are to be told.
+    pub(super) fn tell(&mut self, notice: Notice) {
+        self.rest().notices.push(notice);
+    }
+
+    /// What subscribers are to be told.
+    #[inline]
+    pub(super) fn take_notices(&mut self) -> Vec<Notice> {
+        self.rest.as_mut().map(|rest| std::mem::take(&mut rest.notices)).unwrap_or_default()
+    }
+
     /// The keys that changed while somebody was waiting for that.
+    #[inline]
     pub(super) fn take_ready(&mut self) -> Vec<(usize, Vec<u8>)> {
-        std::mem::take(&mut self.ready)
+        self.rest.as_mut().map(|rest| std::mem::take(&mut rest.ready)).unwrap_or_default()
     }
 
     /// Does what had to wait until the shards are let go.
     #[inline]
     pub(super) fn finish(self, engine: &Engine) {
-        for action in self.afterwards {
+        let Some(rest) = self.rest else { return };
+        for action in rest.afterwards {
             action(&engine.server);
         }
     }
@@ -599,10 +631,12 @@ impl Unit {
     pub(super) fn append(&mut self, mut other: Unit) {
         self.dirty += other.dirty;
         self.commands.append(&mut other.commands);
-        self.unheard.append(&mut other.unheard);
-        self.afterwards.append(&mut other.afterwards);
-        self.notices.append(&mut other.notices);
-        self.ready.append(&mut other.ready);
+        let Some(mut other) = other.rest else { return };
+        let rest = self.rest();
+        rest.unheard.append(&mut other.unheard);
+        rest.afterwards.append(&mut other.afterwards);
+        rest.notices.append(&mut other.notices);
+        rest.ready.append(&mut other.ready);
     }
 
     /// Adds the removal of fields whose time had come.

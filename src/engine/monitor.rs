@@ -22,7 +22,7 @@ pub fn note(engine: &Engine, session: &Session, unit: &mut Unit, known: &Known, 
 #[cold]
 fn show(session: &Session, unit: &mut Unit, argv: &[&[u8]]) {
     let line = line(session, &session.without_secrets(argv), clock::unix_us());
-    unit.notices.push(Notice::Command(line));
+    unit.tell(Notice::Command(line));
 }
 
 fn line(session: &Session, argv: &[&[u8]], now_us: i64) -> Vec<u8> {

@@ -24,7 +24,7 @@ pub fn publish(ctx: &mut Ctx, message: Message) -> usize {
     if ctx.in_exec {
         let count = server.pubsub.receivers(message.topic, &message.channel);
         if count > 0 {
-            ctx.unit.notices.push(Notice::Message(message));
+            ctx.unit.tell(Notice::Message(message));
         }
         return count;
     }
@@ -42,9 +42,10 @@ pub fn wanted(server: &Server, settings: &Settings) -> EventClasses {
 /// Queues what a command has to tell. Shards may be held.
 #[inline]
 pub fn enqueue(server: &Server, session: &Session, unit: &mut Unit) {
-    if !unit.notices.is_empty() {
+    let notices = unit.take_notices();
+    if !notices.is_empty() {
         hold(server, session);
-        server.pubsub.enqueue(std::mem::take(&mut unit.notices));
+        server.pubsub.enqueue(notices);
     }
 }
 
