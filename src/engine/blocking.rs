@@ -401,11 +401,12 @@ pub fn finish(engine: &Engine, settings: &Settings, outcome: Outcome) {
 
 /// What follows from changes that no command has made: their events, which were queued, are
 /// delivered, and clients that wait for such keys are served. No shard may be held.
-pub fn finish_changes(engine: &Engine, settings: &Settings, changes: Changes) {
+pub fn finish_changes(engine: &Engine, settings: &Settings, mut changes: Changes) {
     pubsub::deliver_queued(&engine.server, settings);
     if !changes.ready.is_empty() {
         let mut held = engine.server.keyspace.hold(&Plan::All);
-        let outcome = serve(engine, settings, &mut held, changes.ready);
+        let ready = std::mem::take(&mut changes.ready);
+        let outcome = serve(engine, settings, &mut held, ready);
         drop(held);
         finish(engine, settings, outcome);
     }

@@ -606,10 +606,14 @@ impl Unit {
         self.rest().notices.push(notice);
     }
 
+    /// Whether subscribers are to be told anything.
+    pub(super) fn has_notices(&self) -> bool {
+        self.rest.as_ref().is_some_and(|rest| !rest.notices.is_empty())
+    }
+
     /// What subscribers are to be told.
-    #[inline]
     pub(super) fn take_notices(&mut self) -> Vec<Notice> {
-        self.rest.as_mut().map(|rest| std::mem::take(&mut rest.notices)).unwrap_or_default()
+        std::mem::take(&mut self.rest().notices)
     }
 
     /// The keys that changed while somebody was waiting for that.

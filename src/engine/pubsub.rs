@@ -42,10 +42,9 @@ pub fn wanted(server: &Server, settings: &Settings) -> EventClasses {
 /// Queues what a command has to tell. Shards may be held.
 #[inline]
 pub fn enqueue(server: &Server, session: &Session, unit: &mut Unit) {
-    let notices = unit.take_notices();
-    if !notices.is_empty() {
+    if unit.has_notices() {
         hold(server, session);
-        server.pubsub.enqueue(notices);
+        server.pubsub.enqueue(unit.take_notices());
     }
 }
 

@@ -4,6 +4,8 @@
 //! Must not know what a command is. Invariant: all changes of the keyspace by commands go through
 //! here.
 
+use std::ops::{Deref, DerefMut};
+
 use crate::base::table::Spot;
 use crate::data::{Flat, Hash, Kind, Str, Text, Value};
 use crate::store::access::{Access, Aging};
@@ -36,6 +38,13 @@ const FIELDS_PER_COMMAND: usize = 1000;
 pub struct Changes {
     /// Changes, as Redis counts them for save points.
     pub dirty: u64,
+    /// Apart, because most commands have none of it. Read and written as if it were always here.
+    noted: Option<Box<Noted>>,
+}
+
+/// What has to be passed on of the changes of a command.
+#[derive(Default, Debug)]
+pub struct Noted {
     /// (database, key) that were found expired and removed.
     pub expired: Vec<(usize, Vec<u8>)>,
     /// (database, key, field) of fields of hashes that were found expired and removed.
@@ -46,6 +55,28 @@ pub struct Changes {
     pub events: Vec<Event>,
     /// (database, key) that changed while somebody was waiting for that.
     pub ready: Vec<(usize, Vec<u8>)>,
+}
+
+static NOTHING: Noted = Noted {
+    expired: Vec::new(),
+    expired_fields: Vec::new(),
+    own_deadlines: Vec::new(),
+    events: Vec::new(),
+    ready: Vec::new(),
+};
+
+impl Deref for Changes {
+    type Target = Noted;
+
+    fn deref(&self) -> &Noted {
+        self.noted.as_deref().unwrap_or(&NOTHING)
+    }
+}
+
+impl DerefMut for Changes {
+    fn deref_mut(&mut self) -> &mut Noted {
+        self.noted.get_or_insert_default()
+    }
 }
 
 /// What the change of one value amounts to. A closure that changes something says so here.
@@ -145,6 +176,7 @@ impl<'h, 'k> Db<'h, 'k> {
     }
 
     /// The hash of a key. The one that is known is told by where it is, as its bytes stay the same.
+    #[inline]
     fn hash(&self, key: &[u8]) -> u64 {
         match self.hashed {
             Some(known) if std::ptr::eq(known.key, key) => known.hash,
@@ -190,6 +222,7 @@ impl<'h, 'k> Db<'h, 'k> {
     }
 
     /// Something happened to a key; the name is Redis's.
+    #[inline]
     pub fn event(&mut self, class: EventClasses, name: &'static str, key: &[u8]) {
         if self.wanted.has(class) {
             let (db, key) = (self.index, key.to_vec());
@@ -228,10 +261,12 @@ impl<'h, 'k> Db<'h, 'k> {
         }
     }
 
+    #[inline]
     fn shard(&mut self, hash: u64) -> &mut Shard {
         self.held.shard(Keyspace::shard_of_hash(hash))
     }
 
+    #[inline]
     fn part(&mut self, hash: u64) -> &mut Part {
         let index = self.index;
         &mut self.shard(hash).parts[index]
@@ -261,6 +296,7 @@ impl<'h, 'k> Db<'h, 'k> {
         }
     }
 
+    #[inline]
     fn view(&mut self, at: Located) -> View<'_> {
         self.part(at.hash).dict.view(at.spot)
     }
@@ -364,6 +400,7 @@ impl<'h, 'k> Db<'h, 'k> {
     }
 
     /// Looks a key up for a read command: counts a hit or a miss and notes the access.
+    #[inline]
     pub fn read(&mut self, key: &[u8]) -> Option<View<'_>> {
         let at = self.look_up(key, self.touching(), true)?;
         Some(self.view(at))
@@ -525,9 +562,12 @@ impl<'h, 'k> Db<'h, 'k> {
         let result = change(&mut value, &mut note);
         if !value.is_void() {
             // That the key is new comes before what was done with it.
-            let mut later = self.changes.events.split_off(events_before);
+            let has_events = self.changes.events.len() > events_before;
+            let later = has_events.then(|| self.changes.events.split_off(events_before));
             self.set(key, value.into_value(), None);
-            self.changes.events.append(&mut later);
+            if let Some(later) = later {
+                self.changes.events.extend(later);
+            }
         }
         Ok(result)
     }
@@ -725,7 +765,7 @@ mod tests {
         let due = |now_ms, limit| with_db(&keyspace, now_ms, |db| db.expire_due(shard, limit));
         let (removed, changes) = due(4, 2);
         let fields = [1, 2].map(|n| (0, b"h".to_vec(), format!("f{n}").into_bytes()));
-        assert_eq!((removed, changes.expired_fields), (2, fields.to_vec()));
+        assert_eq!((removed, &changes.expired_fields[..]), (2, &fields[..]));
         assert_eq!(due(4, 100).0, 1);
         // Those that a command names.
         let ((), changes) =

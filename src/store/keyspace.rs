@@ -213,6 +213,7 @@ impl Keyspace {
     }
 
     /// Holds one shard.
+    #[inline]
     pub fn lock_shard(&self, index: usize) -> Guard<'_, Shard> {
         self.shards[index].lock()
     }
@@ -223,10 +224,12 @@ impl Keyspace {
     }
 
     /// Holds the shards of a plan.
+    #[inline]
     pub fn hold(&self, plan: &Plan) -> Held<'_> {
         Held { keyspace: self, guards: self.lock(plan), trash: Vec::new(), kept: false }
     }
 
+    #[inline]
     fn lock(&self, plan: &Plan) -> Guards<'_> {
         match plan {
             Plan::None => Guards::Many(Vec::new()),
@@ -299,6 +302,13 @@ enum Guards<'k> {
     All(Vec<Guard<'k, Shard>>),
 }
 
+/// The shard of that index among several.
+#[inline(never)]
+fn among<'g>(guards: &'g mut [(usize, Guard<Shard>)], index: usize) -> Option<&'g mut Shard> {
+    let at = guards.binary_search_by_key(&index, |(i, _)| *i).ok()?;
+    Some(&mut guards[at].1)
+}
+
 /// The shards that a command holds.
 ///
 /// Fields drop in this order: the guards first, then what was removed, so that freeing happens
@@ -319,13 +329,11 @@ impl Held<'_> {
 
     /// One of the held shards. Asking for another one is a bug in a command's key specification,
     /// and fatal.
+    #[inline]
     pub fn shard(&mut self, index: usize) -> &mut Shard {
         let found: Option<&mut Shard> = match &mut self.guards {
             Guards::One(held, guard) => (*held == index).then_some(&mut **guard),
-            Guards::Many(guards) => {
-                let at = guards.binary_search_by_key(&index, |(i, _)| *i).ok();
-                at.map(|at| &mut *guards[at].1)
-            }
+            Guards::Many(guards) => among(guards, index),
             Guards::All(guards) => guards.get_mut(index).map(|guard| &mut **guard),
         };
         found.expect("a command touches only the keys that its definition names")
