@@ -18,31 +18,32 @@ pub fn unix_us() -> i64 {
 /// One reading of the clock, for what needs both the time and how long something takes. Reading it
 /// costs as much as a small command's work.
 #[derive(Clone, Copy, Debug)]
-pub struct Moment(SystemTime);
+pub struct Moment {
+    /// Nanoseconds since the Unix epoch, which suffices until the year 2554.
+    unix_nanos: u64,
+}
 
 impl Moment {
     /// Reads the clock.
+    #[inline]
     pub fn now() -> Moment {
-        Moment(SystemTime::now())
+        let passed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let nanos = u64::from(passed.subsec_nanos());
+        Moment { unix_nanos: passed.as_secs().wrapping_mul(1_000_000_000).wrapping_add(nanos) }
     }
 
     /// Milliseconds since the Unix epoch.
     pub fn unix_ms(self) -> i64 {
-        self.unix_us() / 1000
+        (self.unix_nanos / 1_000_000) as i64
     }
 
     /// Nanoseconds that have passed since; none where the clock has been set back.
     pub fn nanos_since(self) -> u64 {
-        self.0
-            .elapsed()
-            .map_or(0, |passed| passed.as_secs() * 1_000_000_000 + u64::from(passed.subsec_nanos()))
+        Moment::now().unix_nanos.saturating_sub(self.unix_nanos)
     }
 
     fn unix_us(self) -> i64 {
-        self.0.duration_since(UNIX_EPOCH).map_or(0, |passed| {
-            // Enough for 292,000 years.
-            passed.as_secs() as i64 * 1_000_000 + i64::from(passed.subsec_micros())
-        })
+        (self.unix_nanos / 1000) as i64
     }
 }
 
