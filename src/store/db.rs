@@ -476,13 +476,12 @@ impl<'h, 'k> Db<'h, 'k> {
 
     /// The content of a key's string, for a read command that needs nothing else.
     pub fn text(&mut self, key: &[u8]) -> Result<Option<Text<'_>>, WrongType> {
-        match self.read(key).map(|view| view.content()) {
-            None => Ok(None),
-            Some(Content::Flat { flat, .. }) => flat.text().map(Some).ok_or(WrongType),
-            Some(Content::Whole(value)) => {
-                Str::of(value).map(|text| Some(text.view())).ok_or(WrongType)
-            }
-        }
+        let Some(at) = self.look_up(key, self.touching(), true) else { return Ok(None) };
+        let text = match self.part(at.hash).dict.view(at.spot).content() {
+            Content::Flat { flat, .. } => flat.text(),
+            Content::Whole(value) => Str::of(value).map(Str::view),
+        };
+        text.map(Some).ok_or(WrongType)
     }
 
     /// The value of a key, for a write command that looks before it changes anything.
