@@ -25,11 +25,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
-use crate::base::clock;
 use crate::base::lock::{Lock, rank};
 use crate::base::sys::{Interest, POLL_IN, wait_for};
 use crate::base::wake::Waker;
-use crate::engine::{Engine, session};
+use crate::engine::Engine;
 use crate::service::connection::Connection;
 use crate::state::stats::Stats;
 
@@ -138,9 +137,9 @@ struct Rounds<'a> {
 }
 
 impl Pressure {
-    pub(super) fn new(stats: &Stats) -> Self {
-        let (reads, began_ms) = (stats.reads(), clock::unix_ms());
-        Pressure { turns: 0, until: TURNS, reads, began_ms, strikes: 0 }
+    /// Begins now, in Unix ms.
+    pub(super) fn new(stats: &Stats, now_ms: i64) -> Self {
+        Pressure { turns: 0, until: TURNS, reads: stats.reads(), began_ms: now_ms, strikes: 0 }
     }
 
     /// To be asked behind each turn, and told the time in Unix ms; whether it is crowded.
@@ -149,11 +148,16 @@ impl Pressure {
         if self.turns < self.until {
             return false;
         }
-        let (reads, turns) = (stats.reads(), self.turns);
-        let all = reads.saturating_sub(self.reads);
+        let turns = self.turns;
+        let all = stats.reads().saturating_sub(self.reads);
         let passed_ms = u64::try_from(now_ms - self.began_ms).unwrap_or(0);
-        *self = Pressure { turns: 0, until: TURNS, reads, began_ms: now_ms, strikes: 0 };
+        *self = Pressure::new(stats, now_ms);
         all >= turns * (OTHERS + 1) && all >= passed_ms * TURNS_PER_MS
+    }
+
+    /// Begins anew, as nothing was asked while an attendant was at work.
+    pub(super) fn begin(&mut self, stats: &Stats, now_ms: i64) {
+        *self = Pressure { until: self.until, ..Pressure::new(stats, now_ms) };
     }
 
     /// Notes how long an attendant took for a turn; whether the connection may stay with him.
@@ -245,8 +249,8 @@ impl Attendants {
         self.list.len().div_ceil(2)
     }
 
-    /// Gives a connection to an attendant, and sleeps until it comes home; at once, if the attendant
-    /// takes none.
+    /// Gives a connection to an attendant, and sleeps until it comes home: at once, if none takes
+    /// it.
     pub(super) fn attend(&self, mut connection: Connection) -> Connection {
         let fd = connection.fd();
         let attendant = &self.list[fd as usize % self.front()];
@@ -254,7 +258,7 @@ impl Attendants {
         if attendant.is_closed.load(Ordering::SeqCst) {
             return connection;
         }
-        connection.set_thread(session::Thread::Attendant);
+        connection.leave_home();
         let place = Lock::new(rank::LEAF + 96, Place::Seated(Box::new(connection)));
         let is_busy = AtomicBool::new(true);
         let seat = Arc::new(Seat { fd, owner: thread::current(), is_busy, place });
@@ -266,7 +270,7 @@ impl Attendants {
             self.watch_bell.wake();
         }
         let mut connection = seat.wait();
-        connection.set_thread(session::Thread::Own);
+        connection.come_home();
         *connection
     }
 
@@ -522,14 +526,18 @@ mod tests {
     #[test]
     fn many_that_are_busy_are_a_crowd() {
         let stats = Stats::new(1);
-        let mut pressure = Pressure::new(&stats);
+        let mut pressure = Pressure::new(&stats, 0);
         let few_ms = TURNS * (OTHERS + 1) / TURNS_PER_MS;
         assert!(is_high(&mut pressure, &stats, TURNS, OTHERS, few_ms));
         assert!(!is_high(&mut pressure, &stats, TURNS, OTHERS - 1, 0), "too few");
         assert!(!is_high(&mut pressure, &stats, TURNS, OTHERS, few_ms + 1), "too slow");
         assert!(!is_high(&mut pressure, &stats, TURNS, 0, 0), "one alone");
         pressure.calm();
+        pressure.begin(&stats, 5);
         assert!(is_high(&mut pressure, &stats, TURNS_WHEN_CALM, OTHERS, few_ms));
+        (0..100).for_each(|id| stats.received(id, 1));
+        pressure.begin(&stats, 1000);
+        assert!(!is_high(&mut pressure, &stats, TURNS, 0, 0), "what came before does not count");
         // A clock that is set back, and counters that are reset, are no reason to panic.
         assert!(!is_high(&mut pressure, &stats, TURNS - 1, OTHERS, 0));
         stats.reset();
@@ -538,7 +546,7 @@ mod tests {
 
     #[test]
     fn one_long_turn_is_forgiven_and_many_are_not() {
-        let mut pressure = Pressure::new(&Stats::new(1));
+        let mut pressure = Pressure::new(&Stats::new(1), 0);
         let (short, long) = (Duration::ZERO, LONG_TURN * 2);
         for _ in 0..100 {
             assert!(pressure.note(long));

@@ -54,7 +54,7 @@ pub fn serve(engine: &Arc<Engine>, attendants: &Attendants, session: Session) {
         out: Out::new(),
         want: 1,
         has_ended: false,
-        pressure: Pressure::new(&engine.server.stats),
+        pressure: Pressure::new(&engine.server.stats, clock::unix_ms()),
         reads: 0,
         gap: Duration::MAX,
     };
@@ -163,9 +163,16 @@ impl Connection {
         self.pressure.is_high(&self.engine.server.stats, now_ms)
     }
 
-    /// Says which thread is at it from now on.
-    pub(super) fn set_thread(&mut self, thread: Thread) {
-        self.session.thread = thread;
+    /// An attendant is to do the rest.
+    pub(super) fn leave_home(&mut self) {
+        self.session.thread = Thread::Attendant;
+    }
+
+    /// Its own thread has it again.
+    pub(super) fn come_home(&mut self) {
+        self.session.thread = Thread::Own;
+        let now_ms = self.handle.active_ms.load(Ordering::Relaxed);
+        self.pressure.begin(&self.engine.server.stats, now_ms);
     }
 
     /// Reads once and executes what is whole, unless it is for the connection's own thread; whether
