@@ -281,12 +281,13 @@ impl Attendants {
     }
 
     /// Shares the connections of an attendant with its helper, or gives back those of a helper, if
-    /// what it has done says so; whether that was looked at.
+    /// what it has done says so; whether that was looked at. The bounds are such that pipelines of
+    /// 16 are shared on two processors, where that is of use, and single commands are not.
     fn share(&self, index: usize, record: &Record) -> bool {
         let attendant = &self.list[index];
         let passed = record.began.elapsed();
         if index < self.front() {
-            let is_at_work = record.waited * 4 < passed && record.executed * 4 >= record.sent * 5;
+            let is_at_work = record.waited * 4 < passed && record.executed * 2 >= record.sent * 5;
             match self.list.get(self.front() + index) {
                 Some(helper) if is_at_work && helper.seats.lock().is_empty() => {
                     attendant.move_to(helper, 2);
@@ -296,7 +297,7 @@ impl Attendants {
             return true;
         }
         let is_over = passed >= SHARED_FOR;
-        if is_over && (record.waited * 2 > passed || record.executed * 5 < record.sent * 4) {
+        if is_over && (record.waited * 2 > passed || record.executed * 2 < record.sent * 3) {
             attendant.move_to(&self.list[index % self.front()], 1);
         }
         is_over
