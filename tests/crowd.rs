@@ -50,8 +50,11 @@ fn press(server: &Server, clients: &mut [Client]) {
     }
 }
 
+/// Connections that are attended to.
 fn crowd(server: &Server) -> Vec<Client> {
-    (0..CROWD).map(|_| server.client()).collect()
+    let mut clients: Vec<Client> = (0..CROWD).map(|_| server.client()).collect();
+    press(server, &mut clients);
+    clients
 }
 
 /// Some busy connections in the background.
@@ -66,7 +69,6 @@ impl Noise {
     fn start(server: &Server) -> Noise {
         let stop = Arc::new(AtomicBool::new(false));
         let mut clients = crowd(server);
-        press(server, &mut clients);
         let longest_us = Arc::new(AtomicU64::new(0));
         let (stopped, longest) = (Arc::clone(&stop), Arc::clone(&longest_us));
         let thread = thread::spawn(move || {
@@ -92,7 +94,6 @@ impl Drop for Noise {
 fn a_crowd_is_attended_to_and_a_single_client_is_not() {
     let server = Server::start(&[]);
     let mut clients = crowd(&server);
-    press(&server, &mut clients);
     let mut single = clients.pop().expect("a crowd");
     (0..3000).for_each(|_| ping_all(slice::from_mut(&mut single)));
     // By now all have gone home.
@@ -204,7 +205,6 @@ fn commands_of_every_kind_do_in_a_crowd_what_they_do_alone() {
 fn who_is_killed_or_sends_garbage_in_a_crowd_is_cut() {
     let server = Server::start(&[]);
     let mut clients = crowd(&server);
-    press(&server, &mut clients);
     let mut killed = clients.pop().expect("a crowd");
     let id = killed.cmd(&["CLIENT", "ID"]).int().to_string();
     press(&server, &mut clients);
@@ -251,7 +251,6 @@ fn an_attendant_that_is_held_up_holds_up_nobody_else() {
 fn the_end_of_the_server_is_the_end_of_a_crowd() {
     let mut server = Server::start(&[]);
     let mut clients = crowd(&server);
-    press(&server, &mut clients);
     server.sigterm();
     let status = server.wait_exit(PATIENCE).expect("it ends");
     assert!(status.success(), "{status}");

@@ -228,6 +228,7 @@ fn reach(engine: &Engine, session: &Session, known: &Known) -> Reach {
     if runs_queued { with_queued(engine, session, reach) } else { reach }
 }
 
+/// Adds the flags of the queued commands.
 #[inline(never)]
 fn with_queued(engine: &Engine, session: &Session, reach: Reach) -> Reach {
     let flags_of = |argv: &Vec<Vec<u8>>| {
@@ -673,7 +674,7 @@ pub fn publish(engine: &Engine, session: &mut Session, unit: &mut Unit, argv: &[
     let place = match unit.as_sent.take() {
         Some(db) => Some(server.log.append(&[(db, argv)])),
         None if unit.commands.is_empty() => None,
-        None => append(engine, &unit.commands),
+        None => Some(append(engine, &unit.commands)),
     };
     if let Some(place) = place {
         (session.last_write, session.last_file) = (place.stream, place.file);
@@ -683,17 +684,13 @@ pub fn publish(engine: &Engine, session: &mut Session, unit: &mut Unit, argv: &[
     }
 }
 
-/// Appends a unit to the log, if it has anything to say; the place behind it.
-fn append(engine: &Engine, commands: &[(usize, Vec<Vec<u8>>)]) -> Option<Place> {
-    let server = &engine.server;
-    if commands.is_empty() {
-        return None;
-    }
+/// Appends a unit of at least one command to the log; the place behind it.
+fn append(engine: &Engine, commands: &[(usize, Vec<Vec<u8>>)]) -> Place {
     let argvs: Vec<Vec<&[u8]>> =
         commands.iter().map(|(_, argv)| argv.iter().map(Vec::as_slice).collect()).collect();
     let commands: Vec<(usize, &[&[u8]])> =
         commands.iter().zip(&argvs).map(|((db, _), argv)| (*db, argv.as_slice())).collect();
-    Some(server.log.append(&commands))
+    engine.server.log.append(&commands)
 }
 
 /// Appends the removal of keys whose time had come, each for itself, because nothing ties them

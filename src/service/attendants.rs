@@ -66,10 +66,13 @@ const LOOKS: u32 = 3;
 /// How crowded it is around one connection, as its own thread sees it: by the reads of all
 /// connections during some turns of its own.
 pub(super) struct Pressure {
+    /// Turns of its own since the last look, and how many there are to be until the next.
     turns: u64,
     until: u64,
+    /// Reads of all connections at the last look, and when that was.
     reads: u64,
     began_ms: i64,
+    /// What long turns with an attendant have left against it.
     strikes: u32,
 }
 
@@ -428,6 +431,7 @@ impl Rounds<'_> {
         }
     }
 
+    /// Takes those who have gone home off the list.
     fn forget_the_gone(&self) {
         self.attendant.seats.lock().retain(|seat| seat.is_taken());
         self.attendant.changed();

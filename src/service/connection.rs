@@ -121,8 +121,10 @@ impl Connection {
         let reads = self.engine.server.stats.reads();
         let is_alone = std::mem::replace(&mut self.reads, reads) + 1 == reads;
         let began = is_alone.then(Instant::now);
-        if is_alone && self.gap < WATCHFUL {
-            self.look_out();
+        if let Some(began) = began
+            && self.gap < WATCHFUL
+        {
+            self.look_out(began);
         }
         let result = self.read();
         self.gap = began.map_or(Duration::MAX, |began| began.elapsed());
@@ -130,8 +132,7 @@ impl Connection {
     }
 
     /// Looks again and again whether there is something to read, for a while.
-    fn look_out(&self) {
-        let began = Instant::now();
+    fn look_out(&self, began: Instant) {
         let mut list = [Interest::new(self.fd(), POLL_IN)];
         while wait_for(&mut list, Some(Duration::ZERO)) == 0 && began.elapsed() < WATCHFUL {
             thread::yield_now();
@@ -182,7 +183,7 @@ impl Connection {
             Err(e) if is_nothing(&e) => return true,
             result => self.received(result),
         }
-        self.has_ended |= !self.has_ended && !self.execute_buffered();
+        self.has_ended = self.has_ended || !self.execute_buffered();
         !self.has_ended && self.session.thread == Thread::Attendant
     }
 
@@ -254,13 +255,13 @@ impl Connection {
     /// Executes all commands that are whole; whether the connection goes on.
     fn execute_buffered(&mut self) -> bool {
         self.handle.active_ms.store(clock::unix_ms(), Ordering::Relaxed);
+        self.want = 1;
         loop {
             let limits = self.limits();
             let data = &self.input.bytes[self.input.start..self.input.end];
             if data.is_empty() {
                 self.input.reset();
                 self.note_input();
-                self.want = 1;
                 return true;
             }
             let used = match self.request.parse(data, &limits) {

@@ -4,6 +4,7 @@
 //! Must not know what a command is. Invariant: all changes of the keyspace by commands go through
 //! here.
 
+use std::convert::identity;
 use std::ops::{Deref, DerefMut};
 
 use crate::base::table::Spot;
@@ -366,9 +367,8 @@ impl<'h, 'k> Db<'h, 'k> {
         take: impl FnOnce(&mut Hash) -> Vec<Vec<u8>>,
     ) -> usize {
         let edit = |value: &mut Value| Hash::of_mut(value).map(take).unwrap_or_default();
-        let untouched = |access| access;
         let Edited { result: names, void, .. } =
-            self.part(at.hash).edit(at.hash, at.spot, untouched, edit);
+            self.part(at.hash).edit(at.hash, at.spot, identity, edit);
         if names.is_empty() {
             return 0;
         }
@@ -477,7 +477,7 @@ impl<'h, 'k> Db<'h, 'k> {
     /// The content of a key's string, for a read command that needs nothing else.
     pub fn text(&mut self, key: &[u8]) -> Result<Option<Text<'_>>, WrongType> {
         let Some(at) = self.look_up(key, self.touching(), true) else { return Ok(None) };
-        let text = match self.part(at.hash).dict.view(at.spot).content() {
+        let text = match self.view(at).content() {
             Content::Flat { flat, .. } => flat.text(),
             Content::Whole(value) => Str::of(value).map(Str::view),
         };

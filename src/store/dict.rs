@@ -277,6 +277,7 @@ mod tests {
     use crate::store::access::Aging;
     use crate::store::entry::Source;
     use std::collections::{HashMap, HashSet};
+    use std::convert::identity;
 
     /// (value, deadline) of each key.
     type Model = HashMap<Vec<u8>, (Value, Option<i64>)>;
@@ -359,7 +360,7 @@ mod tests {
         match (below(rng, 10), found) {
             (0, Some(spot)) => {
                 let value = value(rng);
-                dict.edit(hash, spot, |access| access, |old| *old = value.clone());
+                dict.edit(hash, spot, identity, |old| *old = value.clone());
                 model.get_mut(&key).unwrap().0 = value;
             }
             (1, Some(spot)) => {
@@ -420,12 +421,7 @@ mod tests {
         list.push(crate::data::list::End::Left, b"x", crate::data::quicklist::Fill::new(-2));
         put(&mut dict, b"k", &list.into_value(), None);
         let (hash, at) = (dict.seed().hash(b"k"), spot(&dict, b"k").unwrap());
-        dict.edit(
-            hash,
-            at,
-            |access| access,
-            |value| *value = crate::data::List::new().into_value(),
-        );
+        dict.edit(hash, at, identity, |value| *value = crate::data::List::new().into_value());
         assert_eq!(dict.view(at).type_name(), "list");
         dict.remove(at);
         assert!(dict.is_empty());
