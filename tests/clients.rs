@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 use support::client::{Client, PATIENCE, Value, encode};
+use support::random::Random;
 use support::server::Server;
 
 const MB: usize = 1024 * 1024;
@@ -700,6 +701,78 @@ fn large_commands_arrive_quickly() {
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
     client.expect(&["DEL", "k"], ":1\r\n");
     eventually("buffers are given back", || info(&mut client, "used_memory") < 16 * MB as i64);
+}
+
+#[test]
+fn large_arguments_are_what_was_sent_wherever_they_stand_and_are_cut() {
+    let server = start(&[]);
+    let mut client = server.client();
+    let mut random = Random::new(7);
+    for size in [16_384, 32_767, 32_768, 65_000, 65_534, 65_536, 300_000, 3 * MB] {
+        let value: Vec<u8> = (0..size).map(|_| b"*$1\r\n:x\0"[random.below(8)]).collect();
+        let other = value.iter().rev().copied().collect::<Vec<u8>>();
+        let whole =
+            |bytes: &[u8]| [format!("${}\r\n", bytes.len()).as_bytes(), bytes, b"\r\n"].concat();
+        let longer = [&value[..], b"!"].concat();
+        let appended = format!(":{}\r\n", longer.len()).into_bytes();
+        let executed = format!("*2\r\n+OK\r\n:{size}\r\n").into_bytes();
+        // Two large ones in a command, one with others behind it, one as a key, one that is queued,
+        // one that is refused; and a change of one value, which another one was copied from.
+        let script: [(&[&[u8]], &[u8]); 15] = [
+            (&[b"SET", b"a", &value], b"+OK\r\n"),
+            (&[b"COPY", b"a", b"b"], b":1\r\n"),
+            (&[b"APPEND", b"a", b"!"], &appended),
+            (&[b"GET", b"b"], &whole(&value)),
+            (&[b"GETSET", b"a", &other], &whole(&longer)),
+            (&[b"MSET", b"b", &value, b"c", &other], b"+OK\r\n"),
+            (&[b"GET", b"a"], &whole(&other)),
+            (&[b"GET", b"c"], &whole(&other)),
+            (&[b"SET", b"c", &value, b"NX", b"GET"], &whole(&other)),
+            (&[b"SET", &value, b"1", b"PX", b"100000"], b"+OK\r\n"),
+            (&[b"INCR", &value], b":2\r\n"),
+            (&[b"MULTI"], b"+OK\r\n"),
+            (&[b"SETEX", b"b", b"100", &other], b"+QUEUED\r\n"),
+            (&[b"STRLEN", b"b"], b"+QUEUED\r\n"),
+            (&[b"EXEC"], &executed),
+        ];
+        let sent: Vec<u8> = script.iter().flat_map(|(args, _)| encode(args)).collect();
+        let expected: Vec<u8> = script.iter().flat_map(|(_, reply)| reply.to_vec()).collect();
+        for cuts in [0, 3, 30] {
+            client.expect(&["FLUSHALL"], "+OK\r\n");
+            let mut rest = &sent[..];
+            for _ in 0..cuts {
+                let (part, behind) = rest.split_at(random.below(rest.len().min(2 * size)));
+                client.send_raw(part);
+                thread::sleep(Duration::from_millis(1));
+                rest = behind;
+            }
+            client.send_raw(rest);
+            assert!(client.read_exactly(expected.len()) == expected, "{size} in {cuts} cuts");
+        }
+        client.expect_no_more();
+    }
+    // One that never becomes whole is let go with its connection.
+    let mut gone = server.client();
+    gone.send_raw(b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$500000000\r\n");
+    gone.send_raw(&vec![b'x'; MB]);
+    eventually("it arrives", || info(&mut client, "used_memory") > 2 * MB as i64);
+    gone.close();
+    client.expect(&["FLUSHALL"], "+OK\r\n");
+    eventually("it is let go", || info(&mut client, "used_memory") < 2 * MB as i64);
+}
+
+#[test]
+fn a_large_argument_that_arrives_slowly_is_no_silence() {
+    let server = start(&["--timeout", "1"]);
+    let mut client = server.client();
+    client.send_raw(b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$50000\r\n");
+    for _ in 0..25 {
+        client.send_raw(&[b'x'; 2000]);
+        thread::sleep(Duration::from_millis(100));
+    }
+    client.send_raw(b"\r\n");
+    assert_eq!(client.recv(), Value::simple("OK"));
+    client.expect(&["STRLEN", "k"], ":50000\r\n");
 }
 
 #[test]

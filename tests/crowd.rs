@@ -163,9 +163,17 @@ fn mingle(server: &Server, seed: u64) {
                 }
             }
             5 => {
-                let value = "v".repeat(random.below(300_000));
-                client.expect(&["SET", &name("s"), &value], "+OK\r\n");
-                assert_eq!(client.cmd(&["GET", &name("s")]), Value::bulk(&value));
+                // Large arguments take a way of their own, and may come in parts.
+                let (key, value) = (name("s"), "v".repeat(random.below(300_000)));
+                let bytes = encode(&["SET", &key, &value, "EX", "1000"]);
+                let (first, second) = bytes.split_at(random.below(bytes.len()));
+                client.send_raw(first);
+                thread::sleep(Duration::from_micros(random.below(2) as u64 * 300));
+                client.send_raw(second);
+                assert_eq!(client.recv(), Value::simple("OK"));
+                client.expect(&["APPEND", &key, "w"], &format!(":{}\r\n", value.len() + 1));
+                assert_eq!(client.cmd(&["GETDEL", &key]), Value::bulk(&format!("{value}w")));
+                assert_eq!(client.cmd(&["ECHO", &value]), Value::bulk(&value));
             }
             6 => {
                 let bytes = encode(&["HSET", &hash, "field", &turn.to_string()]);

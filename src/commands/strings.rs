@@ -1,6 +1,11 @@
 //! Commands that set and get whole strings.
 
+use std::ptr;
+use std::sync::Arc;
+
 use crate::base::num;
+use crate::data::Value;
+use crate::data::string::Str;
 use crate::engine::ctx::push_value;
 use crate::engine::spec::access::{ACCESS, DELETE, INSERT, OW, RO, RW, UPDATE};
 use crate::engine::{Args, Command, Ctx, Group, KeySpec, Reply};
@@ -295,16 +300,27 @@ fn getset(ctx: &mut Ctx, args: &mut Args) -> Reply {
     Ok(sent)
 }
 
+/// Stores a string; a large one that stands alone is not copied.
+fn put(ctx: &mut Ctx, key: &[u8], value: &[u8], expire_at: Option<i64>) {
+    match &ctx.session.large {
+        Some(large) if ptr::eq(&large.bytes[..], value) => {
+            let value = Value::String(Str::shared(Arc::clone(&large.bytes)));
+            ctx.db.set(key, value, expire_at);
+        }
+        _ => ctx.db.set_text(key, value, expire_at),
+    }
+}
+
 /// Sets the string of a key without a deadline.
 fn store(ctx: &mut Ctx, key: &[u8], value: &[u8]) {
-    ctx.db.set_text(key, value, None);
+    put(ctx, key, value, None);
     ctx.db.mark_dirty(1);
     ctx.db.event(EventClasses::STRING, "set", key);
 }
 
 /// Sets the string of a key with a deadline.
 fn put_until(ctx: &mut Ctx, key: &[u8], value: &[u8], at: i64) {
-    ctx.db.set_text(key, value, Some(at));
+    put(ctx, key, value, Some(at));
     ctx.db.mark_dirty(1);
     ctx.db.event(EventClasses::STRING, "set", key);
     ctx.db.event(EventClasses::GENERIC, "expire", key);
@@ -411,7 +427,7 @@ fn set(ctx: &mut Ctx, args: &mut Args) -> Reply {
         Some(at) => store_until(ctx, key, value, at),
         None if options.keep_ttl => {
             let kept = ctx.db.peek(key).and_then(|entry| entry.expire_at());
-            ctx.db.set_text(key, value, kept);
+            put(ctx, key, value, kept);
             ctx.db.mark_dirty(1);
             ctx.db.event(EventClasses::STRING, "set", key);
         }

@@ -89,6 +89,11 @@ impl Str {
         Str(Repr::Heap { raw: false, bytes: Arc::new(content) })
     }
 
+    /// Long content, which is held together with others.
+    pub fn shared(content: Arc<Vec<u8>>) -> Self {
+        Str(Repr::Heap { raw: false, bytes: content })
+    }
+
     /// An integer.
     pub fn from_i64(value: i64) -> Self {
         Str(Repr::Int(value))

@@ -99,6 +99,15 @@ pub struct Watch {
     pub keys: Vec<(usize, Vec<u8>, bool)>,
 }
 
+/// A large argument, which can be stored without copying it.
+#[derive(Clone, Debug)]
+pub struct Large {
+    /// Its place among the arguments.
+    pub index: usize,
+    /// The argument.
+    pub bytes: Arc<Vec<u8>>,
+}
+
 /// What a command has done while no shard is held, before it is executed again. It must come back
 /// in time: its connection does nothing else meanwhile.
 pub type Errand = Box<dyn FnOnce(&Arc<Server>) -> Box<dyn Rest> + Send>;
@@ -130,6 +139,8 @@ pub struct Session {
     pub multi: Option<Multi>,
     /// WATCH.
     pub watch: Watch,
+    /// An argument of the command being executed.
+    pub large: Option<Large>,
     /// What the command being executed has to wait for.
     pub block: Option<Block>,
     /// The command being executed is to be executed again, because what it worked on has changed.
@@ -193,6 +204,7 @@ impl Session {
             pushed: false,
             multi: None,
             watch: Watch::default(),
+            large: None,
             block: None,
             again: false,
             tries: 0,

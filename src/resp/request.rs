@@ -188,13 +188,27 @@ impl Request {
         status
     }
 
-    /// Where the argument begins that is not whole yet, if it is a large one; else 0. What stands
-    /// before it is read.
-    pub fn large_from(&self) -> usize {
+    /// Where the argument begins that is not whole yet, and its length, if it is a large one. What
+    /// stands before it is read.
+    pub fn large(&self) -> Option<(usize, usize)> {
         match self.step {
-            Step::Bulk(len) if len >= LARGE => self.pos,
-            _ => 0,
+            Step::Bulk(len) if len >= LARGE => Some((self.pos, len)),
+            _ => None,
         }
+    }
+
+    /// The argument that is not whole yet has come apart from the buffer, which goes on with what
+    /// follows it; its index. It is the caller who has it: `arg` gives an empty one.
+    pub fn skip_large(&mut self) -> usize {
+        self.spans.push(Span { start: self.pos, len: 0 });
+        self.missing -= 1;
+        self.step = Step::BulkLength;
+        self.spans.len() - 1
+    }
+
+    /// What is whole is to be parsed once more.
+    pub fn again(&mut self) {
+        self.step = Step::BulkLength;
     }
 
     /// Forgets the command, and gives back the memory of an unusually long one. `parse` does this

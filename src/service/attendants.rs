@@ -135,6 +135,8 @@ struct Rounds<'a> {
     list: Vec<Interest>,
     /// Places in `seats` whose replies are to be sent.
     answered: Vec<usize>,
+    /// The buffer that connections read into, unless what they brought last is not executed.
+    spare: Vec<u8>,
     record: Record,
     looked_back: Instant,
 }
@@ -258,10 +260,9 @@ impl Attendants {
         let fd = connection.fd();
         let attendant = &self.list[fd as usize % self.front()];
         let mut seats = attendant.seats.lock();
-        if attendant.is_closed.load(Ordering::SeqCst) {
+        if attendant.is_closed.load(Ordering::SeqCst) || connection.leave_home().is_err() {
             return connection;
         }
-        connection.leave_home();
         let place = Lock::new(rank::LEAF + 96, Place::Seated(Box::new(connection)));
         let is_busy = AtomicBool::new(true);
         let seat = Arc::new(Seat { fd, owner: thread::current(), is_busy, place });
@@ -405,7 +406,7 @@ impl Rounds<'_> {
             let Some(mut connection) = seat.take() else { continue };
             self.attendant.beat.fetch_add(1, Ordering::Relaxed);
             let began = now;
-            let mut stays = connection.receive();
+            let mut stays = connection.receive(&mut self.spare);
             now = Instant::now();
             self.record.executed += now - began;
             stays &= connection.pressure.note(now - began);
@@ -470,6 +471,7 @@ pub(super) fn run(engine: &Engine, attendants: &Attendants, index: usize) {
         seats: Vec::new(),
         list: vec![Interest::new(attendant.bell.fd(), POLL_IN)],
         answered: Vec::new(),
+        spare: Vec::new(),
         record: Record::new(),
         looked_back: Instant::now(),
     };

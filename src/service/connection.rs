@@ -12,27 +12,20 @@ use std::time::{Duration, Instant};
 
 use crate::base::clock;
 use crate::base::sys::{Interest, POLL_IN, wait_for};
-use crate::engine::session::{Takeover, Thread};
+use crate::engine::session::{Large, Takeover, Thread};
 use crate::engine::{Engine, Session, delivery, dispatch, transaction};
 use crate::resp::out::Out;
 use crate::resp::request::{Limits, Request, Status};
 use crate::service::attendants::{Attendants, Pressure};
 use crate::service::feeder;
+use crate::service::input::{BUFFER_MAX, Input};
 use crate::state::clients::{ClientHandle, flag};
 use crate::state::config::ClientMemory;
 use crate::state::memory;
 use crate::state::outbox::Sent;
 
-/// The request buffer of a connection that has sent something lately; a silent one has none.
-const BUFFER_MIN: usize = 16 * 1024;
-/// The request buffer grows to this by itself; beyond it only as a large argument arrives.
-const BUFFER_MAX: usize = 64 * 1024;
-/// How much of a large command is asked for in one go.
-const LARGE_STEP: usize = 256 * 1024;
 /// Replies are sent when this much has gathered, even if more commands wait.
 const SEND_AT: usize = 256 * 1024;
-/// Small reads in a row after which a large buffer shrinks.
-const CALM_READS: u32 = 4;
 /// After this much silence a connection gives its buffers back.
 const SILENCE: Duration = Duration::from_secs(2);
 /// A client that is alone and waits no longer than this between a reply and its next request gets a
@@ -67,15 +60,6 @@ pub fn serve(engine: &Arc<Engine>, attendants: &Attendants, session: Session) {
         }
     }
     connection.end();
-}
-
-/// Bytes that are read but not executed: `bytes[start..end]`.
-#[derive(Default)]
-struct Input {
-    bytes: Vec<u8>,
-    start: usize,
-    end: usize,
-    calm: u32,
 }
 
 /// All of a connection that one thread works with at a time.
@@ -165,26 +149,50 @@ impl Connection {
     }
 
     /// An attendant is to do the rest.
-    pub(super) fn leave_home(&mut self) {
+    pub(super) fn leave_home(&mut self) -> io::Result<()> {
+        self.handle.stream.set_nonblocking(true)?;
         self.session.thread = Thread::Attendant;
+        Ok(())
     }
 
     /// Its own thread has it again.
     pub(super) fn come_home(&mut self) {
         self.session.thread = Thread::Own;
+        self.let_reads_wait(!self.input.has_large());
         let now_ms = self.handle.active_ms.load(Ordering::Relaxed);
         self.pressure.begin(&self.engine.server.stats, now_ms);
     }
 
-    /// Reads once and executes what is whole, unless it is for the connection's own thread; whether
-    /// nothing is. The socket must be readable.
-    pub(super) fn receive(&mut self) -> bool {
-        match self.input.fill(&self.handle, self.want) {
-            Err(e) if is_nothing(&e) => return true,
-            result => self.received(result),
+    /// Whether reads of its own thread wait: those of a large argument take what is there in many
+    /// steps. Should that fail, `read` waits nevertheless, or is late to note what it has.
+    fn let_reads_wait(&self, wait: bool) {
+        if self.session.thread == Thread::Own {
+            let _ = self.handle.stream.set_nonblocking(!wait);
         }
-        self.has_ended = self.has_ended || !self.execute_buffered();
+    }
+
+    /// Reads once and executes what is whole, unless it is for the connection's own thread; whether
+    /// nothing is. A connection that needs a buffer takes the spare one, and leaves the one it
+    /// needs no more.
+    pub(super) fn receive(&mut self, spare: &mut Vec<u8>) -> bool {
+        self.input.borrow(spare);
+        self.read_and_execute();
+        if self.input.has_large() && !self.has_ended {
+            // Most of it is likely to be there.
+            self.read_and_execute();
+        }
+        self.input.give_back(spare);
         !self.has_ended && self.session.thread == Thread::Attendant
+    }
+
+    fn read_and_execute(&mut self) {
+        match self.input.fill(&self.handle.stream, self.want) {
+            Err(e) if is_nothing(&e) => {}
+            result => {
+                self.received(result);
+                self.has_ended = self.has_ended || !self.execute_buffered();
+            }
+        }
     }
 
     /// Sends the replies to what [`Connection::receive`] has executed; whether it goes on.
@@ -196,7 +204,7 @@ impl Connection {
     /// Waits for more of a command and reads it.
     fn read(&mut self) -> io::Result<usize> {
         loop {
-            match self.input.fill(&self.handle, self.want) {
+            match self.input.fill(&self.handle.stream, self.want) {
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
                 Err(e) if is_nothing(&e) => {
                     self.input.shrink();
@@ -225,16 +233,17 @@ impl Connection {
     /// Writes down for others how much waits, and what the buffers take.
     fn note_input(&self) {
         // As in Redis a large argument stands alone.
-        let waiting = self.input.end - self.input.start - self.request.large_from();
+        let before = self.request.large().map_or(0, |(from, _)| from);
+        let waiting = self.input.len() - before;
         self.handle.query_bytes.store(waiting as u64, Ordering::Relaxed);
-        self.handle.query_capacity.store(self.input.bytes.capacity() as u64, Ordering::Relaxed);
+        self.handle.query_capacity.store(self.input.capacity() as u64, Ordering::Relaxed);
         self.handle.reply_capacity.store(self.out.capacity() as u64, Ordering::Relaxed);
     }
 
     /// Whether what waits to be executed, MULTI's queue included, is within the limit.
     fn is_within_limit(&self) -> bool {
         let queued = self.session.multi.as_ref().map_or(0, |multi| multi.bytes);
-        let waiting = (self.input.end - self.input.start).saturating_add(queued);
+        let waiting = self.input.len().saturating_add(queued);
         // The smallest limit that can be set is larger.
         if waiting <= BUFFER_MAX {
             return true;
@@ -257,8 +266,15 @@ impl Connection {
         self.handle.active_ms.store(clock::unix_ms(), Ordering::Relaxed);
         self.want = 1;
         loop {
+            if let Some(bytes) = self.input.take_large() {
+                let index = self.request.skip_large();
+                self.session.large = Some(Large { index, bytes });
+                self.let_reads_wait(true);
+            } else if self.input.has_large() {
+                return true;
+            }
             let limits = self.limits();
-            let data = &self.input.bytes[self.input.start..self.input.end];
+            let data = self.input.bytes();
             if data.is_empty() {
                 self.input.reset();
                 self.note_input();
@@ -268,6 +284,12 @@ impl Connection {
                 Ok(Status::Complete { used }) => used,
                 Ok(Status::Incomplete { want }) => {
                     self.want = want;
+                    if let Some((from, len)) = self.request.large()
+                        && self.session.large.is_none()
+                    {
+                        self.input.begin_large(from, len);
+                        self.let_reads_wait(false);
+                    }
                     return true;
                 }
                 Err(e) => {
@@ -277,33 +299,38 @@ impl Connection {
                     return false;
                 }
             };
+            let large = self.session.large.clone();
             let count = self.request.len();
             if count > 0 {
                 let mut few: [&[u8]; FEW_ARGS] = [&[]; FEW_ARGS];
                 let mut many = Vec::new();
-                let argv: &[&[u8]] = if count <= FEW_ARGS {
+                let argv: &mut [&[u8]] = if count <= FEW_ARGS {
                     for (i, arg) in few[..count].iter_mut().enumerate() {
                         *arg = self.request.arg(data, i);
                     }
-                    &few[..count]
+                    &mut few[..count]
                 } else {
                     self.request.collect(data, &mut many);
-                    &many
+                    &mut many
                 };
+                if let Some(large) = &large {
+                    argv[large.index] = &large.bytes;
+                }
                 if is_http(argv[0]) {
                     warn_of_http(&self.engine, &self.handle);
                     return false;
                 }
                 dispatch::execute(&self.engine, &mut self.session, argv, &mut self.out, None);
                 if self.session.thread == Thread::OwnIsNeeded {
-                    self.request.reset();
+                    self.request.again();
                     return true;
                 }
             } else if self.handle.has(flag::REPLICA) {
                 let replica = self.engine.server.replication.find(self.handle.id);
                 replica.iter().for_each(|replica| replica.give_life_sign());
             }
-            self.input.start += used;
+            self.session.large = None;
+            self.input.skip(used);
             self.request.reset();
             if self.session.close || self.session.takeover.is_some() {
                 return true;
@@ -374,77 +401,6 @@ impl Connection {
             server.clients.remove(self.handle.id);
             self.handle.kill();
         }
-    }
-}
-
-impl Input {
-    /// Everything is executed: the buffer starts anew, smaller when little has been coming.
-    fn reset(&mut self) {
-        self.start = 0;
-        self.end = 0;
-        if self.calm > CALM_READS && self.bytes.len() > BUFFER_MIN {
-            self.bytes = vec![0; BUFFER_MIN];
-            self.calm = 0;
-        }
-    }
-
-    /// Gives back what is not needed to keep the bytes that are here.
-    fn shrink(&mut self) {
-        self.compact();
-        self.bytes.truncate(self.end);
-        self.bytes.shrink_to_fit();
-        self.calm = 0;
-    }
-
-    /// Moves the bytes to the front.
-    fn compact(&mut self) {
-        self.bytes.copy_within(self.start..self.end, 0);
-        self.end -= self.start;
-        self.start = 0;
-    }
-
-    /// Makes room for more of a command that lacks `want` bytes.
-    fn make_room(&mut self, want: usize) {
-        if self.start > 0 && (self.start == self.end || self.bytes.len() - self.end < want) {
-            self.compact();
-        }
-        let least = want.clamp(BUFFER_MIN / 2, LARGE_STEP);
-        if self.bytes.len() - self.end >= least {
-            return;
-        }
-        if self.end + least <= BUFFER_MAX {
-            let doubled = (self.bytes.len() * 2).clamp(BUFFER_MIN, BUFFER_MAX);
-            let wanted = doubled.max(self.end + least);
-            if self.bytes.is_empty() {
-                // Fresh zeros from the allocator: pages that no request reaches stay unused.
-                self.bytes = vec![0; wanted];
-            } else {
-                self.bytes.resize(wanted, 0);
-            }
-            return;
-        }
-        if self.bytes.capacity() - self.end < least {
-            // Exactly what is needed in the end, but not more at a time than has come already, so
-            // that an announcement alone reserves little. Many small arguments do not announce what
-            // they need.
-            let more = want.min(self.end.max(LARGE_STEP)).max(least).max(self.end / 8);
-            self.bytes.reserve_exact(self.end + more - self.bytes.len());
-        }
-        self.bytes.resize((self.end + LARGE_STEP).min(self.bytes.capacity()), 0);
-    }
-
-    /// Reads more, at least one byte, of a command that lacks `want`.
-    fn fill(&mut self, handle: &ClientHandle, want: usize) -> std::io::Result<usize> {
-        self.make_room(want);
-        let room = self.bytes.len() - self.end;
-        let n = handle.stream.read(&mut self.bytes[self.end..])?;
-        self.end += n;
-        self.calm = if n * 8 > room { 0 } else { self.calm.saturating_add(1) };
-        if n == room && self.bytes.len() < BUFFER_MAX {
-            // More is likely to come: a larger buffer needs fewer reads.
-            self.bytes.resize((self.bytes.len() * 4).min(BUFFER_MAX), 0);
-        }
-        Ok(n)
     }
 }
 

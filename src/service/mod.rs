@@ -9,6 +9,7 @@ mod drain;
 mod failover;
 mod feeder;
 mod full_sync;
+mod input;
 mod jobs;
 mod listener;
 mod pidfile;
