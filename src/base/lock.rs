@@ -92,6 +92,11 @@ impl<T> Lock<T> {
         Lock { rank, inner: Mutex::new(value) }
     }
 
+    /// What it guarded, once nobody else can have it.
+    pub fn into_inner(self) -> T {
+        self.inner.into_inner().expect("a thread died while it changed this data")
+    }
+
     /// Waits for the lock. Panics when its last holder panicked, or (debug builds) on a wrong
     /// order.
     pub fn lock(&self) -> Guard<'_, T> {

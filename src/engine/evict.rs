@@ -181,8 +181,8 @@ fn sample_shard(
     let now_ms = clock::unix_ms();
     let mut found = Vec::new();
     // So that random choices do not always fall on the same database.
-    let first = rng.next_u64() as usize % shard.parts.len();
-    for db in (first..shard.parts.len()).chain(0..first) {
+    let first = rng.next_u64() as usize % shard.parts.count();
+    for db in (first..shard.parts.count()).chain(0..first) {
         let part = &shard.parts[db];
         let random = &mut || rng.next_u64();
         let entry = match (by, among) {

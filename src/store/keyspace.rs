@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::base::hash::Seed;
 use crate::base::lock::{Guard, Lock, rank};
-use crate::store::shard::{Part, Shard};
+use crate::store::shard::{Part, Parts, Shard};
 use crate::store::snapshot::Gate;
 
 /// Number of shards: enough that two of some hundred threads rarely meet, few enough to lock all in
@@ -145,11 +145,15 @@ impl Hashed<'_> {
     }
 }
 
+/// A shard with cache lines of its own, because its neighbours are other threads' work.
+#[repr(align(64))]
+struct Slot(Lock<Shard>);
+
 /// All keys of one server.
 pub struct Keyspace {
     seed: Seed,
     databases: usize,
-    shards: Box<[Lock<Shard>]>,
+    shards: Box<[Slot]>,
     /// A lower bound of each shard's earliest deadline (`i64::MAX`: none), readable without its
     /// lock.
     deadlines: Box<[AtomicI64]>,
@@ -168,8 +172,8 @@ impl Keyspace {
     }
 
     fn seeded(databases: usize, seed: Seed) -> Self {
-        let lock = |i| Lock::new(rank::SHARD + i as u32, Shard::new(databases, &seed));
-        let shards = (0..SHARDS).map(lock).collect();
+        let slot = |i| Slot(Lock::new(rank::SHARD + i as u32, Shard::new(databases, &seed)));
+        let shards = (0..SHARDS).map(slot).collect();
         let deadlines = (0..SHARDS).map(|_| AtomicI64::new(i64::MAX)).collect();
         Keyspace { seed, databases, shards, deadlines, snapshot_gate: Gate::new() }
     }
@@ -182,7 +186,7 @@ impl Keyspace {
     /// Whether no database has a key.
     pub fn is_empty(&self) -> bool {
         let has_none = |shard: &Shard| shard.parts.iter().all(|part| part.dict.is_empty());
-        self.shards.iter().all(|shard| has_none(&shard.lock()))
+        self.shards.iter().all(|slot| has_none(&slot.0.lock()))
     }
 
     /// The keyed hash of a key.
@@ -207,20 +211,20 @@ impl Keyspace {
 
     /// Makes room for so many keys in a database that is empty.
     pub fn reserve(&self, db: usize, keys: usize) {
-        for shard in &self.shards {
-            shard.lock().parts[db].dict.reserve(keys.div_ceil(SHARDS));
+        for slot in &self.shards {
+            slot.0.lock().parts[db].dict.reserve(keys.div_ceil(SHARDS));
         }
     }
 
     /// Holds one shard.
     #[inline]
     pub fn lock_shard(&self, index: usize) -> Guard<'_, Shard> {
-        self.shards[index].lock()
+        self.shards[index].0.lock()
     }
 
     /// Holds all shards.
     pub fn lock_all(&self) -> Vec<Guard<'_, Shard>> {
-        self.shards.iter().map(Lock::lock).collect()
+        self.shards.iter().map(|slot| slot.0.lock()).collect()
     }
 
     /// Holds the shards of a plan.
@@ -249,7 +253,7 @@ impl Keyspace {
             let mut guards = Vec::with_capacity(shards.len());
             for &index in shards {
                 let waited_for = first.take_if(|(held, _)| *held == index);
-                match waited_for.map(|(_, guard)| guard).or_else(|| self.shards[index].try_lock()) {
+                match waited_for.map(|(_, guard)| guard).or_else(|| self.shards[index].0.try_lock()) {
                     Some(guard) => guards.push((index, guard)),
                     None => {
                         missing = Some(index);
@@ -266,13 +270,13 @@ impl Keyspace {
 
     /// All keys, taken out of a keyspace that nobody else sees.
     pub fn into_contents(self) -> Contents {
-        Contents(self.shards.iter().map(|shard| std::mem::take(&mut shard.lock().parts)).collect())
+        Contents(self.shards.into_iter().map(|slot| slot.0.into_inner().parts).collect())
     }
 
     /// Visits the shards one by one, each held only while it is visited.
     pub fn each_shard(&self, mut visit: impl FnMut(&mut Shard)) {
-        for lock in &self.shards {
-            visit(&mut lock.lock());
+        for slot in &self.shards {
+            visit(&mut slot.0.lock());
         }
     }
 
@@ -294,7 +298,7 @@ impl Keyspace {
 }
 
 /// All keys of a keyspace, by shard and database.
-pub struct Contents(Vec<Vec<Part>>);
+pub struct Contents(Vec<Parts>);
 
 enum Guards<'k> {
     One(usize, Guard<'k, Shard>),

@@ -5,6 +5,10 @@
 //! one), `inner_deadlines` one for each entry with a value that has deadlines inside, and every
 //! change calls `before_change` first, so that a running snapshot gets the state it was begun in.
 
+use std::iter;
+use std::mem;
+use std::ops::{Index, IndexMut};
+
 use crate::base::hash::Seed;
 use crate::base::rng::Rng;
 use crate::base::table::Spot;
@@ -53,10 +57,16 @@ pub struct Part {
     pub(super) snapshot: Option<Box<SnapshotPart>>,
 }
 
+/// One part per database. That of the first one, which most use alone, is at hand without a detour.
+pub struct Parts {
+    first: Part,
+    others: Box<[Part]>,
+}
+
 /// One slice of the keyspace.
 pub struct Shard {
     /// One part per database.
-    pub parts: Vec<Part>,
+    pub parts: Parts,
     /// Parts that were flushed before a running snapshot had walked them.
     pub(super) orphans: Vec<Part>,
     /// Counters.
@@ -67,11 +77,59 @@ pub struct Shard {
     pub rng: Rng,
 }
 
+impl Parts {
+    /// Number of databases.
+    pub fn count(&self) -> usize {
+        1 + self.others.len()
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Part> {
+        iter::once(&self.first).chain(&self.others)
+    }
+
+    /// All of them, to be changed.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Part> {
+        iter::once(&mut self.first).chain(&mut self.others)
+    }
+
+    /// All of them, taken apart.
+    pub fn into_iter(self) -> impl Iterator<Item = Part> {
+        iter::once(self.first).chain(self.others)
+    }
+
+    /// Exchanges two databases' parts.
+    fn swap(&mut self, a: usize, b: usize) {
+        match (a.min(b), a.max(b)) {
+            (0, 0) => {}
+            (0, other) => mem::swap(&mut self.first, &mut self.others[other - 1]),
+            (a, b) => self.others.swap(a - 1, b - 1),
+        }
+    }
+}
+
+impl Index<usize> for Parts {
+    type Output = Part;
+
+    #[inline]
+    fn index(&self, db: usize) -> &Part {
+        if db == 0 { &self.first } else { &self.others[db - 1] }
+    }
+}
+
+impl IndexMut<usize> for Parts {
+    #[inline]
+    fn index_mut(&mut self, db: usize) -> &mut Part {
+        if db == 0 { &mut self.first } else { &mut self.others[db - 1] }
+    }
+}
+
 impl Shard {
     pub(super) fn new(databases: usize, seed: &Seed) -> Self {
-        let parts = (0..databases).map(|_| Part::new(seed.clone())).collect();
+        let part = || Part::new(seed.clone());
+        let others = (1..databases).map(|_| part()).collect();
         Shard {
-            parts,
+            parts: Parts { first: part(), others },
             orphans: Vec::new(),
             stats: ShardStats::default(),
             waiting: Waiting::default(),
@@ -87,7 +145,7 @@ impl Shard {
     /// Puts another part in the place of one database's; likewise.
     pub(super) fn replace(&mut self, db: usize, new: Part, now_ms: i64) -> Part {
         self.touch_all(db, db, now_ms);
-        let old = std::mem::replace(&mut self.parts[db], new);
+        let old = mem::replace(&mut self.parts[db], new);
         self.touch_all(db, db, now_ms);
         if old.snapshot.is_none() {
             return old;

@@ -234,7 +234,7 @@ impl Drop for Snapshot {
         for index in 0..SHARDS {
             let mut shard = self.keyspace.lock_shard(index);
             self.orphans.append(&mut shard.orphans);
-            for part in &mut shard.parts {
+            for part in shard.parts.iter_mut() {
                 if part.snapshot.take().is_some() {
                     part.dict.resume_resize();
                 }

@@ -48,8 +48,8 @@ impl Totals {
         self.stats.misses += shard.stats.misses;
         self.stats.expired += shard.stats.expired;
         self.stats.expired_fields += shard.stats.expired_fields;
-        self.databases.resize(shard.parts.len(), DbTotals::default());
-        for (total, part) in self.databases.iter_mut().zip(&shard.parts) {
+        self.databases.resize(shard.parts.count(), DbTotals::default());
+        for (total, part) in self.databases.iter_mut().zip(shard.parts.iter()) {
             let (table, index) = part.overhead();
             total.keys += part.dict.len() as u64;
             total.volatile += part.volatile() as u64;

@@ -12,51 +12,64 @@ use crate::store::keyspace::ShardSet;
 /// A WATCH: set once one of its keys has changed.
 pub type Touched = Arc<AtomicBool>;
 
-/// The waiting of one shard's keys.
+/// The waiting of one shard's keys. Mostly nobody waits, which takes little room in the shard.
 #[derive(Default)]
 pub struct Waiting {
+    blocked: Option<Box<Blocked>>,
+    watched: Option<Box<Watched>>,
+}
+
+#[derive(Default)]
+struct Blocked {
     /// (database, client) by key, first come first.
-    blocked: HashMap<Vec<u8>, Vec<(usize, u64)>>,
+    clients: HashMap<Vec<u8>, Vec<(usize, u64)>>,
     /// The shards that have to be held when one of these clients is served.
     shards: ShardSet,
-    watched: HashMap<Vec<u8>, Vec<(usize, Touched)>>,
 }
+
+/// (database, WATCH) by key.
+type Watched = HashMap<Vec<u8>, Vec<(usize, Touched)>>;
 
 impl Waiting {
     /// A client waits for a key. Whoever serves it needs these shards.
     pub fn block(&mut self, db: usize, key: &[u8], client: u64, shards: ShardSet) {
-        self.blocked.entry(key.to_vec()).or_default().push((db, client));
-        self.shards = self.shards.union(shards);
+        let blocked = self.blocked.get_or_insert_default();
+        blocked.clients.entry(key.to_vec()).or_default().push((db, client));
+        blocked.shards = blocked.shards.union(shards);
     }
 
     /// It does no longer.
     pub fn unblock(&mut self, db: usize, key: &[u8], client: u64) {
-        if let Some(list) = self.blocked.get_mut(key) {
+        let Some(blocked) = &mut self.blocked else { return };
+        if let Some(list) = blocked.clients.get_mut(key) {
             list.retain(|&entry| entry != (db, client));
             if list.is_empty() {
-                self.blocked.remove(key);
+                blocked.clients.remove(key);
             }
         }
-        if self.blocked.is_empty() {
-            self.shards = ShardSet::default();
-        }
+        self.blocked.take_if(|blocked| blocked.clients.is_empty());
     }
 
     /// Whether a client waits for any key.
     pub fn is_awaiting(&self) -> bool {
-        !self.blocked.is_empty()
+        self.blocked.is_some()
+    }
+
+    /// (database, client) of those who wait for a key, first come first.
+    fn waiting_for(&self, key: &[u8]) -> &[(usize, u64)] {
+        let list = self.blocked.as_ref().and_then(|blocked| blocked.clients.get(key));
+        list.map_or(&[], Vec::as_slice)
     }
 
     /// The clients that wait for a key, first come first.
     pub fn blocked_on(&self, db: usize, key: &[u8]) -> Vec<u64> {
-        let list = self.blocked.get(key).map_or(&[][..], Vec::as_slice);
-        list.iter().filter(|(at, _)| *at == db).map(|&(_, client)| client).collect()
+        let list = self.waiting_for(key).iter();
+        list.filter(|(at, _)| *at == db).map(|&(_, client)| client).collect()
     }
 
     /// Whether anybody waits for a key.
     pub fn is_awaited(&self, db: usize, key: &[u8]) -> bool {
-        !self.blocked.is_empty()
-            && self.blocked.get(key).is_some_and(|list| list.iter().any(|(at, _)| *at == db))
+        self.is_awaiting() && self.waiting_for(key).iter().any(|(at, _)| *at == db)
     }
 
     /// The keys of a database that somebody waits for.
@@ -64,35 +77,36 @@ impl Waiting {
         let awaited = |(key, list): (&Vec<u8>, &Vec<(usize, u64)>)| {
             list.iter().any(|(at, _)| *at == db).then(|| key.clone())
         };
-        self.blocked.iter().filter_map(awaited).collect()
+        self.blocked.iter().flat_map(|blocked| &blocked.clients).filter_map(awaited).collect()
     }
 
     /// The shards that may be needed to serve those who wait here.
     pub fn shards(&self) -> ShardSet {
-        self.shards
+        self.blocked.as_ref().map_or(ShardSet::default(), |blocked| blocked.shards)
     }
 
     /// A transaction depends on a key.
     pub fn watch(&mut self, db: usize, key: &[u8], touched: &Touched) {
-        self.watched.entry(key.to_vec()).or_default().push((db, Arc::clone(touched)));
+        let watched = self.watched.get_or_insert_default();
+        watched.entry(key.to_vec()).or_default().push((db, Arc::clone(touched)));
     }
 
     /// It does no longer.
     pub fn unwatch(&mut self, db: usize, key: &[u8], touched: &Touched) {
-        if let Some(list) = self.watched.get_mut(key) {
+        let Some(watched) = &mut self.watched else { return };
+        if let Some(list) = watched.get_mut(key) {
             list.retain(|(at, other)| *at != db || !Arc::ptr_eq(other, touched));
             if list.is_empty() {
-                self.watched.remove(key);
+                watched.remove(key);
             }
         }
+        self.watched.take_if(|watched| watched.is_empty());
     }
 
     /// A key has changed.
     pub fn touch(&self, db: usize, key: &[u8]) {
-        if self.watched.is_empty() {
-            return;
-        }
-        for (at, touched) in self.watched.get(key).into_iter().flatten() {
+        let Some(watched) = &self.watched else { return };
+        for (at, touched) in watched.get(key).into_iter().flatten() {
             if *at == db {
                 touched.store(true, Ordering::Relaxed);
             }
@@ -101,7 +115,7 @@ impl Waiting {
 
     /// Everything in a database has changed, as far as `is_there` says so of its keys.
     pub fn touch_all(&self, db: usize, is_there: impl Fn(&[u8]) -> bool) {
-        for (key, list) in &self.watched {
+        for (key, list) in self.watched.iter().flat_map(|watched| watched.iter()) {
             if list.iter().any(|(at, _)| *at == db) && is_there(key) {
                 self.touch(db, key);
             }
