@@ -253,7 +253,8 @@ impl Keyspace {
             let mut guards = Vec::with_capacity(shards.len());
             for &index in shards {
                 let waited_for = first.take_if(|(held, _)| *held == index);
-                match waited_for.map(|(_, guard)| guard).or_else(|| self.shards[index].0.try_lock()) {
+                let guard = waited_for.map(|(_, guard)| guard);
+                match guard.or_else(|| self.shards[index].0.try_lock()) {
                     Some(guard) => guards.push((index, guard)),
                     None => {
                         missing = Some(index);
