@@ -833,6 +833,12 @@ fn the_query_buffer_limit_counts_what_multi_has_queued() {
     }
     client.expect(&["STRLEN", "k"], &format!(":{}\r\n", MB / 2));
     assert_eq!(info(&mut client, "client_query_buffer_limit_disconnections"), 2);
+    // Two large arguments of one command, the first of which is whole.
+    let mut greedy = server.client();
+    let unfinished = encode(&["MSET", "k", &half, "l", &half, "m", ""]);
+    greedy.try_send_raw(&unfinished[..unfinished.len() - 2]).ok();
+    assert!(greedy.recv_timeout(PATIENCE).is_err());
+    assert_eq!(info(&mut client, "client_query_buffer_limit_disconnections"), 3);
 }
 
 #[test]

@@ -235,15 +235,21 @@ impl Connection {
         // As in Redis a large argument stands alone.
         let before = self.request.large().map_or(0, |(from, _)| from);
         let waiting = self.input.len() - before;
+        let capacity = self.input.capacity() + self.large_size();
         self.handle.query_bytes.store(waiting as u64, Ordering::Relaxed);
-        self.handle.query_capacity.store(self.input.capacity() as u64, Ordering::Relaxed);
+        self.handle.query_capacity.store(capacity as u64, Ordering::Relaxed);
         self.handle.reply_capacity.store(self.out.capacity() as u64, Ordering::Relaxed);
+    }
+
+    /// Bytes of a large argument that is whole, while the others of its command are not.
+    fn large_size(&self) -> usize {
+        self.session.large.as_ref().map_or(0, |large| large.bytes.len())
     }
 
     /// Whether what waits to be executed, MULTI's queue included, is within the limit.
     fn is_within_limit(&self) -> bool {
         let queued = self.session.multi.as_ref().map_or(0, |multi| multi.bytes);
-        let waiting = self.input.len().saturating_add(queued);
+        let waiting = (self.input.len() + self.large_size()).saturating_add(queued);
         // The smallest limit that can be set is larger.
         if waiting <= BUFFER_MAX {
             return true;
