@@ -4,13 +4,9 @@
 mod support;
 
 use std::fs;
-use std::net::TcpStream;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use support::client::{Client, Value};
-use support::server::{Server, free_port};
+use support::server::Server;
 use support::tmp::TempDir;
 
 /// A password as the course's tester makes them, and its SHA-256.
@@ -332,27 +328,11 @@ fn list(client: &mut Client) -> Vec<String> {
     texts(&client.cmd(&["ACL", "LIST"]))
 }
 
-/// A server with a configuration file.
-fn start_with(file: &Path) -> (Child, Client) {
-    let port = free_port();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ferrodis"));
-    command.arg(file).args(["--port", &port.to_string()]).current_dir(file.parent().unwrap());
-    let child = command.stdout(Stdio::null()).spawn().expect("a program");
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while TcpStream::connect(("127.0.0.1", port)).is_err() {
-        assert!(Instant::now() < deadline, "no server came");
-        thread::sleep(Duration::from_millis(5));
-    }
-    (child, Client::connect(("127.0.0.1", port)))
-}
-
 #[test]
 fn users_of_the_configuration_and_their_rewriting() {
-    let dir = TempDir::new("acl-conf");
-    let file = dir.path().join("redis.conf");
     let text = "# mine\nuser bob on >b +@read ~a* (%W~w* +set)\nport 0\nuser carl off\n";
-    fs::write(&file, text).unwrap();
-    let (mut server, mut client) = start_with(&file);
+    let mut server = Server::start_with_conf(text, &[]);
+    let mut client = server.client();
     let hash = "3e23e8160039594a33894f6564e1b1348bbd7a0088d42c4acb73eeaed59c009d";
     let users = [
         format!(
@@ -366,19 +346,18 @@ fn users_of_the_configuration_and_their_rewriting() {
     client.expect(&["ACL", "DELUSER", "carl"], ":1\r\n");
     ok(&mut client, &["ACL", "SETUSER", "default", "-flushdb"]);
     ok(&mut client, &["CONFIG", "REWRITE"]);
-    let rewritten = fs::read_to_string(&file).unwrap();
+    let rewritten = fs::read_to_string(server.conf()).unwrap();
     let start = format!("# mine\n{}\nport ", users[0]);
     assert!(rewritten.starts_with(&start), "{rewritten}");
     assert!(rewritten.contains(&format!("\n{DEFAULT} -flushdb\n")), "{rewritten}");
     assert!(!rewritten.contains("carl"), "{rewritten}");
     client.send(&["SHUTDOWN", "NOSAVE"]);
-    assert!(server.wait().unwrap().success());
-    let (mut server, mut client) = start_with(&file);
+    assert!(server.wait_exit(Duration::from_secs(20)).expect("an end").success());
+    server.relaunch();
+    let mut client = server.client();
     assert_eq!(list(&mut client), [users[0].clone(), format!("{DEFAULT} -flushdb")]);
     let refused = "-NOPERM User default has no permissions to run the 'flushdb' command\r\n";
     client.expect(&["FLUSHDB"], refused);
-    client.send(&["SHUTDOWN", "NOSAVE"]);
-    assert!(server.wait().unwrap().success());
 }
 
 #[test]

@@ -4,10 +4,8 @@ mod support;
 
 use std::fs;
 use std::net::TcpStream;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::process::Command;
+use std::time::Duration;
 use support::client::{Client, Value};
 use support::server::{RealRedis, Server, free_port};
 use support::tmp::TempDir;
@@ -19,41 +17,18 @@ fn ok(client: &mut Client, args: &[&str]) {
     assert_eq!(reply, Value::simple("OK"), "{args:?}");
 }
 
-fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while !is_so() {
-        assert!(Instant::now() < deadline, "{what} never came");
-        thread::sleep(Duration::from_millis(5));
-    }
-}
-
-/// Starts the program with a configuration file in whose directory it is to be.
-fn start_with(file: &Path, flags: &[&str]) -> (Child, Client) {
-    let port = free_port();
-    let mut child = Command::new(env!("CARGO_BIN_EXE_ferrodis"));
-    child.arg(file).args(["--port", &port.to_string()]).args(flags);
-    child.current_dir(file.parent().expect("a directory"));
-    let child = child.stdout(Stdio::null()).spawn().expect("a program");
-    wait_until("the server", || TcpStream::connect(("127.0.0.1", port)).is_ok());
-    let mut client = Client::connect(("127.0.0.1", port));
-    wait_until("an answer", || client.cmd(&["PING"]) == Value::simple("PONG"));
-    (child, client)
-}
-
-/// Ends what [`start_with`] has started.
-fn end(mut child: Child, mut client: Client) {
+/// Ends a server as its clients do.
+fn end(server: &mut Server, mut client: Client) {
     client.send(&["SHUTDOWN", "NOSAVE"]);
     client.expect_closed();
-    assert!(child.wait().expect("an end").success());
+    assert!(server.wait_exit(Duration::from_secs(20)).expect("an end").success());
 }
 
 #[test]
 fn commands_may_have_other_names_or_none() {
-    let dir = TempDir::new("ferrodis-names");
-    let file = dir.path().join("redis.conf");
     let lines = "rename-command GET fetch\nrename-command CONFIG \"\"\nrename-command SET set\n";
-    fs::write(&file, format!("{lines}rename-command DEL get\n")).expect("a file can be written");
-    let (child, mut client) = start_with(&file, &[]);
+    let server = Server::start_with_conf(&format!("{lines}rename-command DEL get\n"), &[]);
+    let mut client = server.client();
     ok(&mut client, &["SET", "k", "v"]);
     assert_eq!(client.cmd(&["Fetch", "k"]), Value::bulk("v"));
     assert_eq!(client.cmd(&["GET", "k"]).int(), 1, "DEL");
@@ -66,7 +41,8 @@ fn commands_may_have_other_names_or_none() {
     let list = client.cmd(&["COMMAND", "LIST"]);
     let names: Vec<String> = list.items().iter().map(Value::text).collect();
     assert!(names.contains(&"get".to_owned()) && !names.iter().any(|n| n.starts_with("config")));
-    end(child, client);
+    let dir = TempDir::new("ferrodis-names");
+    let file = dir.path().join("redis.conf");
     for (line, why) in [
         ("rename-command nonesuch x", "No such command in rename-command"),
         ("rename-command get set", "Target command name already exists"),
@@ -83,41 +59,36 @@ fn commands_may_have_other_names_or_none() {
 
 #[test]
 fn config_rewrite_survives_a_restart() {
-    let dir = TempDir::new("ferrodis-conf");
-    let file = dir.path().join("redis.conf");
-    fs::write(&file, "# mine\nsave \"\"\nmaxmemory 1gb\n").expect("a file can be written");
-    let (child, mut client) = start_with(&file, &["--pidfile", "run.pid"]);
-    let pid_file = dir.path().join("run.pid");
+    let text = "# mine\nsave \"\"\nmaxmemory 1gb\n";
+    let mut server = Server::start_with_conf(text, &["--pidfile", "run.pid"]);
+    let mut client = server.client();
+    let pid_file = server.cwd().join("run.pid");
     let pid = fs::read_to_string(&pid_file).expect("the pid file");
-    assert_eq!(pid, format!("{}\n", child.id()));
+    assert_eq!(pid, format!("{}\n", server.pid()));
     ok(&mut client, &["CONFIG", "SET", "maxmemory", "2gb", "save", "60 7"]);
     ok(&mut client, &["CONFIG", "REWRITE"]);
-    let text = fs::read_to_string(&file).expect("the file");
+    let text = fs::read_to_string(server.conf()).expect("the file");
     assert!(text.starts_with("# mine\nsave 60 7\nmaxmemory 2gb\n"), "{text}");
-    end(child, client);
+    end(&mut server, client);
     assert!(!pid_file.exists(), "the pid file is left behind");
+    server.relaunch();
+    for (name, value) in [("save", "60 7"), ("maxmemory", "2147483648")] {
+        let pair = [Value::bulk(name), Value::bulk(value)];
+        assert_eq!(server.client().cmd(&["CONFIG", "GET", name]).items(), pair);
+    }
 }
 
 #[test]
 fn every_parameter_can_be_written_down_and_read_again() {
-    let dir = TempDir::new("ferrodis-conf");
-    let file = dir.path().join("redis.conf");
-    fs::write(&file, "save \"\"\nenable-debug-command yes\n").expect("a file can be written");
-    let (child, mut client) = start_with(&file, &[]);
+    let mut server = Server::start_with_conf("save \"\"\nenable-debug-command yes\n", &[]);
+    let mut client = server.client();
     ok(&mut client, &["DEBUG", "CONFIG-REWRITE-FORCE-ALL"]);
-    let text = fs::read_to_string(&file).expect("the file");
+    let text = fs::read_to_string(server.conf()).expect("the file");
     assert!(text.contains("\noom-score-adj-values 0 200 800\n"), "{text}");
-    let parameters = |client: &mut Client| {
-        let all = client.cmd(&["CONFIG", "GET", "*"]);
-        // The port is another one at each start.
-        let lasting = all.items().chunks(2).filter(|pair| pair[0].text() != "port");
-        lasting.map(<[Value]>::to_vec).collect::<Vec<_>>()
-    };
-    let before = parameters(&mut client);
-    end(child, client);
-    let (child, mut client) = start_with(&file, &[]);
-    assert_eq!(parameters(&mut client), before);
-    end(child, client);
+    let before = client.cmd(&["CONFIG", "GET", "*"]);
+    end(&mut server, client);
+    server.relaunch();
+    assert_eq!(server.client().cmd(&["CONFIG", "GET", "*"]), before);
 }
 
 /// How readily the operating system ends the process.

@@ -8,7 +8,7 @@ use super::tmp::TempDir;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -20,16 +20,22 @@ use std::time::{Duration, Instant};
 const FIRST_PORT: u16 = 20_000;
 const PORT_COUNT: u16 = 12_000;
 
+/// The name of a configuration file in the directory in which a server is started.
+const CONF: &str = "redis.conf";
+
 static NEXT_PORT: AtomicU16 = AtomicU16::new(0);
 
 /// A TCP port on which nobody listens now. Test processes that run side by side start their
 /// search at different places.
+///
+/// It asks by connecting. Who listens for a moment to find out may leave a listener behind: a
+/// process that another test starts at that moment has inherited it, until its `exec`.
 pub fn free_port() -> u16 {
     let offset = std::process::id().wrapping_mul(379) as u16;
     for _ in 0..PORT_COUNT {
         let step = NEXT_PORT.fetch_add(1, Ordering::Relaxed);
         let port = FIRST_PORT + offset.wrapping_add(step) % PORT_COUNT;
-        if TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok() {
+        if TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
             return port;
         }
     }
@@ -54,7 +60,7 @@ impl RealRedis {
     pub fn start(flags: &[&str]) -> Server {
         let mut all = vec!["--save", "", "--enable-debug-command", "yes"];
         all.extend_from_slice(flags);
-        Server::start_program("redis-server".into(), &all)
+        Server::start_program("redis-server".into(), None, &all)
     }
 }
 
@@ -62,12 +68,17 @@ impl Server {
     /// Starts the program under test with `--port <free port>` and `flags`, and waits until it
     /// answers PING.
     pub fn start(flags: &[&str]) -> Server {
-        Server::start_program(Server::program(), flags)
+        Server::start_program(Server::program(), None, flags)
+    }
+
+    /// As [`Server::start`], with a configuration file that says `text`: [`Server::conf`].
+    pub fn start_with_conf(text: &str, flags: &[&str]) -> Server {
+        Server::start_program(Server::program(), Some(text), flags)
     }
 
     /// As [`Server::start`], on a given port.
     pub fn start_on(port: u16, flags: &[&str]) -> Server {
-        let mut server = Server::spawn(Server::program(), port, flags);
+        let mut server = Server::spawn(Server::program(), port, None, flags);
         if !server.answers() {
             panic!("no server on port {port}; its log:\n{}", server.log());
         }
@@ -76,7 +87,7 @@ impl Server {
 
     /// Starts the program and does not wait for anything.
     pub fn start_unready(flags: &[&str]) -> Server {
-        Server::spawn(Server::program(), free_port(), flags)
+        Server::spawn(Server::program(), free_port(), None, flags)
     }
 
     fn program() -> OsString {
@@ -84,10 +95,10 @@ impl Server {
             .unwrap_or_else(|| env!("CARGO_BIN_EXE_ferrodis").into())
     }
 
-    fn start_program(program: OsString, flags: &[&str]) -> Server {
+    fn start_program(program: OsString, conf: Option<&str>, flags: &[&str]) -> Server {
         // Between the search for a free port and the start somebody else may take the port.
         for _ in 0..3 {
-            let mut server = Server::spawn(program.clone(), free_port(), flags);
+            let mut server = Server::spawn(program.clone(), free_port(), conf, flags);
             if server.answers() {
                 return server;
             }
@@ -99,9 +110,12 @@ impl Server {
         panic!("{program:?} found no free port");
     }
 
-    fn spawn(program: OsString, port: u16, flags: &[&str]) -> Server {
+    fn spawn(program: OsString, port: u16, conf: Option<&str>, flags: &[&str]) -> Server {
         let home = TempDir::new("ferrodis-server");
         fs::create_dir(home.path().join("cwd")).expect("a working directory can be made");
+        if let Some(text) = conf {
+            fs::write(home.path().join("cwd").join(CONF), text).expect("a file can be written");
+        }
         let flags: Vec<String> = flags.iter().map(|f| f.to_string()).collect();
         Server {
             child: spawn_child(&program, port, &flags, home.path()),
@@ -137,6 +151,11 @@ impl Server {
     /// The directory in which the server was started.
     pub fn cwd(&self) -> PathBuf {
         self.home.path().join("cwd")
+    }
+
+    /// The configuration file of [`Server::start_with_conf`].
+    pub fn conf(&self) -> PathBuf {
+        self.cwd().join(CONF)
     }
 
     /// The names of the entries of [`Server::cwd`].
@@ -232,11 +251,13 @@ fn answers_ping(mut client: Client) -> bool {
 fn spawn_child(program: &OsString, port: u16, flags: &[String], home: &Path) -> Child {
     let log = append_to(&home.join("log")).expect("a log file can be made");
     let also_log = log.try_clone().expect("a file handle can be doubled");
+    let cwd = home.join("cwd");
     Command::new(program)
+        .args(cwd.join(CONF).exists().then_some(CONF))
         .arg("--port")
         .arg(port.to_string())
         .args(flags)
-        .current_dir(home.join("cwd"))
+        .current_dir(cwd)
         .stdin(Stdio::piped())
         .stdout(log)
         .stderr(also_log)
