@@ -10,7 +10,7 @@
 //! served.
 
 use std::ops::{Deref, DerefMut};
-use std::sync::{Condvar, Mutex, MutexGuard, TryLockError};
+use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
 /// Ranks, in the order in which locks may be taken.
@@ -106,19 +106,24 @@ impl<T> Lock<T> {
         Guard { inner: Some(inner), rank: self.rank }
     }
 
+    /// Takes the lock if it is free now. The order does not matter, as nobody waits here.
+    #[inline]
+    pub fn try_now(&self) -> Option<Guard<'_, T>> {
+        let inner = self.inner.try_lock().ok()?;
+        #[cfg(debug_assertions)]
+        held::enter_in_any_order(self.rank);
+        Some(Guard { inner: Some(inner), rank: self.rank })
+    }
+
     /// Takes the lock if it becomes free within about a microsecond. The order does not matter,
     /// as nobody waits here for a thread that waits.
     pub fn try_lock(&self) -> Option<Guard<'_, T>> {
         for _ in 0..SPINS {
-            match self.inner.try_lock() {
-                Ok(inner) => {
-                    #[cfg(debug_assertions)]
-                    held::enter_in_any_order(self.rank);
-                    return Some(Guard { inner: Some(inner), rank: self.rank });
-                }
-                Err(TryLockError::WouldBlock) => std::hint::spin_loop(),
-                Err(TryLockError::Poisoned(_)) => break,
+            let guard = self.try_now();
+            if guard.is_some() {
+                return guard;
             }
+            std::hint::spin_loop();
         }
         None
     }

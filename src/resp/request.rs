@@ -147,6 +147,24 @@ fn plain_number(bytes: &[u8]) -> Option<(usize, usize)> {
     }
 }
 
+/// The second argument of the command at the beginning of `buf`, which is a key more often than
+/// not, and the bytes that the command takes: if it is whole, has one, and is written as all
+/// clients write a command that is not long. Nothing is decided by this; see [`Request::parse`].
+pub fn glance(buf: &[u8]) -> Option<(&[u8], usize)> {
+    let (count, line) = plain_number(buf.strip_prefix(b"*")?)?;
+    let (mut at, mut second) = (1 + line, None);
+    for index in 0..count {
+        let (len, line) = plain_number(buf.get(at..)?.strip_prefix(b"$")?)?;
+        let start = at + 1 + line;
+        at = start + len + 2;
+        let arg = buf.get(start..at)?;
+        if index == 1 {
+            second = Some(&arg[..len]);
+        }
+    }
+    Some((second?, at))
+}
+
 impl Default for Request {
     fn default() -> Self {
         Self::new()
@@ -675,5 +693,25 @@ mod tests {
             }
             assert_eq!(feed(fragments, limits), whole(&input, limits), "case {case}: {input:?}");
         }
+    }
+
+    #[test]
+    fn a_glance_sees_what_the_parser_does() {
+        let mut dice = Dice(0x5eed_cafe_f00d_0002);
+        let mut seen = 0;
+        for case in 0..50_000 {
+            let input = mutated(&mut dice);
+            let Some((key, used)) = glance(&input) else { continue };
+            let mut request = Request::new();
+            let status = request.parse(&input, &OPEN);
+            assert_eq!(status, Ok(Status::Complete { used }), "case {case}: {input:?}");
+            assert_eq!(request.arg(&input, 1), key, "case {case}: {input:?}");
+            seen += 1;
+        }
+        assert!(seen > 1_000, "{seen}");
+        let plain = b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$2\r\nvv\r\n";
+        assert_eq!(glance(plain), Some((&b"k"[..], plain.len())));
+        assert!((0..plain.len()).all(|end| glance(&plain[..end]).is_none()));
+        assert_eq!(glance(b"*1\r\n$4\r\nPING\r\n"), None);
     }
 }

@@ -15,7 +15,7 @@ use crate::base::sys::{Interest, POLL_IN, wait_for};
 use crate::engine::session::{Large, Takeover, Thread};
 use crate::engine::{Engine, Session, delivery, dispatch, transaction};
 use crate::resp::out::Out;
-use crate::resp::request::{Limits, Request, Status};
+use crate::resp::request::{self, Limits, Request, Status};
 use crate::service::attendants::{Attendants, Pressure};
 use crate::service::feeder;
 use crate::service::input::{BUFFER_MAX, Input};
@@ -23,6 +23,7 @@ use crate::state::clients::{ClientHandle, flag};
 use crate::state::config::ClientMemory;
 use crate::state::memory;
 use crate::state::outbox::Sent;
+use crate::store::WARMED_UP;
 
 /// Replies are sent when this much has gathered, even if more commands wait.
 const SEND_AT: usize = 256 * 1024;
@@ -271,6 +272,8 @@ impl Connection {
     fn execute_buffered(&mut self) -> bool {
         self.handle.active_ms.store(clock::unix_ms(), Ordering::Relaxed);
         self.want = 1;
+        // How many commands are at hand. The first one may be the only one.
+        let mut at_hand = 1;
         loop {
             if let Some(bytes) = self.input.take_large() {
                 let index = self.request.skip_large();
@@ -286,6 +289,10 @@ impl Connection {
                 self.note_input();
                 return true;
             }
+            if at_hand == 0 {
+                at_hand = self.warm_up(data);
+            }
+            at_hand -= 1;
             let used = match self.request.parse(data, &limits) {
                 Ok(Status::Complete { used }) => used,
                 Ok(Status::Incomplete { want }) => {
@@ -348,6 +355,24 @@ impl Connection {
                 return false;
             }
         }
+    }
+
+    /// Has the keys of the commands at hand that come next; how many commands these are, at least
+    /// one.
+    fn warm_up(&self, mut data: &[u8]) -> usize {
+        let keyspace = &self.engine.server.keyspace;
+        let (mut hashes, mut count) = ([0; WARMED_UP], 0);
+        while count < WARMED_UP
+            && let Some((key, used)) = request::glance(data)
+        {
+            hashes[count] = keyspace.hash(key);
+            count += 1;
+            data = &data[used..];
+        }
+        if count > 1 {
+            keyspace.warm_up(self.session.db, &hashes[..count]);
+        }
+        count.max(1)
     }
 
     fn limits(&self) -> Limits {

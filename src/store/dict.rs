@@ -176,9 +176,9 @@ impl Dict {
         }
     }
 
-    /// Reads the first bytes of where a key with this hash belongs, to have them at hand later.
+    /// Reads where a key with this hash belongs, to have that at hand later.
     pub(super) fn warm_up(&self, hash: u64) -> usize {
-        self.len_of(self.bucket_of(hash))
+        self.buckets.bucket(self.bucket_of(hash)).map_or(0, Bucket::warm_up)
     }
 
     /// A key by its name.

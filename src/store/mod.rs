@@ -21,4 +21,4 @@ pub use access::Aging;
 pub use db::{Changes, Db, Expiry, Note, WrongType};
 pub use entry::View;
 pub use events::{Event, EventClasses};
-pub use keyspace::{Hashed, Held, Keyspace, Plan, ShardSet};
+pub use keyspace::{Hashed, Held, Keyspace, Plan, ShardSet, WARMED_UP};

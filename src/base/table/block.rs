@@ -17,6 +17,9 @@ use std::sync::Arc;
 /// Key and value together, up to which an element is kept in its bucket's block.
 pub const SHORT_MAX: usize = 255;
 
+/// Bytes that a processor fetches from memory together.
+const CACHE_LINE: usize = 64;
+
 /// Bytes of a header.
 const HEADER: usize = 4;
 
@@ -138,6 +141,12 @@ impl Block {
     #[inline]
     pub fn heap_size(&self) -> usize {
         self.0.len()
+    }
+
+    /// Reads a byte of each cache line, and adds them up.
+    #[inline]
+    pub fn warm_up(&self) -> usize {
+        self.0.iter().step_by(CACHE_LINE).map(|&byte| usize::from(byte)).sum()
     }
 
     /// The elements' places, in order.

@@ -102,6 +102,12 @@ impl<L: Long> Bucket<L> {
         self.block.len() + self.longs().len()
     }
 
+    /// Reads what a search reads, to have it at hand later. The sum is of no meaning.
+    #[inline]
+    pub fn warm_up(&self) -> usize {
+        self.block.warm_up() + self.longs().len()
+    }
+
     /// Bytes on the heap, the bucket itself not counted.
     pub fn heap_size(&self) -> usize {
         let Some(longs) = &self.longs else { return self.block.heap_size() };
