@@ -351,13 +351,13 @@ fn users_of_the_configuration_and_their_rewriting() {
     assert!(rewritten.starts_with(&start), "{rewritten}");
     assert!(rewritten.contains(&format!("\n{DEFAULT} -flushdb\n")), "{rewritten}");
     assert!(!rewritten.contains("carl"), "{rewritten}");
-    client.send(&["SHUTDOWN", "NOSAVE"]);
-    assert!(server.wait_exit(Duration::from_secs(20)).expect("an end").success());
+    server.shut_down(client);
     server.relaunch();
     let mut client = server.client();
     assert_eq!(list(&mut client), [users[0].clone(), format!("{DEFAULT} -flushdb")]);
     let refused = "-NOPERM User default has no permissions to run the 'flushdb' command\r\n";
     client.expect(&["FLUSHDB"], refused);
+    server.shut_down(client);
 }
 
 #[test]

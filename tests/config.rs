@@ -17,17 +17,10 @@ fn ok(client: &mut Client, args: &[&str]) {
     assert_eq!(reply, Value::simple("OK"), "{args:?}");
 }
 
-/// Ends a server as its clients do.
-fn end(server: &mut Server, mut client: Client) {
-    client.send(&["SHUTDOWN", "NOSAVE"]);
-    client.expect_closed();
-    assert!(server.wait_exit(Duration::from_secs(20)).expect("an end").success());
-}
-
 #[test]
 fn commands_may_have_other_names_or_none() {
     let lines = "rename-command GET fetch\nrename-command CONFIG \"\"\nrename-command SET set\n";
-    let server = Server::start_with_conf(&format!("{lines}rename-command DEL get\n"), &[]);
+    let mut server = Server::start_with_conf(&format!("{lines}rename-command DEL get\n"), &[]);
     let mut client = server.client();
     ok(&mut client, &["SET", "k", "v"]);
     assert_eq!(client.cmd(&["Fetch", "k"]), Value::bulk("v"));
@@ -41,6 +34,7 @@ fn commands_may_have_other_names_or_none() {
     let list = client.cmd(&["COMMAND", "LIST"]);
     let names: Vec<String> = list.items().iter().map(Value::text).collect();
     assert!(names.contains(&"get".to_owned()) && !names.iter().any(|n| n.starts_with("config")));
+    server.shut_down(client);
     let dir = TempDir::new("ferrodis-names");
     let file = dir.path().join("redis.conf");
     for (line, why) in [
@@ -69,7 +63,7 @@ fn config_rewrite_survives_a_restart() {
     ok(&mut client, &["CONFIG", "REWRITE"]);
     let text = fs::read_to_string(server.conf()).expect("the file");
     assert!(text.starts_with("# mine\nsave 60 7\nmaxmemory 2gb\n"), "{text}");
-    end(&mut server, client);
+    server.shut_down(client);
     assert!(!pid_file.exists(), "the pid file is left behind");
     server.relaunch();
     for (name, value) in [("save", "60 7"), ("maxmemory", "2147483648")] {
@@ -86,9 +80,11 @@ fn every_parameter_can_be_written_down_and_read_again() {
     let text = fs::read_to_string(server.conf()).expect("the file");
     assert!(text.contains("\noom-score-adj-values 0 200 800\n"), "{text}");
     let before = client.cmd(&["CONFIG", "GET", "*"]);
-    end(&mut server, client);
+    server.shut_down(client);
     server.relaunch();
-    assert_eq!(server.client().cmd(&["CONFIG", "GET", "*"]), before);
+    let mut client = server.client();
+    assert_eq!(client.cmd(&["CONFIG", "GET", "*"]), before);
+    server.shut_down(client);
 }
 
 /// How readily the operating system ends the process.

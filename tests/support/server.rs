@@ -189,6 +189,14 @@ impl Server {
         assert!(status.expect("kill can be run").success(), "kill -{name}");
     }
 
+    /// Has a client end the server without saving, and asserts that it ends well.
+    pub fn shut_down(&mut self, mut client: Client) {
+        client.send(&["SHUTDOWN", "NOSAVE"]);
+        client.expect_closed();
+        let status = self.wait_exit(PATIENCE).expect("it ends");
+        assert!(status.success(), "{status}");
+    }
+
     /// Ends the process with SIGKILL and waits for that.
     pub fn kill(&mut self) {
         let _ = self.child.kill();
