@@ -32,13 +32,13 @@ use crate::engine::Engine;
 use crate::service::connection::Connection;
 use crate::state::stats::Stats;
 
-/// Turns of a connection between two looks at how crowded it is.
-const TURNS: u64 = 4;
-/// The same for one that was sent home because of what it asked for.
+/// Turns between two looks at how crowded it is, of a connection that was sent home because of what
+/// it asked for. All others look at each turn.
 const TURNS_WHEN_CALM: u64 = 256;
 /// It is crowded where the others have so many turns for each of its own,
 const OTHERS: u64 = 4;
-/// and all together so many in a millisecond.
+/// and all together so many in a millisecond; it is not if it was silent so long that an attendant
+/// would send it home.
 const TURNS_PER_MS: u64 = 5;
 
 /// How often an attendant looks at how long it had to wait, and whether to share.
@@ -61,7 +61,7 @@ const FEW: usize = 3;
 /// How often the watch looks at the attendants.
 const LOOK: Duration = Duration::from_millis(3);
 /// So many looks in a row that find an attendant at the same connection mean that it is held up.
-const LOOKS: u32 = 3;
+const LOOKS: u32 = 6;
 
 /// How crowded it is around one connection, as its own thread sees it: by the reads of all
 /// connections during some turns of its own.
@@ -144,7 +144,7 @@ struct Rounds<'a> {
 impl Pressure {
     /// Begins now, in Unix ms.
     pub(super) fn new(stats: &Stats, now_ms: i64) -> Self {
-        Pressure { turns: 0, until: TURNS, reads: stats.reads(), began_ms: now_ms, strikes: 0 }
+        Pressure { turns: 0, until: 1, reads: stats.reads(), began_ms: now_ms, strikes: 0 }
     }
 
     /// To be asked behind each turn, and told the time in Unix ms; whether it is crowded.
@@ -157,7 +157,8 @@ impl Pressure {
         let all = stats.reads().saturating_sub(self.reads);
         let passed_ms = u64::try_from(now_ms - self.began_ms).unwrap_or(0);
         *self = Pressure::new(stats, now_ms);
-        all >= turns * (OTHERS + 1) && all >= passed_ms * TURNS_PER_MS
+        let is_busy = u128::from(passed_ms) < SILENCE.as_millis() * u128::from(turns);
+        is_busy && all >= turns * (OTHERS + 1) && all >= passed_ms * TURNS_PER_MS
     }
 
     /// Begins anew, as nothing was asked while an attendant was at work.
@@ -534,19 +535,21 @@ mod tests {
     fn many_that_are_busy_are_a_crowd() {
         let stats = Stats::new(1);
         let mut pressure = Pressure::new(&stats, 0);
-        let few_ms = TURNS * (OTHERS + 1) / TURNS_PER_MS;
-        assert!(is_high(&mut pressure, &stats, TURNS, OTHERS, few_ms));
-        assert!(!is_high(&mut pressure, &stats, TURNS, OTHERS - 1, 0), "too few");
-        assert!(!is_high(&mut pressure, &stats, TURNS, OTHERS, few_ms + 1), "too slow");
-        assert!(!is_high(&mut pressure, &stats, TURNS, 0, 0), "one alone");
+        let few_ms = (OTHERS + 1) / TURNS_PER_MS;
+        assert!(is_high(&mut pressure, &stats, 1, OTHERS, few_ms));
+        assert!(!is_high(&mut pressure, &stats, 1, OTHERS - 1, 0), "too few");
+        assert!(!is_high(&mut pressure, &stats, 1, OTHERS, few_ms + 1), "too slow");
+        assert!(!is_high(&mut pressure, &stats, 1, 0, 0), "one alone");
+        assert!(is_high(&mut pressure, &stats, 1, 1000, 99));
+        assert!(!is_high(&mut pressure, &stats, 1, 1000, 100), "would be sent home");
         pressure.calm();
         pressure.begin(&stats, 5);
         assert!(is_high(&mut pressure, &stats, TURNS_WHEN_CALM, OTHERS, few_ms));
         (0..100).for_each(|id| stats.received(id, 1));
         pressure.begin(&stats, 1000);
-        assert!(!is_high(&mut pressure, &stats, TURNS, 0, 0), "what came before does not count");
+        assert!(!is_high(&mut pressure, &stats, 1, 0, 0), "what came before does not count");
         // A clock that is set back, and counters that are reset, are no reason to panic.
-        assert!(!is_high(&mut pressure, &stats, TURNS - 1, OTHERS, 0));
+        (0..100).for_each(|id| stats.received(id, 1));
         stats.reset();
         assert!(!pressure.is_high(&stats, 0));
     }
