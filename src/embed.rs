@@ -5,7 +5,6 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::time::Duration;
 
-use crate::base::sys;
 use crate::service::{self, Running};
 use crate::state::config::{self, Startup, Stop};
 
@@ -121,7 +120,6 @@ pub fn run(args: &[Vec<u8>], memory_gauge: fn() -> u64) -> i32 {
             return 1;
         }
     };
-    sys::share_freed_memory();
     serve(startup, memory_gauge)
 }
 

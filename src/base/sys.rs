@@ -8,11 +8,9 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::ffi::c_int;
 use std::io::{self, IoSlice};
 use std::net::{IpAddr, SocketAddr, TcpStream};
-use std::num::NonZero;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::thread;
 use std::time::Duration;
 
 /// glibc's `msghdr`.
@@ -65,7 +63,6 @@ unsafe extern "C" {
     fn pthread_sigmask(how: c_int, set: *const SigSet, old: *mut SigSet) -> c_int;
     fn sigwait(set: *const SigSet, signal: *mut c_int) -> c_int;
     fn malloc_trim(pad: usize) -> c_int;
-    fn mallopt(option: c_int, value: c_int) -> c_int;
     fn umask(mask: u32) -> u32;
     fn socket(family: c_int, kind: c_int, protocol: c_int) -> c_int;
     fn bind(fd: c_int, address: *const u8, len: u32) -> c_int;
@@ -86,8 +83,6 @@ const TCP_KEEPINTVL: c_int = 5;
 const TCP_KEEPCNT: c_int = 6;
 const RLIMIT_NOFILE: c_int = 7;
 const SIG_BLOCK: c_int = 0;
-const M_MXFAST: c_int = 1;
-const M_ARENA_MAX: c_int = -8;
 
 /// Pieces that are sent at once: so many take no memory of the kernel's (`UIO_FASTIOV`).
 pub const PIECES_MAX: usize = 8;
@@ -304,23 +299,6 @@ impl Signals {
 pub fn release_free_memory() -> bool {
     // SAFETY: `malloc_trim` takes an integer and only works on the allocator's own free memory.
     unsafe { malloc_trim(0) == 1 }
-}
-
-/// Lets threads use again what others have freed. By default glibc gives nearly every thread an
-/// arena of its own, and what is freed goes back to the one it came from: values that several
-/// threads overwrite take that many times their size, in pages that are touched for the first time.
-/// One arena for two processors makes no thread wait that can be seen, provided that nothing small
-/// is put aside to be joined to its neighbours later, all at once and under the arena's lock
-/// (`M_MXFAST`). To be called before other threads are there.
-pub fn share_freed_memory() {
-    let processors = thread::available_parallelism().map_or(1, NonZero::get);
-    let arenas = c_int::try_from(processors.div_ceil(2)).unwrap_or(c_int::MAX);
-    // SAFETY: `mallopt` takes integers, changes only how the allocator works from now on, and
-    // refuses what it does not know.
-    unsafe {
-        mallopt(M_ARENA_MAX, arenas);
-        mallopt(M_MXFAST, 0);
-    }
 }
 
 /// Sets the file mode creation mask of the process and returns the one before.
