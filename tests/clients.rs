@@ -762,6 +762,30 @@ fn large_arguments_are_what_was_sent_wherever_they_stand_and_are_cut() {
 }
 
 #[test]
+fn what_was_sent_stays_whole_while_its_value_is_overwritten() {
+    let server = start(&[]);
+    let (mut client, mut slow) = (server.client(), server.client());
+    let value = |byte: u8| vec![byte; 900_000];
+    client.send_raw(&encode(&[&b"SET"[..], b"k", &value(b'0')]));
+    assert_eq!(client.read_line(), b"+OK");
+    // More than the sockets hold, of a value that the replies share.
+    for _ in 0..20 {
+        slow.send(&["GET", "k"]);
+    }
+    eventually("it is read", || info(&mut client, "keyspace_hits") == 20);
+    for byte in b'1'..=b'9' {
+        for key in [b"k", b"l"] {
+            client.send_raw(&encode(&[&b"SET"[..], key, &value(byte)]));
+            assert_eq!(client.read_line(), b"+OK");
+        }
+    }
+    let whole = [&b"$900000\r\n"[..], &value(b'0'), b"\r\n"].concat();
+    for _ in 0..20 {
+        assert!(slow.read_exactly(whole.len()) == whole);
+    }
+}
+
+#[test]
 fn a_large_argument_that_arrives_slowly_is_no_silence() {
     let server = start(&["--timeout", "1"]);
     let mut client = server.client();

@@ -226,6 +226,7 @@ fn malloc_stats(ctx: &mut Ctx, _args: &mut Args) -> Reply {
 
 /// MEMORY PURGE
 fn purge(ctx: &mut Ctx, _args: &mut Args) -> Reply {
+    ctx.server.keyspace.spares.clear();
     sys::release_free_memory();
     ctx.reply.ok()
 }

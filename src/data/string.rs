@@ -149,6 +149,14 @@ impl Str {
         }
     }
 
+    /// The buffer on the heap, if nobody else holds it.
+    pub fn into_buffer(self) -> Option<Vec<u8>> {
+        match self.0 {
+            Repr::Heap { bytes, .. } => Arc::into_inner(bytes),
+            _ => None,
+        }
+    }
+
     /// Adds bytes behind the content.
     pub fn append(&mut self, more: &[u8]) {
         self.change(|bytes| bytes.extend_from_slice(more));

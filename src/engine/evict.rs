@@ -67,7 +67,12 @@ impl Default for Evictor {
 /// spend on it. No shard may be held.
 pub fn make_room(engine: &Engine, settings: &Settings) -> Room {
     let server = &engine.server;
-    if settings.maxmemory == 0 || excess(server, settings) == 0 {
+    let is_full = |server| settings.maxmemory != 0 && excess(server, settings) > 0;
+    let has_room = !is_full(server) || {
+        server.keyspace.spares.clear();
+        !is_full(server)
+    };
+    if has_room {
         server.stats.note_excess(false);
         return Room::Enough;
     }

@@ -159,17 +159,9 @@ impl Connection {
     /// Its own thread has it again.
     pub(super) fn come_home(&mut self) {
         self.session.thread = Thread::Own;
-        self.let_reads_wait(!self.input.has_large());
+        let _ = self.handle.stream.set_nonblocking(false);
         let now_ms = self.handle.active_ms.load(Ordering::Relaxed);
         self.pressure.begin(&self.engine.server.stats, now_ms);
-    }
-
-    /// Whether reads of its own thread wait: those of a large argument take what is there in many
-    /// steps. Should that fail, `read` waits nevertheless, or is late to note what it has.
-    fn let_reads_wait(&self, wait: bool) {
-        if self.session.thread == Thread::Own {
-            let _ = self.handle.stream.set_nonblocking(!wait);
-        }
     }
 
     /// Reads once and executes what is whole, unless it is for the connection's own thread; whether
@@ -278,7 +270,6 @@ impl Connection {
             if let Some(bytes) = self.input.take_large() {
                 let index = self.request.skip_large();
                 self.session.large = Some(Large { index, bytes });
-                self.let_reads_wait(true);
             } else if self.input.has_large() {
                 return true;
             }
@@ -300,8 +291,8 @@ impl Connection {
                     if let Some((from, len)) = self.request.large()
                         && self.session.large.is_none()
                     {
-                        self.input.begin_large(from, len);
-                        self.let_reads_wait(false);
+                        let spares = &self.engine.server.keyspace.spares;
+                        self.input.begin_large(from, len, spares);
                     }
                     return true;
                 }

@@ -55,6 +55,7 @@ pub fn run(engine: &Arc<Engine>) {
         sample_rates(server);
         cut_lost_replicas(server);
         follow_again(server);
+        server.keyspace.spares.clear_unused();
         if tick.is_multiple_of(10) {
             close_idle(server, &settings);
             keep_replicas(server, &settings);

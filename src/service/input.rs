@@ -5,6 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use crate::state::clients::Stream;
+use crate::store::spares::Spares;
 
 /// The request buffer of a connection that has sent something lately; a silent one has none.
 const BUFFER_MIN: usize = 16 * 1024;
@@ -30,9 +31,10 @@ pub(super) struct Input {
     large: Option<Arriving>,
 }
 
-/// What has come of a large argument. It ends with two bytes that do not count.
+/// A large argument, of which `bytes[..end]` have come. It ends with two bytes that do not count.
 struct Arriving {
     bytes: Vec<u8>,
+    end: usize,
     len: usize,
 }
 
@@ -44,7 +46,7 @@ impl Input {
 
     /// How many bytes wait, those of a large argument included.
     pub(super) fn len(&self) -> usize {
-        self.end - self.start + self.large.as_ref().map_or(0, |large| large.bytes.len())
+        self.end - self.start + self.large.as_ref().map_or(0, |large| large.end)
     }
 
     /// What is reserved, in bytes.
@@ -93,12 +95,18 @@ impl Input {
     }
 
     /// From `from` on the buffer holds the beginning of an argument of `len` bytes, all that came
-    /// last. The rest is to arrive apart from it.
-    pub(super) fn begin_large(&mut self, from: usize, len: usize) {
+    /// last. The rest is to arrive apart from it, in a spare buffer if there is one.
+    pub(super) fn begin_large(&mut self, from: usize, len: usize, spares: &Spares) {
         let from = self.start + from;
-        let mut large = Arriving { bytes: Vec::new(), len };
-        large.make_room();
-        large.bytes.extend_from_slice(&self.bytes[from..self.end]);
+        let mut large = Arriving { bytes: Vec::new(), end: self.end - from, len };
+        match spares.take(large.whole()) {
+            Some(mut bytes) => {
+                bytes.resize(large.whole(), 0);
+                large.bytes = bytes;
+            }
+            None => large.make_room(),
+        }
+        large.bytes[..large.end].copy_from_slice(&self.bytes[from..self.end]);
         self.end = from;
         self.was_full = false;
         self.large = Some(large);
@@ -111,9 +119,8 @@ impl Input {
 
     /// The large argument, once it is whole.
     pub(super) fn take_large(&mut self) -> Option<Arc<Vec<u8>>> {
-        let mut large = self.large.take_if(|large| large.bytes.len() == large.whole())?;
+        let mut large = self.large.take_if(|large| large.end == large.whole())?;
         large.bytes.truncate(large.len);
-        large.bytes.shrink_to_fit();
         Some(Arc::new(large.bytes))
     }
 
@@ -180,20 +187,20 @@ impl Arriving {
     /// Makes room for more, but not for much more than has come already, so that an announcement
     /// alone reserves little.
     fn make_room(&mut self) {
-        let size = self.whole().min(LARGE_RESERVE.max(self.bytes.len() * 4));
-        self.bytes.reserve_exact(size - self.bytes.len());
+        if self.bytes.len() == self.bytes.capacity() {
+            let size = self.whole().min(LARGE_RESERVE.max(self.end * 4));
+            self.bytes.reserve_exact(size - self.bytes.len());
+        }
+        self.bytes.resize((self.end + LARGE_STEP).min(self.bytes.capacity()).min(self.whole()), 0);
     }
 
     /// Reads more, at least one byte, and nothing behind it.
     fn fill(&mut self, stream: &Stream) -> io::Result<usize> {
-        let before = self.bytes.len();
-        if before == self.bytes.capacity() {
+        if self.end == self.bytes.len() {
             self.make_room();
         }
-        let room = self.whole().min(self.bytes.capacity()) - before;
-        match (stream.read_behind(&mut self.bytes, room), self.bytes.len() - before) {
-            (Err(e), 0) => Err(e),
-            (_, n) => Ok(n),
-        }
+        let n = stream.read(&mut self.bytes[self.end..])?;
+        self.end += n;
+        Ok(n)
     }
 }

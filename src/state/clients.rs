@@ -46,15 +46,6 @@ impl Stream {
         }
     }
 
-    /// Reads up to `len` bytes into what is reserved behind `bytes`, as long as there are any. They
-    /// are there after an error too.
-    pub fn read_behind(&self, bytes: &mut Vec<u8>, len: usize) -> io::Result<usize> {
-        match self {
-            Stream::Tcp(s) => s.take(len as u64).read_to_end(bytes),
-            Stream::Unix(s) => s.take(len as u64).read_to_end(bytes),
-        }
-    }
-
     /// Whether a read waits for the first byte, as long as the read time-out allows.
     pub fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
         match self {

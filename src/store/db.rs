@@ -393,6 +393,20 @@ impl<'h, 'k> Db<'h, 'k> {
         self.throw_away(old);
     }
 
+    /// Throws away what was overwritten; the buffer of a large string may be for the next one.
+    fn recycle(&mut self, old: Old) {
+        match old.into_value().filter(Value::is_big) {
+            Some(Value::String(text)) => {
+                let spares = &self.held.keyspace().spares;
+                if let Some(Err(bytes)) = text.into_buffer().map(|bytes| spares.give(bytes)) {
+                    self.held.discard(bytes);
+                }
+            }
+            Some(value) => self.held.discard(value),
+            None => {}
+        }
+    }
+
     fn throw_away(&mut self, old: Old) {
         if let Some(value) = old.into_value().filter(Value::is_big) {
             self.held.discard(value);
@@ -617,7 +631,7 @@ impl<'h, 'k> Db<'h, 'k> {
             self.event(EventClasses::NEW, "new", key);
         }
         if let Some(old) = old {
-            self.throw_away(old);
+            self.recycle(old);
         }
         was_there
     }

@@ -11,6 +11,7 @@ use crate::base::hash::Seed;
 use crate::base::lock::{Guard, Lock, rank};
 use crate::store::shard::{Part, Parts, Shard};
 use crate::store::snapshot::Gate;
+use crate::store::spares::Spares;
 
 /// Number of shards: enough that two of some hundred threads rarely meet, few enough to lock all in
 /// microseconds.
@@ -161,6 +162,8 @@ pub struct Keyspace {
     /// lock.
     deadlines: Box<[AtomicI64]>,
     pub(super) snapshot_gate: Gate,
+    /// Buffers of large strings that were overwritten.
+    pub spares: Spares,
 }
 
 impl Keyspace {
@@ -178,7 +181,14 @@ impl Keyspace {
         let slot = |i| Slot(Lock::new(rank::SHARD + i as u32, Shard::new(databases, &seed)));
         let shards = (0..SHARDS).map(slot).collect();
         let deadlines = (0..SHARDS).map(|_| AtomicI64::new(i64::MAX)).collect();
-        Keyspace { seed, databases, shards, deadlines, snapshot_gate: Gate::new() }
+        Keyspace {
+            seed,
+            databases,
+            shards,
+            deadlines,
+            snapshot_gate: Gate::new(),
+            spares: Spares::new(),
+        }
     }
 
     /// Number of databases.

@@ -14,6 +14,7 @@ pub mod events;
 pub mod keyspace;
 pub mod shard;
 pub mod snapshot;
+pub mod spares;
 pub mod totals;
 pub mod waiting;
 
