@@ -6,6 +6,7 @@
 
 use std::convert::identity;
 use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
 
 use crate::base::table::Spot;
 use crate::data::{Flat, Hash, Kind, Str, Text, Value};
@@ -15,6 +16,7 @@ use crate::store::entry::{Content, Entry, New, Source, View, has_passed};
 use crate::store::events::{Event, EventClasses};
 use crate::store::keyspace::{Hashed, Held, Keyspace, SHARDS};
 use crate::store::shard::{Edited, Part, Shard};
+use crate::store::spares;
 use crate::store::waiting::Touched;
 
 /// What happens to a key whose deadline has passed when a command meets it.
@@ -393,17 +395,17 @@ impl<'h, 'k> Db<'h, 'k> {
         self.throw_away(old);
     }
 
-    /// Throws away what was overwritten; the buffer of a large string may be for the next one.
+    /// Throws away what was overwritten; the buffer of a long string may be for the next one.
     fn recycle(&mut self, old: Old) {
-        match old.into_value().filter(Value::is_big) {
-            Some(Value::String(text)) => {
+        match old.into_value() {
+            Some(Value::String(text)) if text.len() >= spares::LEAST => {
                 let spares = &self.held.keyspace().spares;
                 if let Some(Err(bytes)) = text.into_buffer().map(|bytes| spares.give(bytes)) {
                     self.held.discard(bytes);
                 }
             }
-            Some(value) => self.held.discard(value),
-            None => {}
+            Some(value) if value.is_big() => self.held.discard(value),
+            _ => {}
         }
     }
 
@@ -594,8 +596,15 @@ impl<'h, 'k> Db<'h, 'k> {
     /// it is one in canonical form.
     pub fn set_text(&mut self, key: &[u8], content: &[u8], expire_at: Option<i64>) {
         let mut int = [0; 8];
-        let flat = Flat::of_text(Text::of(content), false, &mut int);
-        self.insert(key, Source::Flat(flat), expire_at);
+        let source = match self.held.keyspace().spares.take(content.len()) {
+            Some(mut buffer) => {
+                buffer.clear();
+                buffer.extend_from_slice(content);
+                Source::Whole(Str::shared(Arc::new(buffer)).into_value())
+            }
+            None => Source::Flat(Flat::of_text(Text::of(content), false, &mut int)),
+        };
+        self.insert(key, source, expire_at);
     }
 
     /// Sets what is known of a key's accesses: its idle time in seconds under an LRU policy, its

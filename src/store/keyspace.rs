@@ -162,7 +162,7 @@ pub struct Keyspace {
     /// lock.
     deadlines: Box<[AtomicI64]>,
     pub(super) snapshot_gate: Gate,
-    /// Buffers of large strings that were overwritten.
+    /// Buffers of long strings that were overwritten.
     pub spares: Spares,
 }
 

@@ -1,4 +1,4 @@
-//! Buffers of large strings that were overwritten, for the next ones that arrive.
+//! Buffers of long strings that were overwritten, for the next ones that are set.
 //!
 //! The allocator gives each thread memory of its own, and what is freed goes back to where it came
 //! from: without this, values that several threads overwrite would take several times their size,
@@ -9,7 +9,11 @@ use crate::base::lock::{Lock, rank};
 /// Bytes that are kept at most.
 const MAX: usize = 4 * 1024 * 1024;
 /// Shorter ones are not worth keeping.
-const LEAST: usize = 32 * 1024;
+pub(super) const LEAST: usize = 2 * 1024;
+/// So many of those that came last are looked at.
+const LOOK: usize = 8;
+/// No more are kept.
+const COUNT: usize = 64;
 
 /// Buffers that nobody uses; the lock guards nothing else.
 pub struct Spares(Lock<Buffers>);
@@ -34,8 +38,11 @@ impl Spares {
     /// # Errors
     /// The buffer, if it is not worth keeping or there are enough.
     pub(super) fn give(&self, bytes: Vec<u8>) -> Result<(), Vec<u8>> {
+        if bytes.capacity() < LEAST {
+            return Err(bytes);
+        }
         let mut buffers = self.0.lock();
-        if bytes.capacity() < LEAST || buffers.size + bytes.capacity() > MAX {
+        if buffers.list.len() == COUNT || buffers.size + bytes.capacity() > MAX {
             return Err(bytes);
         }
         buffers.size += bytes.capacity();
@@ -46,9 +53,13 @@ impl Spares {
     /// A buffer for `len` bytes that is not much larger, if there is one. What it holds means
     /// nothing.
     pub fn take(&self, len: usize) -> Option<Vec<u8>> {
+        if len < LEAST {
+            return None;
+        }
         let mut buffers = self.0.lock();
         let fits = |bytes: &Vec<u8>| (len..=len + len / 16).contains(&bytes.capacity());
-        let place = buffers.list.iter().rposition(fits)?;
+        let old = buffers.list.len().saturating_sub(LOOK);
+        let place = old + buffers.list[old..].iter().rposition(fits)?;
         let bytes = buffers.list.swap_remove(place);
         buffers.size -= bytes.capacity();
         buffers.are_wanted = true;
@@ -104,5 +115,7 @@ mod tests {
         spares.clear_unused();
         spares.clear_unused();
         assert!(spares.take(MAX).is_none(), "not in use");
+        (0..COUNT).for_each(|_| spares.give(vec![0; LEAST]).unwrap());
+        assert!(spares.give(vec![0; LEAST]).is_err(), "there are enough");
     }
 }
