@@ -87,15 +87,16 @@ mod tests {
     #[test]
     fn a_buffer_is_for_what_is_about_as_long() {
         let spares = Spares::new();
-        assert!(spares.take(LEAST).is_none());
-        for len in [LEAST, 2 * LEAST] {
+        let len = 2 * LEAST;
+        assert!(spares.take(len).is_none());
+        for len in [len, 2 * len] {
             spares.give(vec![1; len]).unwrap();
         }
-        assert!(spares.take(LEAST + 1).is_none(), "one is too small, the other too large");
-        assert!(spares.take(LEAST - LEAST / 16).is_none(), "much too large");
-        assert_eq!(spares.take(LEAST - 10).map(|bytes| bytes.capacity()), Some(LEAST));
-        assert!(spares.take(LEAST).is_none(), "it was taken");
-        assert_eq!(spares.take(2 * LEAST).map(|bytes| bytes.capacity()), Some(2 * LEAST));
+        assert!(spares.take(len + 1).is_none(), "one is too small, the other too large");
+        assert!(spares.take(len - len / 16).is_none(), "much too large");
+        assert_eq!(spares.take(len - 10).map(|bytes| bytes.capacity()), Some(len));
+        assert!(spares.take(len).is_none(), "it was taken");
+        assert_eq!(spares.take(2 * len).map(|bytes| bytes.capacity()), Some(2 * len));
     }
 
     #[test]
