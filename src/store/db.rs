@@ -404,13 +404,17 @@ impl<'h, 'k> Db<'h, 'k> {
                     self.held.discard(bytes);
                 }
             }
-            Some(value) if value.is_big() => self.held.discard(value),
-            _ => {}
+            value => self.free(value),
         }
     }
 
     fn throw_away(&mut self, old: Old) {
-        if let Some(value) = old.into_value().filter(Value::is_big) {
+        self.free(old.into_value());
+    }
+
+    /// Frees a value: behind the guards, if that takes long.
+    fn free(&mut self, value: Option<Value>) {
+        if let Some(value) = value.filter(Value::is_big) {
             self.held.discard(value);
         }
     }
