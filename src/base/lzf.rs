@@ -11,6 +11,8 @@
 //! Offsets have 13 bits, so a copy reaches at most 8192 bytes back. It may reach into its own
 //! output, which is how runs are written. This file knows nothing of RDB.
 
+use crate::base::lock::{Lock, rank};
+
 /// The longest run of literal bytes that one control byte announces.
 const MAX_LITERALS: usize = 32;
 /// The furthest a copy reaches back.
@@ -25,12 +27,14 @@ const LONG_COPY: usize = 9;
 const MAX_RATIO: usize = MAX_COPY / 3;
 /// What compression must save to be worth it: the length fields it needs in the file.
 const MIN_SAVING: usize = 4;
+/// How much room for compressed text a packer keeps that nobody uses.
+const KEPT: usize = 64 * 1024;
 
 /// Compresses, and keeps its memory from one text to the next.
 #[derive(Default)]
 pub struct Packer {
     seen: Seen,
-    packed: Packed,
+    packed: Vec<u8>,
 }
 
 impl Packer {
@@ -43,32 +47,74 @@ impl Packer {
         let limit = input.len().checked_sub(MIN_SAVING).filter(|&limit| limit > 0)?;
         let Packer { seen, packed } = self;
         seen.begin(input.len());
-        packed.begin(limit);
+        packed.clear();
         let mut at = 0;
-        while at + MIN_COPY <= input.len() {
-            let Some(distance) = seen.swap(input, at).filter(|&d| is_match(input, at, d)) else {
-                if packed.bytes.len() >= limit {
-                    return None;
-                }
-                packed.push_literal(input[at]);
-                at += 1;
-                continue;
-            };
-            let length = match_length(input, at, distance);
-            packed.push_copy(distance, length)?;
-            at += length;
+        while let Some((start, distance)) = seen.next_match(input, at) {
+            let literals = &input[at..start];
+            if packed.len() + literals.len() + literals.len().div_ceil(MAX_LITERALS) + 4 >= limit {
+                return None;
+            }
+            push_literals(packed, literals);
+            let length = match_length(input, start, distance);
+            push_copy(packed, distance, length);
+            at = start + length;
             // The last two positions of a match are remembered, as the next often starts there.
             if at + MIN_COPY <= input.len() {
                 seen.swap(input, at - 2);
                 seen.swap(input, at - 1);
             }
         }
-        if packed.bytes.len() + 3 > limit {
+        // The last two bytes are not counted, but room for them and for the run's length is.
+        let counted = (input.len() + 1 - MIN_COPY).saturating_sub(at);
+        if packed.len() + counted + counted / MAX_LITERALS + 4 > limit {
             return None;
         }
-        input[at..].iter().for_each(|&byte| packed.push_literal(byte));
-        packed.end_literals();
-        Some(&packed.bytes)
+        push_literals(packed, &input[at..]);
+        Some(packed)
+    }
+}
+
+/// A packer for whoever has one text to compress, and not the time to make one.
+pub struct Spare(Lock<Option<Packer>>);
+
+impl Spare {
+    /// There is none yet.
+    pub fn new() -> Self {
+        Spare(Lock::new(rank::LEAF + 82, None))
+    }
+
+    /// Takes it; a new one, if another thread has it.
+    pub fn take(&self) -> Packer {
+        self.0.lock().take().unwrap_or_default()
+    }
+
+    /// Puts one back, without what a long text has left.
+    pub fn put(&self, mut packer: Packer) {
+        packer.packed.clear();
+        packer.packed.shrink_to(KEPT);
+        *self.0.lock() = Some(packer);
+    }
+}
+
+impl Default for Spare {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn push_literals(packed: &mut Vec<u8>, literals: &[u8]) {
+    for run in literals.chunks(MAX_LITERALS) {
+        packed.push((run.len() - 1) as u8);
+        packed.extend_from_slice(run);
+    }
+}
+
+fn push_copy(packed: &mut Vec<u8>, distance: usize, length: usize) {
+    let [low, high, ..] = (distance - 1).to_le_bytes();
+    if length < LONG_COPY {
+        packed.extend_from_slice(&[((length - 2) as u8) << 5 | high, low]);
+    } else {
+        packed.extend_from_slice(&[7 << 5 | high, (length - LONG_COPY) as u8, low]);
     }
 }
 
@@ -126,10 +172,10 @@ fn copy_back(out: &mut Vec<u8>, distance: usize, mut length: usize) -> Option<()
 /// the reader compares the bytes before it trusts a place.
 #[derive(Default)]
 struct Seen {
-    /// A hash, and behind which of all positions there have been it was seen last: the texts stand
-    /// one behind the other, and positions are counted modulo 2^32. What is not above `base` is of
-    /// an earlier text, and its slot is free.
-    slots: Vec<(u16, u32)>,
+    /// For each hash, behind which of all positions there have been it was seen last: the texts
+    /// stand one behind the other, and positions are counted modulo 2^32. What is not above `base`
+    /// is of an earlier text.
+    slots: Option<Box<[u32; 1 << 16]>>,
     /// Where the present text begins.
     base: u32,
     /// Where the next one will begin.
@@ -137,43 +183,42 @@ struct Seen {
 }
 
 impl Seen {
-    /// Forgets everything, for a text of that length. Slots are made as texts need them, twice as
-    /// many as positions, and cleared when positions have run out; a text too long for 32 bits is
-    /// seen as one that begins at 0 anyway.
+    /// Forgets everything, for a text of that length. The slots are cleared when positions have run
+    /// out; a text too long for 32 bits is seen as one that begins at 0 anyway.
     fn begin(&mut self, input_len: usize) {
-        let slots = (2 * input_len).next_power_of_two().min(1 << 16);
         let len = u32::try_from(input_len).ok();
         match len.and_then(|len| self.end.checked_add(len)) {
-            Some(end) if slots <= self.slots.len() => (self.base, self.end) = (self.end, end),
+            Some(end) if self.slots.is_some() => (self.base, self.end) = (self.end, end),
             _ => {
-                self.slots = vec![(0, 0); slots.max(self.slots.len())];
+                self.slots = vec![0; 1 << 16].into_boxed_slice().try_into().ok();
                 (self.base, self.end) = (0, len.unwrap_or(u32::MAX));
             }
         }
     }
 
     /// Remembers position `at` and returns how far back the same hash was seen, if in reach.
+    #[inline(always)]
     fn swap(&mut self, input: &[u8], at: usize) -> Option<usize> {
-        let [a, b, c] = [input[at], input[at + 1], input[at + 2]];
+        let &[a, b, c] = input[at..].first_chunk()?;
         let hash =
             u16::from_be_bytes([a, b]).wrapping_sub(u16::from_be_bytes([b, c]).wrapping_mul(5));
-        let mask = self.slots.len() - 1;
-        let mut index = usize::from(hash) & mask;
-        // A table of less than 2^16 slots is at most half full.
-        while self.slots[index].1 > self.base && self.slots[index].0 != hash {
-            index = (index + 1) & mask;
-        }
         let place = self.base.wrapping_add(at as u32).wrapping_add(1);
-        let (_, before) = std::mem::replace(&mut self.slots[index], (hash, place));
+        let slot = &mut self.slots.as_mut()?[usize::from(hash)];
+        let before = std::mem::replace(slot, place);
         let distance = place.wrapping_sub(before) as usize;
-        (before > self.base + 1 && (1..=MAX_DISTANCE.min(at)).contains(&distance))
-            .then_some(distance)
+        let is_near = before > self.base + 1 && (1..=MAX_DISTANCE.min(at)).contains(&distance);
+        is_near.then_some(distance)
     }
-}
 
-/// Whether three bytes from `at` on repeat what stands `distance` bytes before them.
-fn is_match(input: &[u8], at: usize, distance: usize) -> bool {
-    input[at..at + MIN_COPY] == input[at - distance..][..MIN_COPY]
+    /// Remembers the positions from `at` on up to the first from which three bytes repeat what
+    /// stands some way before them; that position, and how far back.
+    fn next_match(&mut self, input: &[u8], at: usize) -> Option<(usize, usize)> {
+        let three = |at: usize| input[at..].first_chunk::<MIN_COPY>();
+        (at..input.len() + 1 - MIN_COPY).find_map(|at| {
+            let distance = self.swap(input, at)?;
+            (three(at) == three(at - distance)).then_some((at, distance))
+        })
+    }
 }
 
 /// How many bytes from `at` on, the first three of which match, are copied. Two bytes are left over
@@ -181,80 +226,11 @@ fn is_match(input: &[u8], at: usize, distance: usize) -> bool {
 fn match_length(input: &[u8], at: usize, distance: usize) -> usize {
     const AT_ONCE: usize = 16;
     let most = (input.len() - at - 2).min(MAX_COPY);
-    let equal = |length: &usize| input[at + length] == input[at + length - distance];
-    let mut length = 2;
-    if most > AT_ONCE {
-        for _ in 0..AT_ONCE {
-            length += 1;
-            if !equal(&length) {
-                return length;
-            }
-        }
-    }
-    length += 1;
-    while length < most && equal(&length) {
-        length += 1;
-    }
-    length
-}
-
-/// Compressed text in the making.
-#[derive(Default)]
-struct Packed {
-    bytes: Vec<u8>,
-    /// How many literals the run at the end has; the byte before them is for their number.
-    literals: usize,
-    limit: usize,
-}
-
-impl Packed {
-    fn begin(&mut self, limit: usize) {
-        self.bytes.clear();
-        self.limit = limit;
-        self.begin_literals();
-    }
-
-    fn push_literal(&mut self, byte: u8) {
-        self.bytes.push(byte);
-        self.literals += 1;
-        if self.literals == MAX_LITERALS {
-            self.end_literals();
-            self.begin_literals();
-        }
-    }
-
-    fn begin_literals(&mut self) {
-        self.bytes.push(0);
-        self.literals = 0;
-    }
-
-    fn end_literals(&mut self) {
-        let at = self.bytes.len() - self.literals - 1;
-        if self.literals == 0 {
-            self.bytes.pop();
-        } else {
-            self.bytes[at] = (self.literals - 1) as u8;
-        }
-    }
-
-    /// Appends a copy; `None` if there is no room for it.
-    fn push_copy(&mut self, distance: usize, length: usize) -> Option<()> {
-        let used = self.bytes.len() - usize::from(self.literals == 0);
-        if used + 4 >= self.limit {
-            return None;
-        }
-        self.end_literals();
-        let [low, high, ..] = (distance - 1).to_le_bytes();
-        if length < LONG_COPY {
-            self.bytes.push(((length - 2) as u8) << 5 | high);
-        } else {
-            self.bytes.push(7 << 5 | high);
-            self.bytes.push((length - LONG_COPY) as u8);
-        }
-        self.bytes.push(low);
-        self.begin_literals();
-        Some(())
-    }
+    let least = if most > AT_ONCE { MIN_COPY + AT_ONCE } else { MIN_COPY };
+    let most = most.max(least);
+    let (here, there) = (&input[at..at + most], &input[at - distance..][..most]);
+    let equal = here.iter().zip(there).skip(MIN_COPY).take_while(|(a, b)| a == b).count();
+    MIN_COPY + equal
 }
 
 #[cfg(test)]
@@ -343,6 +319,18 @@ mod tests {
             assert_eq!(packer.compress(&text).map(<[u8]>::to_vec), compress(&text));
         }
         assert!(packer.seen.end < u32::MAX / 2);
+    }
+
+    #[test]
+    fn a_spare_packer_is_kept_without_what_a_long_text_has_left() {
+        let spare = Spare::new();
+        let (mut one, other) = (spare.take(), spare.take());
+        let long: Vec<u8> = (0..2_000_000u32).flat_map(|n| (n / 3).to_le_bytes()).collect();
+        assert!(one.compress(&long).is_some() && one.packed.capacity() > KEPT);
+        spare.put(other);
+        spare.put(one);
+        let again = spare.take();
+        assert!(again.seen.slots.is_some() && again.packed.capacity() <= KEPT);
     }
 
     #[test]

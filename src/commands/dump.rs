@@ -46,11 +46,11 @@ pub const COMMANDS: &[Command] = &[
 
 /// DUMP key
 fn dump(ctx: &mut Ctx, args: &mut Args) -> Reply {
-    let compress = ctx.settings.rdbcompression;
     let value = ctx.db.read(args.key()).map(|entry| entry.value().into_owned());
     let Some(value) = value else { return ctx.reply.null() };
     ctx.let_go(work_of_bytes(value.heap_size()))?;
-    let payload = rdb::dump(&value, compress);
+    let packer = ctx.settings.rdbcompression.then_some(&ctx.server.spare_packer);
+    let payload = rdb::dump(&value, packer);
     ctx.reply.bulk(&payload)
 }
 

@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crate::base::{clock, num};
+use crate::base::{clock, lzf, num};
 use crate::data::Value;
 use crate::engine::session::Rest;
 use crate::engine::spec::access::{ACCESS, DELETE, INCOMPLETE, RW};
@@ -244,8 +244,9 @@ impl Shipment {
             push(&mut request, [b"SELECT", db.as_bytes()].into_iter());
             preambles += 1;
         }
+        let packer = order.compress.then_some(&server.spare_packer);
         for parcel in &self.parcels {
-            parcel.push_to(&mut request, order);
+            parcel.push_to(&mut request, order, packer);
             target.send(server, &request, timeout).map_err(unwritten)?;
             request.clear();
         }
@@ -272,8 +273,8 @@ impl Shipment {
 
 impl Parcel {
     /// Writes the request that makes the key there.
-    fn push_to(&self, request: &mut Vec<u8>, order: &Order) {
-        let payload = rdb::dump(&self.value, order.compress);
+    fn push_to(&self, request: &mut Vec<u8>, order: &Order, packer: Option<&lzf::Spare>) {
+        let payload = rdb::dump(&self.value, packer);
         let left = |at: i64| (at - clock::unix_ms()).max(1);
         let ttl = self.deadline.map_or(0, left).to_string();
         let words: [&[u8]; 5] = [b"RESTORE", &self.key, ttl.as_bytes(), &payload, b"REPLACE"];

@@ -168,15 +168,24 @@ pub fn encode_value(out: &mut Vec<u8>, value: &Value, opts: &Options) {
 }
 
 /// Returns the payload of DUMP: type, body, version (2 bytes), checksum (8 bytes), the last two
-/// little endian.
-pub fn dump(value: &Value, compress: bool) -> Vec<u8> {
-    let opts = Options { compress, checksum: true };
-    let mut out = Vec::new();
-    encode_value(&mut out, value, &opts);
+/// little endian. Strings are compressed by `spare`, if it is given.
+pub fn dump(value: &Value, spare: Option<&lzf::Spare>) -> Vec<u8> {
+    let mut strings = Strings { packer: spare.map(lzf::Spare::take) };
+    let mut out = vec![type_of(value)];
+    put_body(&mut out, value, &mut strings).expect("a Vec takes every write");
+    if let (Some(spare), Some(packer)) = (spare, strings.packer) {
+        spare.put(packer);
+    }
     out.extend_from_slice(&opcodes::VERSION.to_le_bytes());
     let crc = crc64::update(0, &out);
     out.extend_from_slice(&crc.to_le_bytes());
     out
+}
+
+/// [`dump`], compressed.
+#[cfg(test)]
+pub fn dump_packed(value: &Value) -> Vec<u8> {
+    dump(value, Some(&lzf::Spare::new()))
 }
 
 /// The number of the form in which [`put_body`] writes `value`. A new type adds its arm here
@@ -339,7 +348,7 @@ mod tests {
             ),
         ];
         for (content, expected) in cases {
-            let ours = dump(&Value::String(Str::from_bytes(content)), true);
+            let ours = dump_packed(&Value::String(Str::from_bytes(content)));
             assert_eq!(ours, expected);
         }
     }

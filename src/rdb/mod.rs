@@ -51,6 +51,7 @@ pub enum Eviction {
 #[cfg(test)]
 mod tests {
     use super::decode::{Error, ErrorKind};
+    use super::encode::dump_packed;
     use super::*;
     use crate::base::crc64;
     use crate::data::{Limits, Str, Value};
@@ -141,7 +142,7 @@ mod tests {
                 let value = Value::String(Str::from_bytes(&content));
                 writer.entry(&content, &value, None, None).unwrap();
                 expected.push(format!("{0}={0} None None", show(&content)));
-                assert_eq!(restore(&dump(&value, true), Limits::default()).unwrap(), value);
+                assert_eq!(restore(&dump_packed(&value), Limits::default()).unwrap(), value);
             }
             expected.push("eof".to_string());
             let bytes = writer.finish().unwrap();
@@ -238,7 +239,7 @@ mod tests {
 
     #[test]
     fn changed_payloads_never_panic() {
-        let whole = dump(&Value::String(Str::from_vec(b"abcdefgh".repeat(9))), true);
+        let whole = dump_packed(&Value::String(Str::from_vec(b"abcdefgh".repeat(9))));
         let mut seed = 3;
         for _ in 0..20_000 {
             let mut body = whole[..whole.len() - 8].to_vec();

@@ -29,6 +29,7 @@ use std::time::Duration;
 use crate::base::clock;
 use crate::base::lock::{Lock, rank};
 use crate::base::logger::Logger;
+use crate::base::lzf;
 use crate::base::rng::random_id;
 use crate::log::{LagLimit, WriteLog};
 use crate::store::Keyspace;
@@ -117,6 +118,8 @@ pub struct Server {
     pub replication: replication::Replication,
     /// Connections to servers that keys move to.
     pub targets: migrate::Targets,
+    /// What compresses values that travel alone (DUMP, MIGRATE).
+    pub spare_packer: lzf::Spare,
     /// CLIENT PAUSE.
     pub pause: pause::Pause,
     /// Subscriptions and messages.
@@ -172,6 +175,7 @@ impl Server {
             aof: aof::Aof::default(),
             replication: replication::Replication::default(),
             targets: migrate::Targets::default(),
+            spare_packer: lzf::Spare::new(),
             pause: pause::Pause::default(),
             pubsub: pubsub::Pubsub::default(),
             blocked: AtomicU64::new(0),

@@ -207,7 +207,8 @@ mod tests {
     use crate::base::rng::Rng;
     use crate::data::Value;
     use crate::data::hash::Deadline;
-    use crate::rdb::{dump, restore};
+    use crate::rdb::encode::dump_packed;
+    use crate::rdb::restore;
 
     /// Of name, value, and deadline if there is one.
     fn hash(fields: &[(&str, &str, i64)], limits: &Limits) -> Hash {
@@ -246,7 +247,7 @@ mod tests {
         ];
         for (fields, limits, number, encoding) in cases {
             let hash = hash(&fields, &limits);
-            let payload = dump(&Value::Hash(hash.clone()), true);
+            let payload = dump_packed(&Value::Hash(hash.clone()));
             assert_eq!((payload[0], hash.encoding()), (number, encoding));
             let back = read(&payload[..payload.len() - 10], limits).unwrap();
             assert_eq!((back.encoding(), &back), (encoding, &hash));
@@ -257,7 +258,7 @@ mod tests {
         let mut emptied = hash(&[("a", "1", 900)], &small(10));
         emptied.set_deadline(b"a", None);
         assert_eq!((emptied.encoding(), number(&emptied)), ("listpackex", LISTPACK));
-        let payload = dump(&Value::Hash(emptied.clone()), true);
+        let payload = dump_packed(&Value::Hash(emptied.clone()));
         assert_eq!(read(&payload[..payload.len() - 10], small(10)).unwrap(), emptied);
     }
 
@@ -267,7 +268,7 @@ mod tests {
         let fields = hash(&[("a", "1", 0), ("b", "-300", 0), ("c", "hello world", 0)], &limits);
         let payload = b"\x10\"\"\x00\x00\x00\x06\x00\x81a\x02\x01\x01\x81b\x02\xde\xd4\x02\x81c\
             \x02\x8bhello world\x0c\xff\n\x00u\x82\xffJ\x15\x06s0";
-        assert_eq!(dump(&Value::Hash(fields.clone()), true), payload);
+        assert_eq!(dump_packed(&Value::Hash(fields.clone())), payload);
         assert_eq!(restore(payload, limits).unwrap(), Value::Hash(fields));
         let payload = b"\x04\x02\x01b\xc3\t@A\x01xx\xe04\x00\x01xx\x01a\xc0\x01\n\x00FK\xdb\x9b\
             \xe9Y\xc0)";
@@ -316,7 +317,7 @@ mod tests {
         let mut rng = Rng::seeded(11);
         let fields = [("a", "1", 900), ("b", "", 0), ("300", "-70000", 1000), ("d", "xyz", 0)];
         for limits in [small(10), small(2)] {
-            let whole = dump(&Value::Hash(hash(&fields, &limits)), true);
+            let whole = dump_packed(&Value::Hash(hash(&fields, &limits)));
             for _ in 0..3_000 {
                 let mut body = whole[..whole.len() - 10].to_vec();
                 for _ in 0..=rng.next_u64() % 2 {

@@ -98,7 +98,8 @@ mod tests {
     use crate::data::list::End;
     use crate::data::quicklist::Fill;
     use crate::data::{Limits, List, Value};
-    use crate::rdb::{dump, restore};
+    use crate::rdb::encode::dump_packed;
+    use crate::rdb::restore;
 
     fn list(values: &[&[u8]]) -> Value {
         let mut list = List::new();
@@ -125,7 +126,7 @@ mod tests {
 
     #[test]
     fn bodies_are_those_of_redis() {
-        let dumped = dump(&list(&[b"a", b"12"]), true);
+        let dumped = dump_packed(&list(&[b"a", b"12"]));
         let expected = b"\x12\x01\x02\x0c\x0c\0\0\0\x02\0\x81a\x02\x0c\x01\xff\x0a\0";
         assert_eq!(dumped[..dumped.len() - 8], expected[..]);
     }
@@ -135,7 +136,7 @@ mod tests {
         let values: Vec<Vec<u8>> = (0..5000).map(|n| format!("value {n}").into_bytes()).collect();
         let values: Vec<&[u8]> = values.iter().map(Vec::as_slice).collect();
         let value = list(&values);
-        let again = restore(&dump(&value, true), Limits::default()).unwrap();
+        let again = restore(&dump_packed(&value), Limits::default()).unwrap();
         assert_eq!((again.encoding(), &again), ("quicklist", &value));
         let plain = read(b"\x12\x02\x01\x03abc\x02\x0a\x0a\0\0\0\x01\0\x81b\x02\xff");
         assert_eq!(plain, Some(list(&[b"abc", b"b"])));
@@ -146,7 +147,7 @@ mod tests {
         let mut rng = Rng::seeded(9);
         let ziplist = b"\x10\0\0\0\x0d\0\0\0\x02\0\x00\x01a\x03\xfd\xff";
         let nodes = [&b"\x0e\x02\x10"[..], ziplist, b"\x10", ziplist].concat();
-        let packed = dump(&list(&[b"a", b"1234567", &[b'x'; 70], b"", b"-1"]), true);
+        let packed = dump_packed(&list(&[b"a", b"1234567", &[b'x'; 70], b"", b"-1"]));
         let plain = b"\x12\x02\x01\x03abc\x02\x0a\x0a\0\0\0\x01\0\x81b\x02\xff";
         for good in [&nodes[..], &packed[..packed.len() - 10], plain, b"\x01\x02\x01a\xc0\x0c"] {
             assert!(read(good).is_some());

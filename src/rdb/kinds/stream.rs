@@ -201,7 +201,7 @@ mod tests {
     use crate::base::rng::Rng;
     use crate::data::stream::{NewId, NodeLimits};
     use crate::data::{Limits, Value};
-    use crate::rdb::encode::dump;
+    use crate::rdb::encode::dump_packed;
     use crate::rdb::tests::{file, walk};
     use crate::rdb::{Reader, restore};
 
@@ -244,7 +244,7 @@ mod tests {
     #[test]
     fn what_is_written_is_read() {
         for stream in [Stream::default(), sample()] {
-            assert_eq!(read_back(&dump(&Value::Stream(stream.clone()), true)), Some(stream));
+            assert_eq!(read_back(&dump_packed(&Value::Stream(stream.clone()))), Some(stream));
         }
     }
 
@@ -294,7 +294,7 @@ mod tests {
     /// Whatever stands in a payload, it is refused or makes a stream that can be stored again.
     #[test]
     fn damage_makes_no_harm() {
-        let whole = dump(&Value::Stream(sample()), true);
+        let whole = dump_packed(&Value::Stream(sample()));
         let body = &whole[..whole.len() - 10];
         let mut rng = Rng::seeded(3);
         let mut taken = 0;
@@ -313,7 +313,7 @@ mod tests {
             }
             if let Some(stream) = read_back(&with_footer(body)) {
                 taken += 1;
-                assert_eq!(read_back(&dump(&Value::Stream(stream.clone()), true)), Some(stream));
+                assert_eq!(read_back(&dump_packed(&Value::Stream(stream.clone()))), Some(stream));
             }
         }
         assert!(taken > 100, "{taken}");

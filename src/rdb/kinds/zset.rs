@@ -117,7 +117,8 @@ fn read_block<R: Read>(
 mod tests {
     use crate::base::crc64;
     use crate::data::{Limits, Value, Zset};
-    use crate::rdb::{dump, restore};
+    use crate::rdb::encode::dump_packed;
+    use crate::rdb::restore;
 
     fn limits(entries: usize) -> Limits {
         Limits { zset_max_listpack_entries: entries, ..Limits::default() }
@@ -144,7 +145,7 @@ mod tests {
             b"\x05\x03\x01b\0\0\0\0\0\0\0@\x01a\0\0\0\0\0\0\xf8?\xc0\x05\0\0\0\0\0\0\xf0\xff";
         for (entries, body) in [(128, &small[..]), (0, &large[..])] {
             let value = zset(entries, PAIRS);
-            let dumped = dump(&value, true);
+            let dumped = dump_packed(&value);
             assert_eq!(dumped[..dumped.len() - 10], *body);
             assert_eq!(read(body), Some(value));
         }
@@ -172,14 +173,14 @@ mod tests {
             let names: Vec<String> = (0..count).map(|n| format!("m{n}")).collect();
             let pairs = names.iter().map(|name| (name.as_str(), 1.0)).collect();
             let value = Value::Zset(Zset::from_pairs(pairs, &limits(0)));
-            let again = restore(&dump(&value, true), Limits::default()).unwrap();
+            let again = restore(&dump_packed(&value), Limits::default()).unwrap();
             let form = if count == 128 { "listpack" } else { "skiplist" };
             assert_eq!((again.encoding(), again == value), (form, true));
             let small = Value::Zset(Zset::from_pairs(
                 names.iter().map(|name| (name.as_str(), 1.0)).collect(),
                 &limits(1000),
             ));
-            let again = restore(&dump(&small, true), Limits::default()).unwrap();
+            let again = restore(&dump_packed(&small), Limits::default()).unwrap();
             assert_eq!((again.encoding(), again == value), (form, true));
         }
     }
