@@ -892,3 +892,30 @@ fn a_transaction_is_one_moment_for_all_others() {
     over.store(true, Ordering::Relaxed);
     writer.join().expect("the writer ends");
 }
+
+#[test]
+fn what_deleted_keys_took_goes_back_to_the_system_when_the_server_is_calm() {
+    let server = start(&[]);
+    let mut client = server.client();
+    let resident = |client: &mut Client| info(client, "used_memory_rss") / MB as i64;
+    let before = resident(&mut client);
+    // Each connection's thread allocates from another part of the heap.
+    for round in 0..3 {
+        client.expect(&["FLUSHALL"], "+OK\r\n");
+        let mut other = server.client();
+        for key in 0..500 {
+            let value = "x".repeat(60_000 + (key * 37 + round * 101) % 9_000);
+            other.send(&["SET", &format!("key:{key}"), &value]);
+            assert_eq!(other.recv(), Value::simple("OK"));
+        }
+    }
+    let filled = resident(&mut client);
+    assert!(filled > before + 25, "{before} MB grow to {filled}");
+    client.expect(&["FLUSHALL"], "+OK\r\n");
+    // To ask more often would be no calm.
+    let goes_back = (0..20).any(|_| {
+        sleep_ms(1000);
+        resident(&mut client) < before + 12
+    });
+    assert!(goes_back, "{} MB of {filled} are still there", resident(&mut client));
+}

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::base::clock;
 use crate::engine::{Engine, evict, expire};
 use crate::service::feeder;
+use crate::service::thrift::Thrift;
 use crate::state::clients::{Kind, flag};
 use crate::state::config::Settings;
 use crate::state::memory;
@@ -45,7 +46,7 @@ pub fn run_expiry(engine: &Arc<Engine>) {
 /// Everything else, until the server ends.
 pub fn run(engine: &Arc<Engine>) {
     let server = &engine.server;
-    let mut tick = 0u64;
+    let (mut tick, mut thrift) = (0u64, Thrift::default());
     while !server.wait_for_end(TICK) {
         if server.cron_paused.load(Ordering::Relaxed) {
             continue;
@@ -60,6 +61,7 @@ pub fn run(engine: &Arc<Engine>) {
             close_idle(server, &settings);
             keep_replicas(server, &settings);
             server.targets.close_idle();
+            thrift.look(server);
         }
         save_if_due(server, &settings);
         rewrite_if_due(server);

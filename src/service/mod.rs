@@ -16,6 +16,7 @@ mod pidfile;
 mod primary;
 pub mod signals;
 mod snapshot;
+mod thrift;
 
 use std::io;
 use std::sync::Arc;
