@@ -38,9 +38,12 @@ impl Thrift {
             || server.persistence.loading.load(Ordering::Relaxed);
         self.commands = commands;
         self.calm = if is_busy { 0 } else { self.calm + 1 };
+        if self.calm < CALM {
+            return;
+        }
         // Where nobody counts the bytes in use, the heap is none of our business.
         let (used, resident) = (server.used_memory(), process::resident_memory());
-        if self.calm < CALM || used == 0 {
+        if used == 0 {
             return;
         }
         let free = resident.saturating_sub(used);
