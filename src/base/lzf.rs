@@ -306,6 +306,25 @@ mod tests {
         assert_eq!(compress(&[b'a'; 100]).as_deref(), Some(&packed[..]));
     }
 
+    /// The sum is that of what liblzf makes of the same texts, as Redis 7.2 has it.
+    #[test]
+    fn many_texts_are_packed_as_by_liblzf() {
+        let (mut seed, mut packer) = (88_172_645_463_325_252, Packer::default());
+        // FNV-1a.
+        let mut sum = 0xcbf2_9ce4_8422_2325_u64;
+        let mut add = |byte: u8| sum = (sum ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        for round in 0..3000 {
+            let len = xorshift(&mut seed) % if round % 50 == 0 { 20_000 } else { 700 };
+            let letters = 1 + round % 60;
+            let text: Vec<u8> = (0..len).map(|_| (xorshift(&mut seed) % letters) as u8).collect();
+            match packer.compress(&text) {
+                Some(packed) => packed.iter().for_each(|&byte| add(byte)),
+                None => add(0xff),
+            }
+        }
+        assert_eq!(sum, 0x555b_460a_e45a_7af1);
+    }
+
     #[test]
     fn a_packer_that_has_packed_packs_as_a_new_one() {
         let mut seed = 7;
