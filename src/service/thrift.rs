@@ -2,8 +2,8 @@
 //!
 //! The allocator keeps what is freed, in an arena for each of some threads, and gives little of it
 //! back by itself: a server whose keys were deleted would go on taking the memory of its best days.
-//! To give it back takes some milliseconds per 100 MB, for which an arena is locked, so that is done
-//! only where hardly anybody asks for anything.
+//! To give it back takes some milliseconds per 100 MB, for which an arena is locked, so that is
+//! done only where hardly anybody asks for anything.
 
 use std::sync::atomic::Ordering;
 
