@@ -163,16 +163,20 @@ impl Strings {
 
 /// Appends `value` to `out`: its type byte, then its body.
 pub fn encode_value(out: &mut Vec<u8>, value: &Value, opts: &Options) {
+    put_value(out, value, &mut Strings::new(opts.compress));
+}
+
+fn put_value(out: &mut Vec<u8>, value: &Value, strings: &mut Strings) {
     out.push(type_of(value));
-    put_body(out, value, &mut Strings::new(opts.compress)).expect("a Vec takes every write");
+    put_body(out, value, strings).expect("a Vec takes every write");
 }
 
 /// Returns the payload of DUMP: type, body, version (2 bytes), checksum (8 bytes), the last two
 /// little endian. Strings are compressed by `spare`, if it is given.
 pub fn dump(value: &Value, spare: Option<&lzf::Spare>) -> Vec<u8> {
     let mut strings = Strings { packer: spare.map(lzf::Spare::take) };
-    let mut out = vec![type_of(value)];
-    put_body(&mut out, value, &mut strings).expect("a Vec takes every write");
+    let mut out = Vec::new();
+    put_value(&mut out, value, &mut strings);
     if let (Some(spare), Some(packer)) = (spare, strings.packer) {
         spare.put(packer);
     }
